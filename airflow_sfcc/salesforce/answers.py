@@ -1,0 +1,169 @@
+"""From an HTTP answer to its JSON, or to the exception that says what it means.
+
+Salesforce's error body is an array `[{"message", "errorCode", "fields"?}]` (reference 2.1); texts and codes are those
+of reference 2.4 and 3.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from airflow_sfcc.salesforce.errors import (
+    ACCESS,
+    API_ENABLED,
+    AccessError,
+    ApiLimitError,
+    AuthenticationError,
+    BulkUnsupportedError,
+    ConfigurationError,
+    JobNotCompleteError,
+    NotFoundError,
+    QueryError,
+    QueryTimeoutError,
+    SalesforceError,
+    UnavailableError,
+    UnexpectedAnswerError,
+)
+from airflow_sfcc.salesforce.transport import describe
+
+JsonObject = dict[str, Any]
+
+_QUERY_CODES = frozenset(
+    {
+        "MALFORMED_QUERY",
+        "INVALID_FIELD",
+        "INVALID_TYPE",
+        "INVALID_TYPE_FOR_OPERATION",
+        "QUERY_TOO_COMPLICATED",
+        "NUMBER_OUTSIDE_VALID_RANGE",
+        "EXTERNAL_OBJECT_UNSUPPORTED_EXCEPTION",
+        "OPERATION_TOO_LARGE",
+        "INVALID_QUERY_FILTER_OPERATOR",
+        "INVALID_QUERY_SCOPE",
+    }
+)
+_API_OFF = frozenset(
+    {"API_DISABLED_FOR_ORG", "API_CURRENTLY_DISABLED", "FEATURENOTENABLED", "FUNCTIONALITY_NOT_ENABLED"}
+)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The first entry of Salesforce's error array; both parts are "" when the body is none."""
+
+    code: str
+    message: str
+
+
+def read_refusal(response: requests.Response) -> Refusal:
+    """What an error answer says, whatever shape its body has."""
+    try:
+        body = response.json()
+    except ValueError:
+        return Refusal("", "")
+    first = body[0] if isinstance(body, list) and body else body
+    if not isinstance(first, Mapping):
+        return Refusal("", "")
+    code = first.get("errorCode") or first.get("error") or ""
+    message = first.get("message") or first.get("error_description") or ""
+    return Refusal(str(code), str(message))
+
+
+def json_of(response: requests.Response) -> Any:
+    """The parsed body of a 2xx answer. Raises the exception that fits any other answer."""
+    raise_for_refusal(response)
+    try:
+        return response.json()
+    except ValueError:
+        raise UnexpectedAnswerError(
+            f"{describe(response.request)} was answered with HTTP {response.status_code} and a body that is not JSON."
+        ) from None
+
+
+def json_object_of(response: requests.Response) -> JsonObject:
+    """Like json_of, for answers that must be an object."""
+    body = json_of(response)
+    if not isinstance(body, dict):
+        raise UnexpectedAnswerError(f"{describe(response.request)} was answered with JSON that is not an object.")
+    return body
+
+
+def raise_for_refusal(response: requests.Response) -> None:
+    """Raise the exception that an answer other than 2xx stands for."""
+    if not 200 <= response.status_code < 300:
+        raise refusal_error(response)
+
+
+def refusal_error(response: requests.Response) -> SalesforceError:
+    """The exception for an error answer of the API."""
+    refusal = read_refusal(response)
+    status = response.status_code
+    kind, advice, step = _judge(status, refusal)
+    said = one_line(refusal.message) or "no explanation"
+    code = f"{refusal.code}: " if refusal.code else ""
+    what = describe(response.request)
+    return kind(
+        f"Salesforce refused {what} (HTTP {status}, {code}{said}). {advice}",
+        step=step,
+        status=status,
+        code=refusal.code,
+    )
+
+
+def _judge(status: int, refusal: Refusal) -> tuple[type[SalesforceError], str, Any]:
+    code, message = refusal.code, refusal.message
+    if status == 401:
+        return (
+            AuthenticationError,
+            ("The token was renewed once and refused again: check that the Run As user may use the API."),
+            API_ENABLED,
+        )
+    if code.upper() in _API_OFF:
+        return ConfigurationError, "Give the Run As user the permission API Enabled.", API_ENABLED
+    if code == "REQUEST_LIMIT_EXCEEDED":
+        return ApiLimitError, "The org's API calls are used up for now: wait, or ask the admin for more.", None
+    if code == "LIMIT_EXCEEDED":
+        return ApiLimitError, "The org's Bulk API limits of 24 hours are used up: wait, or use api='rest'.", None
+    if code == "QUERY_TIMEOUT":
+        return (
+            QueryTimeoutError,
+            "Ask for less at once: fewer rows by a selective filter, or fewer formula fields.",
+            None,
+        )
+    if code == "JOB_NOT_COMPLETE" or status == 412:
+        return JobNotCompleteError, "Wait until the job is complete.", None
+    if code == "INVALIDENTITY" or "not supported in Bulk" in message or "not supported by the Bulk" in message:
+        return BulkUnsupportedError, "Use api='rest' for this query.", None
+    if code == "INVALID_QUERY_LOCATOR":
+        return SalesforceError, "The query's cursor is gone (kept for 2 days): run the query again.", None
+    if code == "INVALID_FIELD":
+        return QueryError, "Check the spelling, and that the Run As user may see the field.", ACCESS
+    if code == "INVALID_TYPE":
+        return QueryError, "Check the spelling, and that the Run As user may read the object.", ACCESS
+    if code in _QUERY_CODES or "Implementation restriction" in message or "does not support query" in message:
+        return QueryError, "Correct the query.", None
+    if status == 404:
+        return NotFoundError, "Check the spelling, and that the Run As user may see it.", ACCESS
+    if status == 403:
+        return AccessError, "Ask the Salesforce admin to give the Run As user this access.", ACCESS
+    if status == 410:
+        return (
+            ConfigurationError,
+            "This API version is retired: set a newer api_version in the connection's extra.",
+            None,
+        )
+    if status in (414, 431):
+        return QueryError, "The query is too long for a URI: use api='bulk', or fewer fields.", None
+    if status >= 500 or status in (406, 420, 429):
+        return UnavailableError, "It was asked several times; try again later.", None
+    return SalesforceError, "See Salesforce's documentation for this code.", None
+
+
+def one_line(text: str, limit: int = 600) -> str:
+    """Salesforce's text on one line: caret messages span several (reference 2.4)."""
+    line = " ".join(part.strip() for part in text.splitlines() if part.strip(" ^"))
+    return line if len(line) <= limit else line[:limit] + "…"

@@ -1,0 +1,236 @@
+"""Bulk API 2.0 query jobs: create, poll, result pages, abort, delete.
+
+Source: "Bulk API 2.0 and Bulk API Developer Guide", Query; reference section 3.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import requests
+
+from airflow_sfcc.salesforce.answers import json_object_of, raise_for_refusal
+from airflow_sfcc.salesforce.errors import (
+    JobAbortedError,
+    JobFailedError,
+    JobNotCompleteError,
+    NotFoundError,
+    ResultsExpiredError,
+    SalesforceError,
+    UnexpectedAnswerError,
+)
+
+if TYPE_CHECKING:
+    from airflow_sfcc.salesforce.client import SalesforceClient
+
+log = logging.getLogger(__name__)
+
+WAITING_STATES = frozenset({"UploadComplete", "InProgress", "Open"})
+COMPLETE, FAILED, ABORTED = "JobComplete", "Failed", "Aborted"
+
+
+@dataclass(frozen=True)
+class BulkJob:
+    """A query job as Salesforce shows it (reference 3.1, 3.2). Counters are None until the job reports them."""
+
+    id: str
+    state: str
+    sobject: str
+    operation: str
+    api_version: str
+    created: str
+    records_processed: int | None = None
+    error_message: str | None = None
+
+    @classmethod
+    def from_wire(cls, body: Mapping[str, Any]) -> BulkJob:
+        try:
+            return cls(
+                id=str(body["id"]),
+                state=str(body["state"]),
+                sobject=str(body.get("object") or ""),
+                operation=str(body.get("operation") or ""),
+                api_version=f"{float(body['apiVersion']):.1f}",
+                created=str(body.get("createdDate") or ""),
+                records_processed=_int_or_none(body.get("numberRecordsProcessed")),
+                error_message=body.get("errorMessage") or None,
+            )
+        except (KeyError, TypeError, ValueError):
+            raise UnexpectedAnswerError(
+                "Salesforce described a Bulk job without a usable id, state and apiVersion."
+            ) from None
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.state in WAITING_STATES
+
+    def require_complete(self) -> None:
+        """Raise JobFailedError, JobAbortedError or JobNotCompleteError unless the job is complete."""
+        if self.state == COMPLETE:
+            return
+        if self.state == FAILED:
+            why = self.error_message or "Salesforce gave no reason"
+            raise JobFailedError(
+                f"Bulk job {self.id} on {self.sobject} failed: {why}. Correct the query, use api='rest', or try again "
+                "when the cause is gone; the job is listed in Setup under Bulk Data Load Jobs."
+            )
+        if self.state == ABORTED:
+            raise JobAbortedError(
+                f"Bulk job {self.id} on {self.sobject} was aborted in Salesforce before it was complete; nothing was "
+                "landed. Clear the task to run it again."
+            )
+        if self.is_waiting:
+            raise JobNotCompleteError(f"Bulk job {self.id} on {self.sobject} is not complete yet (state {self.state}).")
+        raise UnexpectedAnswerError(f"Bulk job {self.id} is in a state that is not documented: {self.state!r}.")
+
+
+def _int_or_none(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+@dataclass(frozen=True)
+class ResultPage:
+    """Where one page of a job's results is read: `url`, on the instance and checked; `index` counts from 0."""
+
+    index: int
+    url: str
+
+
+class BulkQueryJobs:
+    """The query jobs of one org."""
+
+    def __init__(self, client: SalesforceClient) -> None:
+        self._client = client
+
+    def create(self, soql: str, *, include_deleted: bool = False) -> BulkJob:
+        """Submit a query. Raises BulkUnsupportedError for queries that Bulk API 2.0 does not do."""
+        body = {
+            "operation": "queryAll" if include_deleted else "query",
+            "query": soql,
+            "contentType": "CSV",
+            "columnDelimiter": "COMMA",
+            "lineEnding": "LF",
+        }
+        return BulkJob.from_wire(json_object_of(self._client.request("POST", "/jobs/query", json=body)))
+
+    def get(self, job_id: str) -> BulkJob:
+        """The job's state. Raises ResultsExpiredError when Salesforce no longer knows it."""
+        try:
+            return BulkJob.from_wire(json_object_of(self._client.request("GET", _path(job_id))))
+        except NotFoundError as gone:
+            raise _expired(job_id) from gone
+
+    def abort(self, job_id: str, *, timeout: float | None = None) -> BulkJob:
+        """Abort a job that is waiting or in progress; `timeout` in seconds for a caller that is itself being stopped."""
+        options: dict[str, Any] = {"timeout": (timeout, timeout)} if timeout else {}
+        response = self._client.request("PATCH", _path(job_id), json={"state": ABORTED}, **options)
+        return BulkJob.from_wire(json_object_of(response))
+
+    def delete(self, job_id: str) -> None:
+        """Delete a finished job and its results."""
+        raise_for_refusal(self._client.request("DELETE", _path(job_id)))
+
+    def result_pages(self, job: BulkJob) -> Iterator[ResultPage] | None:
+        """The pages of a complete job by resultPages (API 58.0 on), or None where the org does not offer that.
+
+        Both known shapes are read: `resultPages[].resultUrl` with `nextRecordsUrl` (documented) and
+        `resultChunks[].resultLink` (observed); the links come in fives.
+        """
+        listing = self._client.request("GET", _path(job.id, "/resultPages"), api_version=job.api_version)
+        if listing.status_code in (400, 404, 405):
+            log.info(
+                "The org does not list result pages (HTTP %s); following Sforce-Locator instead", listing.status_code
+            )
+            return None
+        first = json_object_of(listing)
+        if _links(first) is None:
+            log.warning("resultPages answered an unknown shape; following Sforce-Locator instead")
+            return None
+        return self._listed_pages(job, first)
+
+    def _listed_pages(self, job: BulkJob, listing: Mapping[str, Any]) -> Iterator[ResultPage]:
+        index = 0
+        seen: set[str] = set()
+        while True:
+            for link in _links(listing) or ():
+                url = self._client.resolve(link, api_version=job.api_version)
+                if url in seen:
+                    raise UnexpectedAnswerError(
+                        f"Bulk job {job.id} listed the same result page twice; nothing was landed."
+                    )
+                seen.add(url)
+                yield ResultPage(index, url)
+                index += 1
+            following = listing.get("nextRecordsUrl") or listing.get("nextRecordUrl")
+            if not following or listing.get("done") is True:
+                return
+            url = self._client.resolve(following, api_version=job.api_version)
+            if url in seen:
+                raise UnexpectedAnswerError(
+                    f"Bulk job {job.id} listed its result pages in a circle; nothing was landed."
+                )
+            seen.add(url)
+            listing = json_object_of(self._client.request("GET", url))
+
+    def page_at(self, job: BulkJob, index: int, locator: str | None, page_size: int) -> ResultPage:
+        """The page that `locator` names (None: the first), of at most `page_size` rows.
+
+        maxRecords is always sent: results asked for without it have been seen to stall (DESIGN.md).
+        """
+        query = f"?maxRecords={page_size}" + (f"&locator={quote(locator, safe='')}" if locator else "")
+        return ResultPage(index, self._client.url(_path(job.id, f"/results{query}"), api_version=job.api_version))
+
+    def open_page(self, page: ResultPage) -> requests.Response:
+        """Ask for a page; the body is not read yet. Raises ResultsExpiredError when it is gone.
+
+        The answer carries `Sforce-NumberOfRecords` and `Sforce-Locator` (the text `null` on the last page).
+        """
+        headers = {"Accept": "text/csv", "Accept-Encoding": "gzip"}
+        response = self._client.request("GET", page.url, headers=headers, stream=True)
+        if response.status_code == 200:
+            return response
+        with response:
+            if response.status_code == 204:
+                raise JobNotCompleteError("Salesforce has no results for this job yet.")
+            try:
+                raise_for_refusal(response)
+            except NotFoundError as gone:
+                raise _expired(page.url.split("/jobs/query/")[-1].split("/")[0]) from gone
+        raise UnexpectedAnswerError(f"A result page was answered with HTTP {response.status_code}.")
+
+
+def next_locator(response: requests.Response) -> str | None:
+    """The locator of the page after this one; absent, empty and the text `null` all mean that there is none."""
+    locator = response.headers.get("Sforce-Locator", "").strip()
+    return locator if locator and locator.lower() != "null" else None
+
+
+def reported_rows(response: requests.Response) -> int | None:
+    """How many rows Salesforce says the page has, None when it does not say."""
+    header = response.headers.get("Sforce-NumberOfRecords", "").strip()
+    return int(header) if header.isdigit() else None
+
+
+def _links(listing: Mapping[str, Any]) -> list[str] | None:
+    entries = listing.get("resultPages", listing.get("resultChunks"))
+    if not isinstance(entries, list):
+        return None
+    links = [entry.get("resultUrl") or entry.get("resultLink") for entry in entries if isinstance(entry, Mapping)]
+    return [str(link) for link in links] if len(links) == len(entries) and all(links) else None
+
+
+def _path(job_id: str, rest: str = "") -> str:
+    if not job_id.isalnum():
+        raise SalesforceError(f"{job_id!r} is not the id of a Bulk job.")
+    return f"/jobs/query/{job_id}{rest}"
+
+
+def _expired(job_id: str) -> ResultsExpiredError:
+    return ResultsExpiredError(
+        f"Bulk job {job_id} or its results are gone: deleted, or older than 7 days. Clear the task to run the query again.",
+        status=404,
+    )

@@ -1,0 +1,185 @@
+"""The Salesforce client: one object, one org, every call the product makes."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import requests
+
+from airflow_sfcc.salesforce import soql as soql_text
+from airflow_sfcc.salesforce.answers import JsonObject, json_object_of, json_of
+from airflow_sfcc.salesforce.auth import ClientCredentialsAuth, Credentials
+from airflow_sfcc.salesforce.bulk import BulkQueryJobs
+from airflow_sfcc.salesforce.errors import ConfigurationError, SalesforceError, UnexpectedAnswerError
+from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
+from airflow_sfcc.salesforce.queries import JsonReader, QueryPage, Record, plain, query_pages
+from airflow_sfcc.salesforce.transport import Transport, TransportOptions
+from airflow_sfcc.salesforce.usage import ApiUsage
+
+log = logging.getLogger(__name__)
+
+NEWEST_TESTED_VERSION = "68.0"
+"""Winter '27."""
+
+
+def connect(
+    host: str,
+    consumer_key: str,
+    consumer_secret: str,
+    *,
+    port: int | None = None,
+    scheme: str | None = None,
+    api_version: str | float | None = None,
+    allow_http: bool = False,
+    allowed_hosts: Iterable[str] = (),
+    api_call_budget: float | None = None,
+    transport: TransportOptions | None = None,
+    on_token: Callable[[str], None] | None = None,
+) -> SalesforceClient:
+    """A client for the org whose My Domain is `host`. Nothing is sent before the first call.
+
+    Raises ConfigurationError for settings that cannot work.
+    """
+    if not (consumer_key and consumer_secret):
+        raise _missing_credentials(consumer_key)
+    login = login_origin(host, port=port, scheme=scheme, allow_http=allow_http)
+    rule = InstanceRule(login, frozenset(name.strip().lower() for name in allowed_hosts), allow_http)
+    session = Transport(transport, usage=ApiUsage(api_call_budget))
+    session.auth = ClientCredentialsAuth(
+        Credentials(login, consumer_key, consumer_secret), rule, Transport(transport), on_token=on_token
+    )
+    return SalesforceClient(session, session.auth, api_version=normal_version(api_version))
+
+
+def _missing_credentials(consumer_key: str) -> ConfigurationError:
+    from airflow_sfcc.salesforce.errors import CONSUMER_KEY_AND_SECRET
+
+    missing = "consumer secret (password)" if consumer_key else "consumer key (login)"
+    return ConfigurationError(
+        f"The connection has no {missing}: copy it from the app's settings.", step=CONSUMER_KEY_AND_SECRET
+    )
+
+
+def normal_version(version: str | float | None) -> str | None:
+    """`68.0` for 68, "68", "v68.0"; None for None and "". Raises ConfigurationError for anything else."""
+    if version is None or version == "":
+        return None
+    found = re.fullmatch(r"v?(\d{2,3})(\.0)?", str(version).strip())
+    if not found:
+        raise ConfigurationError(
+            f"api_version {version!r} is not a Salesforce API version such as {NEWEST_TESTED_VERSION}."
+        )
+    return f"{found[1]}.0"
+
+
+class SalesforceClient:
+    """Calls one org's REST and Bulk APIs. Safe to share between threads; made by `connect`."""
+
+    def __init__(self, session: Transport, auth: ClientCredentialsAuth, *, api_version: str | None = None) -> None:
+        self.session = session
+        self.auth = auth
+        self.bulk = BulkQueryJobs(self)
+        self._chosen_version = api_version
+        self._describes: dict[str, JsonObject] = {}
+
+    @property
+    def usage(self) -> ApiUsage:
+        return self.session.usage
+
+    @property
+    def instance(self) -> Origin:
+        """The verified instance. Logs in if that has not happened yet."""
+        return self.auth.instance
+
+    @cached_property
+    def api_version(self) -> str:
+        """The connection's version, or else the newest that the org offers, capped at the newest we tested."""
+        if self._chosen_version:
+            return self._chosen_version
+        offered = sorted(self.versions(), key=float)
+        tested = [version for version in offered if float(version) <= float(NEWEST_TESTED_VERSION)]
+        if not tested:
+            raise ConfigurationError(f"The org offers no API version up to {NEWEST_TESTED_VERSION}.")
+        return tested[-1]
+
+    def url(self, path: str, *, api_version: str | None = None) -> str:
+        """The absolute URL of a resource below `/services/data/vXX.X`."""
+        return f"{self.instance}/services/data/v{api_version or self.api_version}{path}"
+
+    def resolve(self, link: str, *, api_version: str | None = None) -> str:
+        """The absolute URL of a link that the org sent. Raises UntrustedHostError when it leaves the instance."""
+        return resolve_link(link, instance=self.instance, api_version=api_version or self.api_version)
+
+    def request(self, method: str, path: str, *, api_version: str | None = None, **options: Any) -> requests.Response:
+        """Send a signed request to a resource path (`/limits`), or to an absolute URL made by `url` or `resolve`."""
+        target = path if "://" in path else self.url(path, api_version=api_version)
+        return self.session.request(method, target, **options)
+
+    def versions(self) -> list[str]:
+        """API versions that the org offers, such as `["41.0", ..., "68.0"]` (reference 2.2)."""
+        answer = json_of(self.session.request("GET", f"{self.instance}/services/data"))
+        try:
+            return [str(entry["version"]) for entry in answer]
+        except (TypeError, KeyError):
+            raise UnexpectedAnswerError(f"{self.instance} does not list its API versions as Salesforce does.") from None
+
+    def query_pages(
+        self, soql: str, *, include_deleted: bool = False, read: JsonReader = json_object_of
+    ) -> Iterator[QueryPage]:
+        """Pages of a REST query as Salesforce sends them; see `queries.query_pages`."""
+        return query_pages(self, soql, include_deleted=include_deleted, read=read)
+
+    def query(
+        self, soql: str, bind: Mapping[str, Any] | None = None, include_deleted: bool = False
+    ) -> Iterator[Record]:
+        """Records of a REST query, one by one, as plain dicts: no `attributes`, parents nested, children as lists."""
+        for page in self.query_pages(soql_text.bind(soql, bind), include_deleted=include_deleted):
+            yield from (plain(record) for record in page.records)
+
+    def count(self, counting_soql: str, *, include_deleted: bool = False) -> int:
+        """The number that a `SELECT COUNT() FROM ...` query answers."""
+        return next(iter(self.query_pages(counting_soql, include_deleted=include_deleted))).total_size
+
+    def describe(self, sobject: str) -> JsonObject:
+        """The object's description as the Run As user may see it (reference 2.6); kept for the client's life.
+
+        Raises NotFoundError for objects that do not exist or are hidden.
+        """
+        if not re.fullmatch(r"\w+", sobject):
+            raise SalesforceError(
+                f"{sobject!r} is not the name of an object: use its API name, such as Account or Invoice__c."
+            )
+        key = sobject.lower()
+        if key not in self._describes:
+            self._describes[key] = json_object_of(self.request("GET", f"/sobjects/{sobject}/describe"))
+        return self._describes[key]
+
+    def describe_global(self) -> JsonObject:
+        """All objects that the Run As user may see (reference 2.6)."""
+        return json_object_of(self.request("GET", "/sobjects"))
+
+    def limits(self) -> JsonObject:
+        """The org's limits, accurate within 5 minutes; needs View Setup and Configuration (reference 2.7)."""
+        return json_object_of(self.request("GET", "/limits"))
+
+    def record_count(self, sobject: str) -> int:
+        """The object's row count, cached by Salesforce; excludes deleted and archived rows (reference 2.7)."""
+        answer = json_object_of(self.request("GET", "/limits/recordCount", params={"sObjects": sobject}))
+        for entry in answer.get("sObjects", []):
+            if str(entry.get("name", "")).lower() == sobject.lower():
+                return int(entry["count"])
+        raise UnexpectedAnswerError(f"Salesforce keeps no record count for {sobject}.")
+
+    def get_deleted(self, sobject: str, start: datetime, end: datetime) -> JsonObject:
+        """Ids deleted within [start, end): `deletedRecords`, `earliestDateAvailable`, `latestDateCovered` (reference 2.7)."""
+        params = {"start": soql_text.datetime_literal(start), "end": soql_text.datetime_literal(end)}
+        return json_object_of(self.request("GET", f"/sobjects/{sobject}/deleted/", params=params))
+
+    def user_info(self) -> JsonObject:
+        """Who the Run As user is: `preferred_username`, `organization_id`, ... (reference 1.6)."""
+        return json_object_of(self.request("GET", f"{self.instance}/services/oauth2/userinfo"))

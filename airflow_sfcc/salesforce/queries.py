@@ -1,0 +1,113 @@
+"""REST queries, page by page (reference 2.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import requests
+
+from airflow_sfcc.salesforce.answers import json_object_of, raise_for_refusal
+from airflow_sfcc.salesforce.errors import IncompleteResultError, QueryError, UnexpectedAnswerError
+
+if TYPE_CHECKING:
+    from airflow_sfcc.salesforce.client import SalesforceClient
+
+LONGEST_URI = 16_384
+"""Bytes of URI, and of URI and headers together, that Salesforce takes (reference 2.1: 414 and 431)."""
+
+_HEADER_ROOM = 2_000
+_COUNTING = re.compile(r"\s*SELECT\s+COUNT\s*\(\s*\)\s+FROM\b", re.IGNORECASE)
+"""COUNT() answers its number as `totalSize`, with no records at all."""
+
+Record = dict[str, Any]
+JsonReader = Callable[[requests.Response], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class QueryPage:
+    """One page: records as Salesforce sent them, and how many rows the whole query has."""
+
+    records: list[Record]
+    total_size: int
+
+
+def fits_uri(soql: str) -> bool:
+    """Whether a query is short enough to be sent by GET."""
+    return len(quote(soql, safe="")) + _HEADER_ROOM <= LONGEST_URI
+
+
+def query_pages(
+    client: SalesforceClient, soql: str, *, include_deleted: bool = False, read: JsonReader = json_object_of
+) -> Iterator[QueryPage]:
+    """All pages of a query; the number of records yielded equals `totalSize`, or IncompleteResultError is raised.
+
+    `read` turns an answer into JSON, for callers that need numbers parsed their own way. Child records that come in
+    pages of their own are read before the next parent page, which would invalidate their cursors.
+    """
+    if not fits_uri(soql):
+        raise QueryError(
+            f"The query is {len(soql):,} characters long, which does not fit a URI ({LONGEST_URI:,} bytes): use api='bulk', "
+            "or select fewer fields."
+        )
+    resource = "/queryAll" if include_deleted else "/query"
+    response = client.request("GET", resource, params={"q": soql})
+    yielded, seen = 0, set[str]()
+    while True:
+        raise_for_refusal(response)
+        body = read(response)
+        records, total_size = _records(body), int(body.get("totalSize", -1))
+        for record in records:
+            _complete_children(client, record, read)
+        yielded += len(records)
+        yield QueryPage(records, total_size)
+        link = body.get("nextRecordsUrl")
+        if not link:
+            break
+        if link in seen:
+            raise UnexpectedAnswerError("Salesforce paged a query in a circle (the same nextRecordsUrl twice).")
+        seen.add(link)
+        response = client.request("GET", client.resolve(link))
+    if yielded != total_size and not _COUNTING.match(soql):
+        raise IncompleteResultError(
+            f"Salesforce reported {total_size:,} rows for a query and sent {yielded:,}; nothing was landed. Run it again."
+        )
+
+
+def _records(body: Mapping[str, Any]) -> list[Record]:
+    records = body.get("records")
+    if not isinstance(records, list):
+        raise UnexpectedAnswerError("Salesforce answered a query without a list of records.")
+    return records
+
+
+def _complete_children(client: SalesforceClient, record: Record, read: JsonReader) -> None:
+    for value in record.values():
+        if not (isinstance(value, dict) and isinstance(value.get("records"), list)):
+            continue
+        link = value.pop("nextRecordsUrl", None)
+        while link:
+            response = client.request("GET", client.resolve(link))
+            raise_for_refusal(response)
+            more = read(response)
+            value["records"].extend(_records(more))
+            link = more.get("nextRecordsUrl")
+        value["done"] = True
+        for child in value["records"]:
+            _complete_children(client, child, read)
+
+
+def plain(record: Record) -> Record:
+    """A record without `attributes`, its parents likewise, its children as lists of such records."""
+    return {name: _plain_value(value) for name, value in record.items() if name != "attributes"}
+
+
+def _plain_value(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("records"), list):
+        return [plain(child) for child in value["records"]]
+    return plain(value)

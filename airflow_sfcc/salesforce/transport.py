@@ -1,0 +1,147 @@
+"""One way onto the wire: timeouts, retries, no redirects, every call counted.
+
+`Transport` sends a request and gives back whatever was answered last; it knows nothing of tokens or of what an answer
+means. Which faults pass by themselves is in `retries`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import DEFAULT_POOLBLOCK, HTTPAdapter
+from urllib3.connection import HTTPConnection
+
+from airflow_sfcc import __version__
+from airflow_sfcc.salesforce.errors import UnavailableError, UntrustedHostError
+from airflow_sfcc.salesforce.retries import RetryPolicy
+from airflow_sfcc.salesforce.usage import ApiUsage
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds to wait for a connection."""
+
+DEFAULT_REQUEST_TIMEOUT = 130.0
+"""Seconds without a byte before a request counts as dead: Salesforce may think 120 s about a query (reference 2.3)."""
+
+
+@dataclass(frozen=True)
+class TransportOptions:
+    """How to talk: `request_timeout` in seconds without a byte, `max_retries` beyond the first try, `verify` as in
+    requests (True, False or the path of a CA bundle), `pool_size` connections kept open."""
+
+    request_timeout: float = DEFAULT_REQUEST_TIMEOUT
+    max_retries: int = 5
+    verify: bool | str = True
+    pool_size: int = 16
+
+
+class CountingAdapter(HTTPAdapter):
+    """Counts what leaves and reads the org's usage from what comes back; a repeat after a 401 comes through here too."""
+
+    def __init__(self, usage: ApiUsage, pool_size: int) -> None:
+        self._usage = usage
+        super().__init__(pool_maxsize=pool_size)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = DEFAULT_POOLBLOCK, **options: Any) -> None:
+        keep_alive = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        options["socket_options"] = [*HTTPConnection.default_socket_options, keep_alive]
+        super().init_poolmanager(connections, maxsize, block, **options)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        self._usage.before_call(request.method or "", request.path_url)
+        headers: Mapping[str, str] = {}
+        try:
+            response = super().send(request, *args, **options)
+            headers = response.headers
+        finally:
+            self._usage.after_call(request.path_url, headers)
+        return response
+
+
+class Transport(requests.Session):
+    """A `requests.Session` that is safe to point at Salesforce.
+
+    Raises UnavailableError when nothing was answered in spite of retries, UntrustedHostError on a redirect.
+    """
+
+    def __init__(self, options: TransportOptions | None = None, *, usage: ApiUsage | None = None) -> None:
+        super().__init__()
+        self.settings = options or TransportOptions()
+        self.usage = usage or ApiUsage()
+        self.retries = RetryPolicy(self.settings.max_retries)
+        self.headers["User-Agent"] = f"airflow-sfcc/{__version__}"
+        adapter = CountingAdapter(self.usage, self.settings.pool_size)
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+
+    def merge_environment_settings(
+        self,
+        url: str | bytes | None,
+        proxies: MutableMapping[str, str] | None,
+        stream: bool | None,
+        verify: bool | str | None,
+        cert: Any,
+    ) -> Any:
+        # requests lets a CA bundle from the environment win over a session's own choice; the connection's choice must win.
+        if verify is None and self.settings.verify is not True:
+            verify = self.settings.verify
+        return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send with our timeouts unless given others, again after passing faults, and never along a redirect."""
+        options["timeout"] = options.get("timeout") or (CONNECT_TIMEOUT, self.settings.request_timeout)
+        options["allow_redirects"] = False
+        try:
+            response = self.retries.run(lambda: super(Transport, self).send(request, **options), what=describe(request))
+        except requests.RequestException as problem:
+            raise _unreachable(request, problem) from None
+        return _refuse_redirect(response, request)
+
+
+def describe(request: requests.PreparedRequest) -> str:
+    """What a log line or a message may say about a request: no query string, since that can hold a person's data."""
+    return f"{request.method} {request.path_url.split('?')[0]}"
+
+
+def _refuse_redirect(response: requests.Response, request: requests.PreparedRequest) -> requests.Response:
+    if response.is_redirect or response.is_permanent_redirect:
+        response.close()
+        raise UntrustedHostError(
+            f"{describe(request)} was answered with a redirect (HTTP {response.status_code}), which is never followed, so "
+            "that neither the credentials nor the token reach another host; nothing was landed. Is the connection's "
+            "host the org's My Domain?",
+            status=response.status_code,
+        )
+    return response
+
+
+def _unreachable(request: requests.PreparedRequest, problem: requests.RequestException) -> UnavailableError:
+    parts = urlsplit(request.url or "")
+    return UnavailableError(
+        f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''} could not be reached for "
+        f"{describe(request)}: {_cause(problem)}"
+    )
+
+
+def _cause(problem: requests.RequestException) -> str:
+    text = str(problem)
+    if "NameResolutionError" in text or "Failed to resolve" in text:
+        return "there is no such host. Check the spelling of My Domain in the connection's host."
+    if isinstance(problem, requests.exceptions.SSLError):
+        return (
+            "its TLS certificate could not be verified. If it is signed by your own CA, set verify in the connection's "
+            "extra to the path of that CA bundle."
+        )
+    if isinstance(problem, requests.exceptions.ProxyError):
+        return "the proxy did not let the request through. Check HTTPS_PROXY and NO_PROXY on the worker."
+    if isinstance(problem, requests.exceptions.ReadTimeout):
+        return "it stopped answering. Try again, or raise request_timeout in the connection's extra."
+    if isinstance(problem, requests.exceptions.Timeout):
+        return "it did not accept the connection in time. Check My Domain and the worker's firewall."
+    if "Connection refused" in text:
+        return "it refused the connection. Check the host and port of the connection."
+    return f"the connection broke ({type(problem).__name__}). Try again later."
