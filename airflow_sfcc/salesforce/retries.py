@@ -34,10 +34,15 @@ class RetryPolicy:
         self.max_retries = max_retries
         self._backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
 
-    def run(self, attempt: Callable[[], T], *, what: str) -> T:
-        """The first outcome that is no passing fault, or the last outcome there was. `what` is for the log."""
+    def run(self, attempt: Callable[[], T], *, what: str, also: tuple[type[Exception], ...] = ()) -> T:
+        """The first outcome that is no passing fault, or the last outcome there was.
+
+        `what` is for the log; exceptions of the types in `also` count as passing faults too.
+        """
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_passing_fault) | tenacity.retry_if_result(is_passing_answer),
+            retry=tenacity.retry_if_exception(is_passing_fault)
+            | tenacity.retry_if_result(is_passing_answer)
+            | tenacity.retry_if_exception_type(also),
             stop=self._is_over,
             wait=self._wait,
             before_sleep=lambda state: self._announce(state, what),

@@ -1,0 +1,79 @@
+"""Landing a REST query: pages one after another, joined into part files."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import requests
+
+from airflow_sfcc.extract.convert import Converter
+from airflow_sfcc.extract.landing import Landing, Part
+from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
+from airflow_sfcc.extract.plan import ExtractPlan
+from airflow_sfcc.salesforce.answers import JsonObject, json_object_of
+from airflow_sfcc.salesforce.client import SalesforceClient
+
+log = logging.getLogger(__name__)
+
+ROWS_PER_PART = 1_000_000
+
+
+class RestFetcher:
+    """Lands the rows of one query."""
+
+    def __init__(self, client: SalesforceClient, plan: ExtractPlan, landing: Landing) -> None:
+        self._client = client
+        self._plan = plan
+        self._landing = landing
+        self._converter = Converter(plan.columns)
+
+    def land(self) -> list[Part]:
+        """All rows as parts. Raises IncompleteResultError when there are other than `totalSize` of them."""
+        batches = self._batches()
+        parts: list[Part] = []
+        following = next(batches, None)
+        while following is not None:
+            part, following = self._land_part(len(parts), following, batches)
+            parts.append(part)
+        return parts
+
+    def _land_part(
+        self, index: int, first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]
+    ) -> tuple[Part, pa.RecordBatch | None]:
+        """One part from `first` on, and the batch that comes after it."""
+        name = f"part-{index:05d}.{EXTENSIONS[self._plan.file_format]}"
+        batch: pa.RecordBatch | None = first
+        rows = 0
+        with self._landing.open_part(name) as file:
+            writer = part_writer(self._plan.file_format, file, self._converter.schema)
+            while batch is not None and rows < ROWS_PER_PART:
+                writer.write(batch)
+                rows += batch.num_rows
+                batch = next(batches, None)
+            writer.finish()
+        return Part(name, rows, file.bytes, file.sha256), batch
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        pages = self._client.query_pages(
+            self._plan.soql, include_deleted=self._plan.include_deleted, read=self._reader()
+        )
+        for page in pages:
+            if page.records:
+                yield self._converter.from_records(page.records, rows)
+                rows += len(page.records)
+                log.info("%s: %s of %s rows", self._plan.sobject, f"{rows:,}", f"{page.total_size:,}")
+
+    def _reader(self) -> Any:
+        return json_object_of if self._plan.numbers == "float" else _exact_json
+
+
+def _exact_json(response: requests.Response) -> JsonObject:
+    """The answer with numbers as Decimal, digit for digit."""
+    body: JsonObject = json.loads(response.text, parse_float=Decimal)
+    return body

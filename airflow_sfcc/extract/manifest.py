@@ -1,0 +1,56 @@
+"""The manifest: what an extract landed, written last (DESIGN.md, "What lands")."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_sfcc import __version__
+from airflow_sfcc.extract.columns import Column
+from airflow_sfcc.extract.landing import Part
+from airflow_sfcc.extract.plan import ExtractPlan, utc_now
+
+FORMAT_VERSION = 1
+
+
+def schema_fingerprint(columns: Sequence[Column]) -> str:
+    """SHA-256 over names and types, in order."""
+    text = json.dumps([column.to_json() for column in columns], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_manifest(plan: ExtractPlan, parts: Sequence[Part], *, api_calls: int) -> dict[str, Any]:
+    """The manifest of a finished extract. `api_calls` counts all stages."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "extract_id": plan.extract_id,
+        "org_id": plan.org_id,
+        "instance": plan.instance,
+        "sobject": plan.sobject,
+        "soql": plan.soql,
+        "api": plan.api,
+        "api_version": plan.api_version,
+        "job_id": plan.job_id,
+        "mode": "full",
+        "cursor_field": None,
+        "window": None,
+        "watermark": None,
+        "include_deleted": plan.include_deleted,
+        "rows": sum(part.rows for part in parts),
+        "deleted_rows": None,
+        "bytes": sum(part.bytes for part in parts),
+        "files": [{"path": part.name, "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256} for part in parts],
+        "schema": [column.to_json() for column in plan.columns],
+        "schema_fingerprint": schema_fingerprint(plan.columns),
+        "schema_changes": [],
+        "api_calls": api_calls,
+        "started_at": plan.started_at,
+        "finished_at": utc_now(),
+        "dag_id": plan.dag_id,
+        "task_id": plan.task_id,
+        "run_id": plan.run_id,
+        "map_index": plan.map_index,
+        "package_version": __version__,
+    }

@@ -1,0 +1,160 @@
+"""Writing one part file: Parquet, CSV or JSON Lines, fed with typed batches.
+
+CSV is in Bulk's dialect: every value quoted, null as `""`, booleans true/false, datetimes `2019-01-05T03:41:05.000Z`.
+JSON Lines has null, booleans and numbers as such and dates as text; decimals are text, so that they stay exact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, BinaryIO, Protocol, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from isal import isal_zlib
+
+from airflow_sfcc.extract.convert import as_text
+from airflow_sfcc.extract.plan import FileFormat
+
+EXTENSIONS: dict[FileFormat, str] = {"parquet": "parquet", "csv": "csv.gz", "jsonl": "jsonl.gz"}
+
+ROW_GROUP_ROWS = 65_536
+ROW_GROUP_BYTES = 32 * 1024 * 1024
+_GZIP_LEVEL = 1
+_GZIP_WINDOW = (
+    31  # zlib's code for a gzip container; it writes no file name and no time, so equal data gives equal bytes
+)
+
+
+class CountedFile:
+    """A binary file that knows the length and SHA-256 of what went through it; enough of a file for pyarrow."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._hash = hashlib.sha256()
+        self.bytes = 0
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self._hash.update(view)
+        self._raw.write(view)
+        self.bytes += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.bytes
+
+    def flush(self) -> None:
+        self._raw.flush()
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._raw.close()
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
+class PartWriter(Protocol):
+    """Takes batches of one schema; `finish` completes the file's format, but leaves the file open."""
+
+    def write(self, batch: pa.RecordBatch) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def part_writer(file_format: FileFormat, file: CountedFile, schema: pa.Schema) -> PartWriter:
+    """The writer for a format."""
+    if file_format == "parquet":
+        return ParquetPart(file, schema)
+    return CsvPart(file, schema) if file_format == "csv" else JsonLinesPart(file)
+
+
+class ParquetPart:
+    """Zstandard Parquet in row groups of at most ROW_GROUP_ROWS rows or about ROW_GROUP_BYTES of memory."""
+
+    def __init__(self, file: CountedFile, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema, compression="zstd")
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._waiting.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting, schema=self._schema)
+            self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            self._waiting, self._rows, self._bytes = [], 0, 0
+
+    def finish(self) -> None:
+        self._flush()
+        self._writer.close()
+
+
+class _Gzip:
+    def __init__(self, file: CountedFile) -> None:
+        self._file = file
+        self._deflate = isal_zlib.compressobj(level=_GZIP_LEVEL, wbits=_GZIP_WINDOW)
+
+    def write(self, data: Any) -> None:
+        packed = self._deflate.compress(data)
+        if packed:
+            self._file.write(packed)
+
+    def finish(self) -> None:
+        self._file.write(self._deflate.flush())
+
+
+class CsvPart:
+    """Gzip CSV with a header."""
+
+    def __init__(self, file: CountedFile, schema: pa.Schema) -> None:
+        self._gzip = _Gzip(file)
+        header = ",".join('"' + name.replace('"', '""') + '"' for name in schema.names)
+        self._gzip.write(f"{header}\n".encode())
+        self._options = pa_csv.WriteOptions(include_header=False, quoting_style="all_valid")
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        text = [pc.fill_null(pc.cast(array, pa.string()), "") for array in as_text(batch).columns]
+        sink = pa.BufferOutputStream()
+        pa_csv.write_csv(pa.RecordBatch.from_arrays(text, names=batch.schema.names), sink, self._options)
+        self._gzip.write(sink.getvalue())
+
+    def finish(self) -> None:
+        self._gzip.finish()
+
+
+class JsonLinesPart:
+    """Gzip JSON Lines, one object a row, keys in column order."""
+
+    def __init__(self, file: CountedFile) -> None:
+        self._gzip = _Gzip(file)
+        self._encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        rows = cast("list[dict[str, Any]]", as_text(batch).to_pylist())
+        self._gzip.write("".join(f"{self._encode(row)}\n" for row in rows).encode())
+
+    def finish(self) -> None:
+        self._gzip.finish()

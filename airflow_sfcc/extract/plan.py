@@ -1,0 +1,203 @@
+"""What an extract will do, decided before the first row is asked for, as plain JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from airflow_sfcc.extract.columns import Column, ColumnResolver, Numbers
+from airflow_sfcc.salesforce import soql as soql_text
+from airflow_sfcc.salesforce.bulk_support import supports_bulk
+from airflow_sfcc.salesforce.client import SalesforceClient
+from airflow_sfcc.salesforce.errors import QueryError, QueryTimeoutError
+from airflow_sfcc.salesforce.queries import fits_uri
+
+log = logging.getLogger(__name__)
+
+FileFormat = Literal["parquet", "csv", "jsonl"]
+Api = Literal["auto", "rest", "bulk"]
+Deletes = Literal["ignore", "soft"]
+
+FEWEST_BULK_ROWS = 10_000
+"""With `api="auto"`, results smaller than this are read by REST: 5 pages of 2,000 rows cost no more calls than creating,
+polling and reading a Bulk job, and arrive in seconds. Peers draw the line between 2,000 and 1,000,000 rows."""
+
+DEFAULT_PAGE_SIZE = 100_000
+"""Rows asked for per Bulk result page where the org does not list result pages by itself."""
+
+DEFAULT_PARALLEL_PAGES = 4
+
+@dataclass(frozen=True)
+class ExtractRequest:
+    """What the user asked for; names and meanings are those of SalesforceExtractOperator."""
+
+    sobject: str | None = None
+    fields: Sequence[str] | None = None
+    exclude_fields: Sequence[str] | None = None
+    where: str | None = None
+    soql: str | None = None
+    bind: Mapping[str, Any] | None = None
+    file_format: FileFormat = "parquet"
+    api: Api = "auto"
+    deletes: Deletes = "ignore"
+    numbers: Numbers = "float"
+    page_size: int = DEFAULT_PAGE_SIZE
+    parallel_pages: int = DEFAULT_PARALLEL_PAGES
+
+    def __post_init__(self) -> None:
+        if bool(self.sobject) == bool(self.soql):
+            raise QueryError("Give exactly one of sobject and soql.")
+        if self.soql and (self.fields or self.exclude_fields or self.where):
+            raise QueryError("fields, exclude_fields and where go with sobject; with soql, write them into the query.")
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """Which task instance an extract belongs to; `moment` is the run's logical date, or when it was due."""
+
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int
+    moment: datetime
+
+    @property
+    def extract_id(self) -> str:
+        """`20261123T020000Z-3f9a1c2b`: the same for every try of one task instance, so that a rerun replaces its own."""
+        key = "\0".join((self.dag_id, self.task_id, self.run_id, str(self.map_index)))
+        stamp = self.moment.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        return f"{stamp}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class ExtractPlan:
+    """Everything the later stages need. `api_calls` counts the calls of stages that ran elsewhere; `job_id` is set once
+    a Bulk job is submitted."""
+
+    extract_id: str
+    org_id: str | None
+    instance: str
+    sobject: str
+    soql: str
+    api: Literal["rest", "bulk"]
+    api_reason: str
+    api_version: str
+    include_deleted: bool
+    columns: tuple[Column, ...]
+    file_format: FileFormat
+    numbers: Numbers
+    page_size: int
+    parallel_pages: int
+    started_at: str
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int
+    job_id: str | None = None
+    api_calls: int = 0
+    format_version: int = field(default=1)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ExtractPlan:
+        return cls(**{**data, "columns": tuple(Column(**column) for column in data["columns"])})
+
+    def submitted(self, job_id: str) -> ExtractPlan:
+        return replace(self, job_id=job_id)
+
+    def with_calls(self, api_calls: int) -> ExtractPlan:
+        return replace(self, api_calls=api_calls)
+
+    def by_rest(self, reason: str) -> ExtractPlan:
+        return replace(self, api="rest", api_reason=reason)
+
+
+def make_plan(client: SalesforceClient, request: ExtractRequest, run: RunIdentity) -> ExtractPlan:
+    """Describe, write the SOQL, resolve the columns, choose the API. Reads no row.
+
+    Raises QueryError, NotFoundError or AccessError for what cannot be extracted.
+    """
+    query, columns = _query_and_columns(client, request)
+    include_deleted = request.deletes == "soft"
+    api, reason = _choose_api(client, request, query, include_deleted)
+    token = client.auth.token
+    return ExtractPlan(
+        extract_id=run.extract_id,
+        org_id=token.org_id,
+        instance=str(token.instance),
+        sobject=str(client.describe(query.sobject)["name"]),
+        soql=query.text,
+        api=api,
+        api_reason=reason,
+        api_version=client.api_version,
+        include_deleted=include_deleted,
+        columns=columns,
+        file_format=request.file_format,
+        numbers=request.numbers,
+        page_size=request.page_size,
+        parallel_pages=request.parallel_pages,
+        started_at=utc_now(),
+        dag_id=run.dag_id,
+        task_id=run.task_id,
+        run_id=run.run_id,
+        map_index=run.map_index,
+    )
+
+
+def utc_now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _query_and_columns(client: SalesforceClient, request: ExtractRequest) -> tuple[soql_text.Query, tuple[Column, ...]]:
+    resolver = ColumnResolver(client, request.numbers)
+    if request.soql:
+        query = soql_text.scan(soql_text.bind(request.soql, request.bind))
+        query = soql_text.scan(resolver.expand_fields_function(query))
+        columns = resolver.of_query(query)
+        _refuse_twice_named(columns)
+        return query, columns
+    sobject = str(request.sobject)
+    describe = client.describe(sobject)
+    if not describe.get("queryable", True):
+        raise QueryError(f"{sobject} cannot be queried (its describe says queryable: false).")
+    fields = list(request.fields) if request.fields else None
+    if request.deletes == "soft" and fields and "isdeleted" not in {name.lower() for name in fields}:
+        fields.append("IsDeleted")
+    columns = resolver.of_sobject(sobject, fields, request.exclude_fields)
+    text = soql_text.select(str(describe["name"]), [column.name for column in columns], request.where)
+    return soql_text.scan(soql_text.bind(text, request.bind)), columns
+
+
+def _refuse_twice_named(columns: Sequence[Column]) -> None:
+    names = [column.name for column in columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise QueryError(f"The query selects {', '.join(twice)} more than once: each column may be named once.")
+
+
+def _choose_api(
+    client: SalesforceClient, request: ExtractRequest, query: soql_text.Query, include_deleted: bool
+) -> tuple[Literal["rest", "bulk"], str]:
+    if query.is_count:
+        raise QueryError("SELECT COUNT() answers a number and no rows: use COUNT(Id), or SalesforceQueryOperator.")
+    if request.api != "auto":
+        return request.api, "it was asked for"
+    rest_only = query.rest_only_reason()
+    if rest_only is None and not supports_bulk(query.sobject):
+        rest_only = f"Bulk API 2.0 does not do {query.sobject}"
+    if rest_only:
+        return "rest", rest_only
+    if not fits_uri(query.text):
+        return "bulk", "the query is too long for a URI"
+    try:
+        rows = client.count(query.counting(), include_deleted=include_deleted)
+    except (QueryTimeoutError, QueryError) as uncounted:
+        log.info("The rows could not be counted (%s)", uncounted.code or type(uncounted).__name__)
+        return "bulk", "its rows could not be counted"
+    return ("rest" if rows < FEWEST_BULK_ROWS else "bulk"), f"it has {rows:,} rows"
