@@ -6,11 +6,76 @@ from typing import Any
 
 from airflow_sfcc import __version__
 
+_INTEGRATION = "Salesforce (Client Credentials)"
+
+# Airflow masks the values of extra fields whose names look like secrets, so none here holds token, secret, password or proxy.
+_EXTRA_FIELDS: dict[str, Any] = {
+    "api_version": {
+        "label": "API version",
+        "description": "Such as 68.0. Empty: the newest that the org offers and this package was tested with.",
+        "schema": {"type": ["string", "null"], "pattern": r"^v?\d{2,3}(\.0)?$"},
+    },
+    "api_call_budget": {
+        "label": "API call budget (%)",
+        "description": "Percent of the org's daily API calls at which extracts stop asking. Empty: no limit of our own.",
+        "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
+    },
+    "request_timeout": {
+        "label": "Request timeout (s)",
+        "description": "Seconds without a byte before a request counts as dead. Empty: 130, since Salesforce may think 120 s.",
+        "schema": {"type": ["number", "null"], "minimum": 1},
+    },
+    "max_retries": {
+        "label": "Retries per request",
+        "description": "How often a request is repeated after a passing fault. Empty: 5.",
+        "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
+    },
+    "verify": {
+        "label": "Verify TLS",
+        "description": "true (also when empty), false, or the path of a CA bundle on the workers.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "allowed_hosts": {
+        "label": "Allowed instance hosts",
+        "description": "Hosts outside Salesforce's own domains that instance_url may name, separated by commas.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "allow_http": {
+        "label": "Allow plain http",
+        "description": "Only for a test server that is not on this machine: sends the consumer secret unencrypted.",
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
+}
+
+_FORM: dict[str, Any] = {
+    "hidden-fields": ["schema", "port"],
+    "relabeling": {"host": "My Domain", "login": "Consumer Key", "password": "Consumer Secret"},
+    "placeholders": {
+        "host": "acme.my.salesforce.com",
+        "login": "Consumer key of the app with Client Credentials Flow",
+        "password": "Consumer secret of that app",
+    },
+}
+
 
 def get_provider_info() -> dict[str, Any]:
+    """The metadata behind the entry point `apache_airflow_provider`."""
     return {
         "package-name": "airflow-sfcc",
-        "name": "Salesforce (Client Credentials)",
-        "description": "Scheduled extracts from Salesforce",
+        "name": _INTEGRATION,
+        "description": "Scheduled extracts from Salesforce with the OAuth 2.0 client-credentials flow.",
         "versions": [__version__],
+        "integrations": [{"integration-name": _INTEGRATION, "external-doc-url": "", "tags": ["service"]}],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.hooks"]}],
+        "operators": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.operators"]}],
+        "triggers": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.triggers"]}],
+        "connection-types": [
+            {
+                "connection-type": "sfcc",
+                "hook-class-name": "airflow_sfcc.hooks.SalesforceClientCredentialsHook",
+                "hook-name": _INTEGRATION,
+                "conn-fields": _EXTRA_FIELDS,
+                "ui-field-behaviour": _FORM,
+            }
+        ],
     }

@@ -136,20 +136,26 @@ def _unfit(column: Column, row: int, value: Any) -> ConversionError:
     )
 
 
-def _from_json(values: list[Any], column: Column, first_row: int) -> pa.Array:
+def _from_json(values: Sequence[Any], column: Column, first_row: int) -> pa.Array:
     if column.type in ("date32", "timestamp[ms, UTC]", "time32[ms]"):
         return _typed(pa.array(values, pa.string()), column, first_row)
-    convert = _JSON_CONVERTERS.get(column.type, _decimal)
-    target = arrow_type(column)
     try:
-        return pa.array([None if value is None else convert(value) for value in values], target)
-    except (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError):
+        return _json_array(values, column)
+    except _UNFIT_JSON:
         for index, value in enumerate(values):
             try:
-                pa.array([None if value is None else convert(value)], target)
-            except (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError):
+                _json_array([value], column)
+            except _UNFIT_JSON:
                 raise _unfit(column, first_row + index, value) from None
         raise
+
+
+_UNFIT_JSON = (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError)
+
+
+def _json_array(values: Sequence[Any], column: Column) -> pa.Array:
+    convert = _JSON_CONVERTERS.get(column.type, _decimal)
+    return pa.array([None if value is None else convert(value) for value in values], arrow_type(column))
 
 
 def _text(value: Any) -> str | None:

@@ -9,12 +9,10 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from upath import UPath
-
 from airflow_sfcc.extract.convert import arrow_schema
 from airflow_sfcc.extract.fetch_bulk import BulkFetcher
 from airflow_sfcc.extract.fetch_rest import RestFetcher
-from airflow_sfcc.extract.landing import Landing, Part
+from airflow_sfcc.extract.landing import Landing, Part, StoragePath
 from airflow_sfcc.extract.manifest import make_manifest
 from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
@@ -31,13 +29,13 @@ class Extraction:
     `destination` is where the object's extracts live; a failure at any stage leaves there what was there before.
     """
 
-    def __init__(self, client: SalesforceClient, destination: UPath, plan: ExtractPlan) -> None:
+    def __init__(self, client: SalesforceClient, destination: StoragePath, plan: ExtractPlan) -> None:
         self.client = client
         self.plan = plan
         self.landing = Landing(destination, plan.extract_id)
 
     @classmethod
-    def resume(cls, client: SalesforceClient, destination: UPath, extract_id: str) -> Extraction:
+    def resume(cls, client: SalesforceClient, destination: StoragePath, extract_id: str) -> Extraction:
         """The extraction whose plan another process staged."""
         plan = ExtractPlan.from_json(Landing(destination, extract_id).load_plan())
         return cls(client, destination, plan)
@@ -95,7 +93,7 @@ class Extraction:
         path = self.landing.commit(manifest)
         return self._result(manifest, path)
 
-    def _result(self, manifest: dict[str, Any], path: UPath) -> dict[str, Any]:
+    def _result(self, manifest: dict[str, Any], path: StoragePath) -> dict[str, Any]:
         folder = str(self.landing.folder)
         return {
             "manifest": str(path),

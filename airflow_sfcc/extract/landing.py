@@ -14,12 +14,17 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
-
-from upath import UPath
+from typing import TYPE_CHECKING, Any, Union
 
 from airflow_sfcc.extract.parts import CountedFile
 from airflow_sfcc.salesforce.errors import SalesforceError
+
+if TYPE_CHECKING:
+    from upath import UPath
+    from upath.extensions import ProxyUPath
+
+StoragePath = Union["UPath", "ProxyUPath"]
+"""Any universal-pathlib path; Airflow's ObjectStoragePath is one."""
 
 STAGING = "_staging"
 MANIFEST = "_manifest.json"
@@ -43,7 +48,7 @@ class Part:
 class Landing:
     """The folders of one extract below its destination."""
 
-    def __init__(self, destination: UPath, extract_id: str) -> None:
+    def __init__(self, destination: StoragePath, extract_id: str) -> None:
         self.destination = destination
         self.folder = destination / f"extract={extract_id}"
         self._staging_root = destination / STAGING
@@ -93,7 +98,7 @@ class Landing:
     def remove_part(self, name: str) -> None:
         self._remove(self.staging / name)
 
-    def commit(self, manifest: Mapping[str, Any]) -> UPath:
+    def commit(self, manifest: Mapping[str, Any]) -> StoragePath:
         """Publish the staged parts with their manifest, replacing what this extract landed before.
 
         On a local disk the folder appears in one rename. Object stores have no rename: there the old manifest goes
@@ -118,11 +123,11 @@ class Landing:
             if self._is_local and self._staging_root.exists():
                 self._staging_root.rmdir()
 
-    def _remove(self, path: UPath) -> None:
+    def _remove(self, path: StoragePath) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm(path.path, recursive=True)
 
 
-def _write_json(path: UPath, data: Mapping[str, Any]) -> None:
+def _write_json(path: StoragePath, data: Mapping[str, Any]) -> None:
     with path.open("wb") as file:
         file.write((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())

@@ -13,6 +13,7 @@ from airflow_sfcc.salesforce.errors import IncompleteResultError
 
 _CHUNK = 256 * 1024
 _GZIP_WINDOW = 31
+_GZIP_ERRORS: Any = (isal_zlib.error, zlib.error)
 
 
 class PageStream:
@@ -96,7 +97,7 @@ class _Gunzip:
                 plain += self._member.decompress(packed)
                 packed = self._member.unused_data if self._member.eof else b""
             return plain
-        except (isal_zlib.error, zlib.error):
+        except _GZIP_ERRORS:
             raise IncompleteResultError("A result page's gzip data is damaged.") from None
 
     def require_end(self) -> None:

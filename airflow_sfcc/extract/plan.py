@@ -31,6 +31,7 @@ DEFAULT_PAGE_SIZE = 100_000
 
 DEFAULT_PARALLEL_PAGES = 4
 
+
 @dataclass(frozen=True)
 class ExtractRequest:
     """What the user asked for; names and meanings are those of SalesforceExtractOperator."""

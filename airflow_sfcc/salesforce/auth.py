@@ -84,7 +84,8 @@ class ClientCredentialsAuth(AuthBase):
         self._transport = transport
         self._on_token = on_token
         self._token: Token | None = None
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler of the same thread may come in between (a killed task aborts its job).
+        self._lock = threading.RLock()
 
     @property
     def token(self) -> Token:

@@ -68,6 +68,12 @@ class BulkJob:
     def is_waiting(self) -> bool:
         return self.state in WAITING_STATES
 
+    @property
+    def progress(self) -> str:
+        """State and rows so far, for a log line."""
+        rows = "" if self.records_processed is None else f", {self.records_processed:,} rows"
+        return f"{self.state}{rows}"
+
     def require_complete(self) -> None:
         """Raise JobFailedError, JobAbortedError or JobNotCompleteError unless the job is complete."""
         if self.state == COMPLETE:
@@ -86,6 +92,14 @@ class BulkJob:
         if self.is_waiting:
             raise JobNotCompleteError(f"Bulk job {self.id} on {self.sobject} is not complete yet (state {self.state}).")
         raise UnexpectedAnswerError(f"Bulk job {self.id} is in a state that is not documented: {self.state!r}.")
+
+
+def poll_delays(first: float, longest: float = 60.0) -> Iterator[float]:
+    """Seconds between polls, without end: `first`, then half as long again each time, up to `longest`."""
+    delay = first
+    while True:
+        yield delay
+        delay = max(first, min(delay * 1.5, longest))
 
 
 def _int_or_none(value: Any) -> int | None:
@@ -124,10 +138,9 @@ class BulkQueryJobs:
         except NotFoundError as gone:
             raise _expired(job_id) from gone
 
-    def abort(self, job_id: str, *, timeout: float | None = None) -> BulkJob:
-        """Abort a job that is waiting or in progress; `timeout` in seconds for a caller that is itself being stopped."""
-        options: dict[str, Any] = {"timeout": (timeout, timeout)} if timeout else {}
-        response = self._client.request("PATCH", _path(job_id), json={"state": ABORTED}, **options)
+    def abort(self, job_id: str) -> BulkJob:
+        """Abort a job that is waiting or in progress; Salesforce refuses it for a job that has ended."""
+        response = self._client.request("PATCH", _path(job_id), json={"state": ABORTED})
         return BulkJob.from_wire(json_object_of(response))
 
     def delete(self, job_id: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -13,9 +15,17 @@ import requests
 
 from airflow_sfcc.salesforce import soql as soql_text
 from airflow_sfcc.salesforce.answers import JsonObject, json_object_of, json_of
-from airflow_sfcc.salesforce.auth import ClientCredentialsAuth, Credentials
+from airflow_sfcc.salesforce.auth import ClientCredentialsAuth, Credentials, Token
 from airflow_sfcc.salesforce.bulk import BulkQueryJobs
-from airflow_sfcc.salesforce.errors import ConfigurationError, SalesforceError, UnexpectedAnswerError
+from airflow_sfcc.salesforce.errors import (
+    CONSUMER_KEY_AND_SECRET,
+    AccessError,
+    ConfigurationError,
+    NotFoundError,
+    QueryError,
+    SalesforceError,
+    UnexpectedAnswerError,
+)
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
 from airflow_sfcc.salesforce.queries import JsonReader, QueryPage, Record, plain, query_pages
 from airflow_sfcc.salesforce.transport import Transport, TransportOptions
@@ -57,8 +67,6 @@ def connect(
 
 
 def _missing_credentials(consumer_key: str) -> ConfigurationError:
-    from airflow_sfcc.salesforce.errors import CONSUMER_KEY_AND_SECRET
-
     missing = "consumer secret (password)" if consumer_key else "consumer key (login)"
     return ConfigurationError(
         f"The connection has no {missing}: copy it from the app's settings.", step=CONSUMER_KEY_AND_SECRET
@@ -86,6 +94,42 @@ class SalesforceClient:
         self.bulk = BulkQueryJobs(self)
         self._chosen_version = api_version
         self._describes: dict[str, JsonObject] = {}
+
+    def new_session(self, settings: TransportOptions | None = None) -> Transport:
+        """Another session for the same org and token, counting into the same usage."""
+        session = Transport(settings or self.session.settings, usage=self.usage)
+        session.auth = self.auth
+        return session
+
+    def in_a_hurry(self, seconds: float) -> SalesforceClient:
+        """A client that gives each request one try of at most `seconds`, for callers that are themselves being stopped."""
+        settings = replace(self.session.settings, request_timeout=seconds, connect_timeout=seconds, max_retries=0)
+        return SalesforceClient(self.new_session(settings), self.auth, api_version=self.api_version)
+
+    def introduction(self) -> str:
+        """Who this client is, in one sentence: user, org, API version, calls left. Raises what logging in raises."""
+        token = self.auth.token
+        names = self._names(token)
+        left = (
+            f"{self.usage.left:,} of {self.usage.limit:,} API calls left" if self.usage.limit else "API calls unknown"
+        )
+        return (
+            f"Connected to {names['Organization']} at {token.instance} as {names['User']}, API version {self.api_version}, "
+            f"{left}."
+        )
+
+    def _names(self, token: Token) -> dict[str, str]:
+        """What the org and the user are called, or their ids where the user may not read that."""
+        names = {"Organization": f"org {token.org_id}", "User": f"user {token.user_id}"}
+        for sobject, name_field, record_id in (
+            ("Organization", "Name", token.org_id),
+            ("User", "Username", token.user_id),
+        ):
+            with suppress(QueryError, AccessError, NotFoundError):
+                found = list(self.query(f"SELECT {name_field} FROM {sobject} WHERE Id = :id", {"id": record_id}))
+                if found:
+                    names[sobject] = f"{found[0][name_field]} ({record_id})"
+        return names
 
     @property
     def usage(self) -> ApiUsage:

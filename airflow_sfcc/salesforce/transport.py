@@ -30,10 +30,11 @@ DEFAULT_REQUEST_TIMEOUT = 130.0
 
 @dataclass(frozen=True)
 class TransportOptions:
-    """How to talk: `request_timeout` in seconds without a byte, `max_retries` beyond the first try, `verify` as in
-    requests (True, False or the path of a CA bundle), `pool_size` connections kept open."""
+    """How to talk: `request_timeout` in seconds without a byte, `connect_timeout` in seconds, `max_retries` beyond the first
+    try, `verify` as in requests (True, False or the path of a CA bundle), `pool_size` connections kept open."""
 
     request_timeout: float = DEFAULT_REQUEST_TIMEOUT
+    connect_timeout: float = CONNECT_TIMEOUT
     max_retries: int = 5
     verify: bool | str = True
     pool_size: int = 16
@@ -93,7 +94,10 @@ class Transport(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send with our timeouts unless given others, again after passing faults, and never along a redirect."""
-        options["timeout"] = options.get("timeout") or (CONNECT_TIMEOUT, self.settings.request_timeout)
+        options["timeout"] = options.get("timeout") or (
+            self.settings.connect_timeout,
+            self.settings.request_timeout,
+        )
         options["allow_redirects"] = False
         try:
             response = self.retries.run(lambda: super(Transport, self).send(request, **options), what=describe(request))

@@ -26,7 +26,8 @@ class ApiUsage:
         self.used: int | None = None
         self.limit: int | None = None
         self._in_flight = 0
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler of the same thread may come in between (a killed task aborts its job).
+        self._lock = threading.RLock()
 
     @property
     def left(self) -> int | None:

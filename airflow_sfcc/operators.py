@@ -1,0 +1,374 @@
+"""The operators.
+
+Importing this module is cheap: what needs pyarrow or HTTP is imported when a task runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.configuration import conf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.sdk import Context, ObjectStoragePath
+
+    from airflow_sfcc.extract.extraction import Extraction
+    from airflow_sfcc.extract.plan import RunIdentity
+    from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+
+DEFAULT_CONN_ID = "sfcc_default"
+DEFAULT_TIMEOUT = timedelta(hours=12)
+_KILL_SECONDS = 3.0
+"""Airflow kills a task's process 5 s after asking it to end."""
+
+
+@contextmanager
+def _airflow_failures() -> Iterator[None]:
+    """Errors that trying again cannot mend fail the task at once, without using up its retries."""
+    from airflow.providers.common.compat.sdk import AirflowFailException
+
+    from airflow_sfcc.salesforce.errors import SalesforceError
+
+    try:
+        yield
+    except SalesforceError as problem:
+        if problem.permanent:
+            raise AirflowFailException(str(problem)) from problem
+        raise
+
+
+class SalesforceQueryOperator(BaseOperator):
+    """Run a SOQL query by REST and return its records: plain dicts, parents nested, children as lists.
+
+    :param soql: the query (templated; a `.soql` file name is read).
+    :param bind: values for `:names` in the query; they are quoted as SOQL literals (templated).
+    :param include_deleted: also return records in the recycle bin, and archived ones.
+    :param max_records: more records than this are an error: results of that size belong into files.
+    :param salesforce_conn_id: a connection of type `sfcc`.
+    """
+
+    template_fields: Sequence[str] = ("soql", "bind", "salesforce_conn_id")
+    template_ext: Sequence[str] = (".soql",)
+    template_fields_renderers = {"soql": "sql", "bind": "json"}  # noqa: RUF012
+    ui_color = "#c9e7ff"
+
+    def __init__(
+        self,
+        *,
+        soql: str,
+        bind: Mapping[str, Any] | None = None,
+        include_deleted: bool = False,
+        max_records: int = 10_000,
+        salesforce_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.soql = soql
+        self.bind = bind
+        self.include_deleted = include_deleted
+        self.max_records = max_records
+        self.salesforce_conn_id = salesforce_conn_id
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+        from airflow_sfcc.salesforce import soql
+        from airflow_sfcc.salesforce.errors import QueryError
+        from airflow_sfcc.salesforce.queries import plain
+
+        hook = SalesforceClientCredentialsHook(self.salesforce_conn_id)
+        records: list[dict[str, Any]] = []
+        with _airflow_failures():
+            query = soql.bind(self.soql, self.bind)
+            for page in hook.client.query_pages(query, include_deleted=self.include_deleted):
+                if max(page.total_size, len(records) + len(page.records)) > self.max_records:
+                    raise QueryError(
+                        f"The query has {page.total_size:,} records, and max_records is {self.max_records:,}: use "
+                        "SalesforceExtractOperator, which writes files instead of returning records, or add a LIMIT."
+                    )
+                records.extend(plain(record) for record in page.records)
+        self.log.info("%s records with %s API calls", f"{len(records):,}", hook.client.usage.calls)
+        return records
+
+
+class SalesforceExtractOperator(BaseOperator):
+    """Extract an object, or the result of a query, into typed and counted files with a manifest.
+
+    Returns `manifest, path, files, rows, bytes, deleted_rows, api, job_id, window, watermark, api_calls, seconds`.
+    Running the same task instance again replaces what it wrote.
+
+    :param sobject: the object to extract; all fields that the Run As user may read, unless `fields` says otherwise
+        (templated, and so are `fields`, `exclude_fields`, `where`, `soql`, `bind` and `destination`).
+    :param soql: a whole query instead of `sobject`.
+    :param fields: API names; parents with dots (`Account.Owner.Name`).
+    :param exclude_fields: API names to leave out.
+    :param where: a SOQL condition, without the word WHERE.
+    :param bind: values for `:names` in `where` or `soql`; they are quoted as SOQL literals.
+    :param destination: any ObjectStoragePath URL; `{sobject}` in it becomes the object's name.
+    :param file_format: `parquet` (Zstandard), `csv` or `jsonl` (both gzip).
+    :param api: `rest`, `bulk` (Bulk API 2.0), or `auto`: Bulk from 10,000 rows on where Bulk can do the query.
+    :param mode: `full`.
+    :param deletes: `ignore`, or `soft`: also rows in the recycle bin and archived ones, with `IsDeleted`.
+    :param numbers: `float` (what the wire carries), or `decimal` (declared precision and scale; a value that does not
+        fit is an error).
+    :param skip_if_empty: end as skipped, and land nothing, when there is no row.
+    :param page_size: rows asked for per Bulk result page where the org does not list result pages itself.
+    :param parallel_pages: Bulk result pages in flight at once.
+    :param deferrable: wait for the Bulk job in the triggerer instead of holding a worker slot.
+    :param cancel_on_kill: abort the Bulk job when the task is killed.
+    :param poll_interval: seconds between the first polls of a Bulk job; later ones are further apart.
+    :param timeout: how long a Bulk job may take (seconds or timedelta); then it is aborted and the task fails.
+    :param salesforce_conn_id: a connection of type `sfcc`.
+    """
+
+    template_fields: Sequence[str] = (
+        "sobject",
+        "fields",
+        "exclude_fields",
+        "where",
+        "soql",
+        "bind",
+        "destination",
+        "salesforce_conn_id",
+    )
+    template_ext: Sequence[str] = (".soql",)
+    template_fields_renderers = {"soql": "sql", "where": "sql", "bind": "json"}  # noqa: RUF012
+    ui_color = "#c9e7ff"
+
+    def __init__(
+        self,
+        *,
+        destination: str,
+        sobject: str | None = None,
+        fields: Sequence[str] | None = None,
+        exclude_fields: Sequence[str] | None = None,
+        where: str | None = None,
+        soql: str | None = None,
+        bind: Mapping[str, Any] | None = None,
+        file_format: Literal["parquet", "csv", "jsonl"] = "parquet",
+        api: Literal["auto", "rest", "bulk"] = "auto",
+        mode: Literal["full"] = "full",
+        deletes: Literal["ignore", "soft"] = "ignore",
+        numbers: Literal["float", "decimal"] = "float",
+        skip_if_empty: bool = False,
+        page_size: int = 100_000,
+        parallel_pages: int = 4,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        cancel_on_kill: bool = True,
+        poll_interval: float = 5.0,
+        timeout: float | timedelta = DEFAULT_TIMEOUT,
+        salesforce_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("map_index_template", "{{ task.sobject or 'query' }}")
+        super().__init__(**kwargs)
+        _require_one_of("file_format", file_format, ("parquet", "csv", "jsonl"))
+        _require_one_of("api", api, ("auto", "rest", "bulk"))
+        _require_one_of("mode", mode, ("full",))
+        _require_one_of("deletes", deletes, ("ignore", "soft"))
+        _require_one_of("numbers", numbers, ("float", "decimal"))
+        if (sobject is None) == (soql is None):
+            raise ValueError("SalesforceExtractOperator takes exactly one of sobject and soql.")
+        if min(page_size, parallel_pages) < 1 or poll_interval <= 0:
+            raise ValueError("page_size, parallel_pages and poll_interval must be greater than 0.")
+        self.destination = destination
+        self.sobject = sobject
+        self.fields = fields
+        self.exclude_fields = exclude_fields
+        self.where = where
+        self.soql = soql
+        self.bind = bind
+        self.file_format = file_format
+        self.api = api
+        self.mode = mode
+        self.deletes = deletes
+        self.numbers = numbers
+        self.skip_if_empty = skip_if_empty
+        self.page_size = page_size
+        self.parallel_pages = parallel_pages
+        self.deferrable = deferrable
+        self.cancel_on_kill = cancel_on_kill
+        self.poll_interval = poll_interval
+        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
+        self.salesforce_conn_id = salesforce_conn_id
+        self._killed = threading.Event()
+        self._extraction: Extraction | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with _airflow_failures(), self._discarding_failures():
+            extraction = self._plan(context)
+            extraction.start(fall_back_to_rest=self.api == "auto")
+            plan = extraction.plan
+            self.log.info("Extracting %s by %s API, since %s", plan.sobject, plan.api.upper(), plan.api_reason)
+            if plan.job_id is None:
+                return self._land(extraction)
+            self.log.info("Submitted Bulk job %s", plan.job_id)
+            if not self.deferrable:
+                self._wait(extraction)
+                return self._land(extraction)
+            extraction.stage_plan()
+        return self._defer(plan.job_id)
+
+    def _plan(self, context: Context) -> Extraction:
+        from airflow_sfcc.extract.extraction import Extraction
+        from airflow_sfcc.extract.plan import ExtractRequest, make_plan
+
+        request = ExtractRequest(
+            sobject=self.sobject,
+            fields=self.fields,
+            exclude_fields=self.exclude_fields,
+            where=self.where,
+            soql=self.soql,
+            bind=self.bind,
+            file_format=self.file_format,
+            api=self.api,
+            deletes=self.deletes,
+            numbers=self.numbers,
+            page_size=self.page_size,
+            parallel_pages=self.parallel_pages,
+        )
+        client = self._hook().client
+        plan = make_plan(client, request, _identity(context))
+        self._extraction = Extraction(client, self._destination(plan.sobject), plan)
+        return self._extraction
+
+    def _hook(self) -> SalesforceClientCredentialsHook:
+        from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+
+        return SalesforceClientCredentialsHook(self.salesforce_conn_id)
+
+    def _destination(self, sobject: str) -> ObjectStoragePath:
+        from airflow.sdk import ObjectStoragePath
+
+        return ObjectStoragePath(self.destination.replace("{sobject}", sobject))
+
+    def _defer(self, job_id: str) -> Any:
+        from airflow_sfcc.triggers import BulkJobTrigger
+
+        # The trigger ends by itself at end_time, so that the job can be aborted; Airflow's own timeout could not do that.
+        self.defer(
+            trigger=BulkJobTrigger(
+                salesforce_conn_id=self.salesforce_conn_id,
+                job_id=job_id,
+                poll_interval=self.poll_interval,
+                end_time=time.time() + self.timeout,
+                cancel_on_kill=self.cancel_on_kill,
+            ),
+            method_name=self.resume.__name__,
+        )
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on after the trigger fired: land the finished job."""
+        from airflow_sfcc.extract.extraction import Extraction
+        from airflow_sfcc.salesforce.errors import ConfigurationError, SalesforceError
+
+        with _airflow_failures(), self._discarding_failures():
+            client = self._hook().client
+            destination = self._destination(self._sobject_name())
+            extraction = self._extraction = Extraction.resume(client, destination, _identity(context).extract_id)
+            if event["status"] == "error":
+                kind = ConfigurationError if event.get("permanent") else SalesforceError
+                raise kind(str(event.get("message")))
+            if event["status"] == "timeout":
+                self._give_up(extraction)
+            return self._land(extraction, other_calls=int(event.get("api_calls", 0)))
+
+    def _sobject_name(self) -> str:
+        from airflow_sfcc.salesforce import soql
+
+        return self.sobject or soql.scan(self.soql or "").sobject
+
+    def _wait(self, extraction: Extraction) -> None:
+        from airflow_sfcc.salesforce.bulk import poll_delays
+        from airflow_sfcc.salesforce.errors import JobAbortedError
+
+        end_time = time.monotonic() + self.timeout
+        for delay in poll_delays(self.poll_interval):
+            job = extraction.job()
+            self.log.info("Bulk job %s on %s: %s", job.id, job.sobject, job.progress)
+            if not job.is_waiting:
+                return
+            left = end_time - time.monotonic()
+            if left <= 0:
+                self._give_up(extraction)
+            if self._killed.wait(min(delay, left)):
+                raise JobAbortedError(f"The task was killed while it waited for Bulk job {job.id}.")
+
+    def _give_up(self, extraction: Extraction) -> None:
+        from airflow_sfcc.salesforce.errors import JobTimeoutError, SalesforceError
+
+        job_id = str(extraction.plan.job_id)
+        with suppress(SalesforceError):
+            extraction.client.bulk.abort(job_id)
+        raise JobTimeoutError(
+            f"Bulk job {job_id} on {extraction.plan.sobject} was not complete after {self.timeout:,.0f} s and was aborted. "
+            "Raise timeout, or ask for less at once."
+        )
+
+    def _land(self, extraction: Extraction, *, other_calls: int = 0) -> dict[str, Any]:
+        from airflow.providers.common.compat.sdk import AirflowSkipException
+
+        parts = extraction.land()
+        if self.skip_if_empty and not any(part.rows for part in parts):
+            extraction.discard()
+            raise AirflowSkipException(f"{extraction.plan.sobject}: no rows, so nothing was landed.")
+        result = extraction.commit(parts, other_calls=other_calls)
+        self.log.info(
+            "Landed %s rows of %s in %s files, %s bytes, with %s API calls: %s",
+            f"{result['rows']:,}",
+            extraction.plan.sobject,
+            len(result["files"]),
+            f"{result['bytes']:,}",
+            result["api_calls"],
+            result["manifest"],
+        )
+        return result
+
+    @contextmanager
+    def _discarding_failures(self) -> Iterator[None]:
+        """A failure leaves nothing staged."""
+        try:
+            yield
+        except BaseException:
+            if self._extraction is not None:
+                with suppress(Exception):
+                    self._extraction.discard()
+            raise
+
+    def on_kill(self) -> None:
+        """Abort the Bulk job, in one short call."""
+        self._killed.set()
+        extraction = self._extraction
+        if extraction is None or extraction.plan.job_id is None or not self.cancel_on_kill:
+            return
+        try:
+            extraction.client.in_a_hurry(_KILL_SECONDS).bulk.abort(extraction.plan.job_id)
+        except Exception as problem:
+            self.log.warning("Bulk job %s could not be aborted: %s", extraction.plan.job_id, problem)
+        else:
+            self.log.info("Aborted Bulk job %s", extraction.plan.job_id)
+
+
+def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+
+
+def _identity(context: Context) -> RunIdentity:
+    from airflow_sfcc.extract.plan import RunIdentity
+
+    ti, dag_run = context["ti"], context["dag_run"]
+    return RunIdentity(
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=ti.map_index if ti.map_index is not None else -1,
+        moment=dag_run.logical_date or dag_run.run_after,
+    )
