@@ -1,0 +1,50 @@
+# Everything a person needs, by name. Each target sets up what it needs in .venv (with uv when it is there, else with pip).
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint format clean
+
+help:  ## list the targets
+	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+	  { echo "airflow-sfcc needs Python 3.10 or newer; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "==> Setting up .venv with Airflow and what the project needs (once; a minute or so)"
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV) && \
+	  uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else \
+	  { $(PYTHON) -m venv --clear $(VENV) || { echo "Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }; } && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	fi
+	@touch $@
+
+demo: $(READY)  ## run the nightly extract in a real Airflow against a local Salesforce org, and show what landed
+	@$(BIN)/python -m demo.nightly
+
+up: $(READY)  ## start Airflow with its UI and a local Salesforce org, until Ctrl-C
+	@$(BIN)/python -m demo.up $(UP_ARGS)
+
+test: lint  ## check style and types, and run the tests
+	@echo "==> Tests"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY)  ## check style and types
+	@echo "==> Style"
+	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
+	@echo "==> Types"
+	@$(BIN)/mypy
+
+format: $(READY)  ## format the code
+	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
+
+clean:  ## remove .venv, caches and what the demo left
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/landing demo/airflow demo/org
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,3 @@
+"""A Salesforce org that runs on your machine: real wire, generated records, no account needed."""
+
+from __future__ import annotations

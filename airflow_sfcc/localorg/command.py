@@ -1,0 +1,220 @@
+"""`airflow-sfcc org`: the org from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from airflow_sfcc.localorg.org import LocalOrg, OrgConfig
+    from airflow_sfcc.localorg.schema import Schema
+    from airflow_sfcc.localorg.server import OrgServer
+
+DEFAULT_PORT = 8711
+CONNECTION_VARIABLE = "AIRFLOW_CONN_SFCC_DEFAULT"
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option("--tls", is_flag=True, help="Serve HTTPS with a certificate made for this run.")
+@click.option("--seed", default=1, show_default=True, help="The same seed makes the same records.")
+@click.option("--rows", multiple=True, metavar="OBJECT=N", help="How many records of an object. Repeatable.")
+@click.option("--data-dir", type=PATH, help="Keep the records in this folder; the next run finds them.")
+@click.option("--consumer-key", help="Consumer key (client id); made up when absent.")
+@click.option("--consumer-secret", envvar="SFCC_ORG_CONSUMER_SECRET", help="Consumer secret; made up when absent.")
+@click.option(
+    "--describe", "describes", multiple=True, type=PATH, help="A describe answer saved from an org. Repeatable."
+)
+@click.option("--job-seconds", default=1.0, show_default=True, help="How long a Bulk job takes at least.")
+@click.option("--page-rows", default=50_000, show_default=True, help="Records per page of Bulk results.")
+@click.option("--my-domain", multiple=True, help="Another host name the org answers tokens for. Repeatable.")
+@click.option("--instance-url", help="instance_url of token answers; {scheme} and {port} are filled in.")
+@click.option("--open-admin", is_flag=True, help="Open / and /_org to other machines (for containers).")
+@click.option("--ready-file", type=PATH, help="Write a JSON file here once the org answers.")
+def org(**options: Any) -> None:
+    """Run a Salesforce org on this machine until Ctrl-C."""
+    run(OrgOptions(**options))
+
+
+@dataclass(frozen=True)
+class OrgOptions:
+    """What the command line says, name by name."""
+
+    host: str
+    port: int
+    tls: bool
+    seed: int
+    rows: tuple[str, ...]
+    data_dir: Path | None
+    consumer_key: str | None
+    consumer_secret: str | None
+    describes: tuple[Path, ...]
+    job_seconds: float
+    page_rows: int
+    my_domain: tuple[str, ...]
+    instance_url: str | None
+    open_admin: bool
+    ready_file: Path | None
+
+
+def run(options: OrgOptions) -> None:
+    """Make the org, serve it until SIGINT or SIGTERM, stop.
+
+    Raises click.ClickException with a sentence for whatever the user can correct.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _serve(options)
+    except KeyboardInterrupt:
+        click.echo("The org has stopped.", err=True)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"The org could not start: {error}") from error
+    finally:
+        if options.ready_file is not None:
+            options.ready_file.unlink(missing_ok=True)
+
+
+def _serve(options: OrgOptions) -> None:
+    from airflow_sfcc.localorg.org import LocalOrg
+    from airflow_sfcc.localorg.server import OrgServer
+
+    schema = _schema(options.describes)
+    config = _config(options, schema)
+    with LocalOrg(config, schema=schema, data_dir=options.data_dir) as local_org:
+        server = OrgServer(local_org, options.host, options.port, options.tls, options.my_domain)
+        _generate(local_org)
+        with server:
+            _announce(server)
+            if options.ready_file is not None:
+                _write_ready_file(server, options.ready_file)
+            threading.Event().wait()
+
+
+def _schema(describes: tuple[Path, ...]) -> Schema:
+    from airflow_sfcc.localorg.schema import Schema
+
+    standard = Schema.standard()
+    if not describes:
+        return standard
+    return Schema.from_describes([_describe(path) for path in describes], base=standard)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    try:
+        described = json.loads(path.read_bytes())
+    except ValueError:
+        described = None
+    if not isinstance(described, dict) or not isinstance(described.get("fields"), list):
+        raise click.BadParameter(
+            f"{path} is no describe answer; save the body of GET /services/data/vXX.0/sobjects/<Object>/describe."
+        )
+    return described
+
+
+def _config(options: OrgOptions, schema: Schema) -> OrgConfig:
+    from airflow_sfcc.localorg.bulk_jobs import BulkTimings
+    from airflow_sfcc.localorg.org import DEFAULT_COUNTS, OrgConfig
+
+    given = {
+        "consumer_key": options.consumer_key,
+        "consumer_secret": options.consumer_secret,
+        "instance_url": options.instance_url,
+    }
+    return OrgConfig(
+        seed=options.seed,
+        counts={**DEFAULT_COUNTS, **_counts(options.rows, schema)},
+        bulk_timings=BulkTimings(in_progress_seconds=options.job_seconds),
+        result_page_rows=options.page_rows,
+        my_domain=("*.my.salesforce.com", *options.my_domain),
+        admin_from_anywhere=options.open_admin,
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
+    )
+
+
+def _counts(rows: tuple[str, ...], schema: Schema) -> dict[str, int]:
+    counts = {}
+    for each in rows:
+        name, _, number = each.partition("=")
+        sobject = schema.sobject(name.strip())
+        digits = number.strip().replace("_", "").replace(",", "")
+        if sobject is None:
+            known = ", ".join(sorted(one.name for one in schema))
+            raise click.BadParameter(f"--rows {each}: the org has no object {name!r}. It has {known}.")
+        if not (digits.isascii() and digits.isdigit()):
+            raise click.BadParameter(f"--rows {each}: write it as Account=50000.")
+        counts[sobject.name] = int(digits)
+    return counts
+
+
+def _generate(local_org: LocalOrg) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        tasks: dict[str, Any] = {}
+
+        def show(sobject: str, rows: int) -> None:
+            if sobject not in tasks:
+                total = max(local_org.config.counts.get(sobject, 0), rows)
+                tasks[sobject] = progress.add_task(sobject, total=total)
+            progress.update(tasks[sobject], completed=rows)
+
+        local_org.generate(show)
+
+
+def _connection(server: OrgServer) -> dict[str, Any]:
+    credentials = server.credentials
+    connection: dict[str, Any] = {
+        "conn_type": "sfcc",
+        "host": credentials.url,
+        "login": credentials.consumer_key,
+        "password": credentials.consumer_secret,
+    }
+    if server.ca_file is not None:
+        connection["extra"] = {"verify": str(server.ca_file)}
+    return connection
+
+
+def _announce(server: OrgServer) -> None:
+    credentials = server.credentials
+    authority = f"--cacert {shlex.quote(str(server.ca_file))} " if server.ca_file is not None else ""
+    secret = credentials.consumer_secret
+    click.echo(
+        f"A local Salesforce org listens at {credentials.url} (Ctrl-C stops it).\n\n"
+        f"  Host             {credentials.url}\n"
+        f"  Consumer key     {credentials.consumer_key}\n"
+        f"  Consumer secret  {secret}\n\n"
+        "As an Airflow connection:\n\n"
+        f"  export {CONNECTION_VARIABLE}={shlex.quote(json.dumps(_connection(server)))}\n\n"
+        "A first call:\n\n"
+        f"  curl -s {authority}{credentials.url}/services/oauth2/token -d grant_type=client_credentials "
+        f"-d client_id={shlex.quote(credentials.consumer_key)} -d client_secret={shlex.quote(secret)}\n"
+    )
+
+
+def _write_ready_file(server: OrgServer, path: Path) -> None:
+    """All that a script needs, in one JSON object; readable by this user only, since it holds the secret."""
+    ready = {
+        "url": server.url,
+        "pid": os.getpid(),
+        "consumer_key": server.credentials.consumer_key,
+        "consumer_secret": server.credentials.consumer_secret,
+        "ca_file": str(server.ca_file) if server.ca_file is not None else None,
+        "connection": _connection(server),
+    }
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(ready, file)
+    unfinished.replace(path)

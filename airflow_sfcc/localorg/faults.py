@@ -1,0 +1,219 @@
+"""Faults on demand: what goes wrong, on which calls, how often."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+Cut = Literal["reset", "close", "end"]
+KillSession = Literal["before", "after"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One rule. A call matches when `route` (a regular expression for the whole route name, such as `query` or
+    `job_.*`), `method` and `path`
+    (a regular expression searched in path and query string) all match; the first `skip` matches pass untouched and the
+    next `times` are hit (None: all of them).
+    Effects of one rule, and of several rules that match the same call, add up.
+
+    Instead of the org's answer: `status` with `body` (text, HTML when it starts with `<`, or any JSON value) and
+    `headers`; `redirect_to` (a 302 unless `status` says
+    otherwise); `reset` (the connection dies before a byte of the answer).
+    On the org's own answer: `headers` (a None value removes one), `set_json` (JSON pointer -> value), `mutate` (Python
+    only: JSON value in, JSON value out),
+    `number_of_records` (what Sforce-NumberOfRecords claims).
+    On the bytes: `latency` seconds before the answer; `stall_seconds` of silence after `stall_after` body bytes;
+    `bytes_per_second`; `cut_after` body bytes the body ends
+    by `cut`: "reset" (TCP reset), "close" (connection closed, body unfinished), "end" (a proper end of a body that is
+    too short).
+    On the session: `kill_session` "before" the call is looked at (it gets a 401) or "after" its answer started (the
+    next call gets a 401).
+    On a Bulk job being created: `job_error`, the message it will fail with; an empty text makes it fail without a
+    message.
+
+    Raises ValueError for effects that contradict each other or cannot be.
+    """
+
+    route: str = ".*"
+    method: str | None = None
+    path: str | None = None
+    times: int | None = 1
+    skip: int = 0
+    status: int | None = None
+    body: Any = None
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    redirect_to: str | None = None
+    reset: bool = False
+    set_json: Mapping[str, Any] = field(default_factory=dict)
+    mutate: Callable[[Any], Any] | None = None
+    number_of_records: int | None = None
+    latency: float = 0.0
+    stall_seconds: float = 0.0
+    stall_after: int = 0
+    bytes_per_second: float | None = None
+    cut_after: int | None = None
+    cut: Cut = "reset"
+    kill_session: KillSession | None = None
+    job_error: str | None = None
+
+    def __post_init__(self) -> None:
+        for pattern in (self.route, self.path or ""):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"The fault's pattern {pattern!r} is no regular expression: {error}. Correct it."
+                ) from None
+        if self.status is not None and not 200 <= self.status <= 599:
+            raise ValueError(f"A fault's status must lie between 200 and 599; {self.status} does not.")
+        if self.cut not in ("reset", "close", "end"):
+            raise ValueError(f"A fault's cut is reset, close or end; {self.cut!r} is none of them.")
+        if self.kill_session not in (None, "before", "after"):
+            raise ValueError(f"A fault's kill_session is before or after; {self.kill_session!r} is neither.")
+        if self.bytes_per_second is not None and self.bytes_per_second <= 0:
+            raise ValueError(
+                "A fault's bytes_per_second must be above zero; to send nothing for a while use stall_seconds."
+            )
+        if min(self.latency, self.stall_seconds, self.stall_after, self.cut_after or 0, self.skip) < 0:
+            raise ValueError("A fault's seconds and counts cannot be negative.")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Fault:
+        """The fault of a JSON object whose keys are this class's field names.
+
+        Raises ValueError for an unknown key or a value of the wrong type.
+        """
+        types = {name: kinds for name, kinds in JSON_TYPES.items() if name in values}
+        unknown = sorted(set(values) - set(JSON_TYPES))
+        if unknown:
+            raise ValueError(f"A fault has no setting {unknown[0]!r}; it knows {', '.join(sorted(JSON_TYPES))}.")
+        for name, kinds in types.items():
+            value = values[name]
+            if value is None or "any" in kinds:
+                continue
+            if not any(_is_json(value, kind) for kind in kinds):
+                raise ValueError(f"The fault's {name!r} must be {' or '.join(kinds)}, not {value!r}.")
+        return cls(**{name: value for name, value in values.items() if value is not None or name == "times"})
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings that differ from the defaults."""
+        shown: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            default = each.default_factory() if callable(each.default_factory) else each.default
+            if value != default and each.name != "mutate":
+                shown[each.name] = dict(value) if isinstance(value, Mapping) else value
+        return shown
+
+    @property
+    def answers(self) -> bool:
+        """Whether the fault answers in the org's place."""
+        return self.status is not None or self.redirect_to is not None or self.reset
+
+
+JSON_TYPES: dict[str, tuple[str, ...]] = {
+    "route": ("text",),
+    "method": ("text",),
+    "path": ("text",),
+    "times": ("integer",),
+    "skip": ("integer",),
+    "status": ("integer",),
+    "body": ("any",),
+    "headers": ("object",),
+    "redirect_to": ("text",),
+    "reset": ("boolean",),
+    "set_json": ("object",),
+    "number_of_records": ("integer",),
+    "latency": ("number",),
+    "stall_seconds": ("number",),
+    "stall_after": ("integer",),
+    "bytes_per_second": ("number",),
+    "cut_after": ("integer",),
+    "cut": ("text",),
+    "kill_session": ("text",),
+    "job_error": ("text",),
+}
+
+
+def _is_json(value: Any, kind: str) -> bool:
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    kinds: dict[str, tuple[type, ...]] = {"text": (str,), "integer": (int,), "number": (int, float), "object": (dict,)}
+    return isinstance(value, kinds[kind])
+
+
+@dataclass
+class ActiveFault:
+    """A fault in force: how many calls matched it and how many of those it hit."""
+
+    id: int
+    fault: Fault
+    matched: int = 0
+    hits: int = 0
+
+    @property
+    def spent(self) -> bool:
+        return self.fault.times is not None and self.hits >= self.fault.times
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "matched": self.matched, "hits": self.hits, "spent": self.spent, **self.fault.to_json()}
+
+
+class Faults:
+    """The faults in force. Safe to use from several threads; spent ones stay listed until cleared."""
+
+    def __init__(self) -> None:
+        self._active: list[ActiveFault] = []
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault) -> ActiveFault:
+        """Put a fault in force; the answer tells later how often it hit."""
+        active = ActiveFault(next(self._ids), fault)
+        with self._lock:
+            self._active.append(active)
+        return active
+
+    def remove(self, fault_id: int) -> bool:
+        """Lift one fault; False when there is none with this id."""
+        with self._lock:
+            kept = [each for each in self._active if each.id != fault_id]
+            removed = len(kept) < len(self._active)
+            self._active = kept
+            return removed
+
+    def clear(self) -> None:
+        with self._lock:
+            self._active.clear()
+
+    def all(self) -> list[ActiveFault]:
+        with self._lock:
+            return list(self._active)
+
+    def take(self, route: str, method: str, path: str) -> tuple[Fault, ...]:
+        """The faults that hit this call; each counts it."""
+        taken = []
+        with self._lock:
+            for active in self._active:
+                if not _matches(active.fault, route, method, path):
+                    continue
+                active.matched += 1
+                if active.matched > active.fault.skip and not active.spent:
+                    active.hits += 1
+                    taken.append(active.fault)
+        return tuple(taken)
+
+
+def _matches(fault: Fault, route: str, method: str, path: str) -> bool:
+    return (
+        re.fullmatch(fault.route, route) is not None
+        and (fault.method is None or fault.method.upper() == method)
+        and (fault.path is None or re.search(fault.path, path) is not None)
+    )

@@ -1,0 +1,205 @@
+"""The local org: its configuration, and everything it is made of."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_sfcc.localorg.bulk_jobs import BulkJobs, BulkTimings
+from airflow_sfcc.localorg.calls import Calls
+from airflow_sfcc.localorg.clock import Clock
+from airflow_sfcc.localorg.faults import Faults
+from airflow_sfcc.localorg.ids import record_id, to_18
+from airflow_sfcc.localorg.locators import QueryLocators
+from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.localorg.schema import Schema, Viewer
+from airflow_sfcc.localorg.sessions import Sessions
+from airflow_sfcc.localorg.usage import Usage
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LoginRefusal = Literal[
+    "flow_not_enabled", "inactive_user", "ip_restricted", "not_approved", "login_rate", "inactive_org", "server_error"
+]
+ResultPagesShape = Literal["documented", "observed", "absent"]
+DEFAULT_COUNTS: Mapping[str, int] = {
+    "User": 20,
+    "Account": 2000,
+    "Contact": 2000,
+    "Opportunity": 1000,
+    "Case": 1000,
+    "Lead": 500,
+    "Task": 500,
+    "Event": 200,
+    "Invoice__c": 1000,
+}
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _consumer_key() -> str:
+    return "3MVG9" + secrets.token_hex(40)
+
+
+@dataclass(frozen=True)
+class OrgConfig:
+    """What does not change while the org runs. Numbers and shapes that Salesforce's documents leave open are settings
+    here.
+
+    `my_domain` lists host names (`*` allowed) that the token endpoint takes for the org's My Domain, beside loopback
+    names.
+    `instance_url` None: the URL under which the caller reached the token endpoint; otherwise the text, with `{scheme}`
+    and `{port}` filled in from that URL.
+    `result_page_rows` is the page size of Bulk results when the client names none; `largest_result_page` bounds
+    `maxRecords`.
+    `admin_from_anywhere` opens `/` and `/_org/…` to callers that are not on the loopback interface (for containers).
+    """
+
+    org_id: str = to_18("00D8c0000004gER")
+    my_domain: tuple[str, ...] = ("*.my.salesforce.com",)
+    instance_url: str | None = None
+    identity_url: str = "https://login.salesforce.com"
+    consumer_key: str = field(default_factory=_consumer_key)
+    consumer_secret: str = field(default_factory=lambda: secrets.token_hex(32).upper(), repr=False)
+    run_as_username: str | None = "extract@local-org.example"
+    client_credentials_enabled: bool = True
+    session_idle_seconds: float = 7200
+    same_token_on_repeat: bool = False
+    logins_per_hour: int = 3600
+    userinfo_refusal_status: Literal[403, 401] = 403
+    oldest_version: int = 41
+    newest_version: int = 68
+    retired_below: int = 31
+    daily_api_requests: int = 100_000
+    limit_info_app: str | None = None
+    daily_bulk_query_jobs: int = 10_000
+    daily_bulk_result_kilobytes: int = 1_000_000_000
+    can_view_setup: bool = True
+    query_batch: int = 2000
+    uneven_pages: bool = False
+    result_page_rows: int = 50_000
+    largest_result_page: int = 250_000
+    result_pages_shape: ResultPagesShape = "documented"
+    result_pages_honour_max_records: bool = False
+    incomplete_results_status: Literal[412, 204] = 412
+    empty_results_header: bool = True
+    bulk_timings: BulkTimings = field(default_factory=BulkTimings)
+    delete_log_days: float = 15
+    counts: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_COUNTS))
+    seed: int = 1
+    admin_from_anywhere: bool = False
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The API versions on offer, such as "67.0", oldest first."""
+        return tuple(f"{number}.0" for number in range(self.oldest_version, self.newest_version + 1))
+
+
+class LocalOrg:
+    """A Salesforce org in this process, without its HTTP side (that is `OrgServer`).
+
+    `run_as`, `client_credentials_enabled`, `login_refusal`, `hidden_fields` ((object, field) pairs) and
+    `hidden_objects` may be changed while it runs.
+    """
+
+    def __init__(
+        self,
+        config: OrgConfig | None = None,
+        *,
+        schema: Schema | None = None,
+        clock: Clock | None = None,
+        records: Records | None = None,
+        data_dir: Path | None = None,
+    ) -> None:
+        self.config = config or OrgConfig()
+        self.clock = clock or Clock()
+        self.schema = schema or Schema.standard()
+        self._closing = contextlib.ExitStack()
+        self._data_dir = data_dir or Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="sfcc-org-")))
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._record_of_rows = self._data_dir / "rows.json"
+        path = data_dir / "org.duckdb" if data_dir is not None else None
+        self._had_rows = path is not None and path.exists()
+        self.records = records or Records.open(self.schema, clock=self.clock, path=path)
+        self._closing.callback(self.records.close)
+        self.sessions = Sessions(self.clock, self.config.org_id, self.config.session_idle_seconds)
+        self.usage = Usage(self.clock)
+        self.locators = QueryLocators(self.clock)
+        self._closing.callback(self.locators.close)
+        self.bulk_jobs = self._open_bulk_jobs(self._data_dir / "jobs")
+        self._closing.callback(self.bulk_jobs.close)
+        self.faults = Faults()
+        self.calls = Calls()
+        self.schema_changed = self.clock.now().replace(microsecond=0) - timedelta(days=1)
+        self.run_as = self.config.run_as_username
+        self.client_credentials_enabled = self.config.client_credentials_enabled
+        self.login_refusal: LoginRefusal | None = None
+        self.hidden_fields: set[tuple[str, str]] = set()
+        self.hidden_objects: set[str] = set()
+
+    def _open_bulk_jobs(self, directory: Path) -> BulkJobs:
+        config = self.config
+        shutil.rmtree(directory, ignore_errors=True)  # results of an earlier run; jobs do not outlive the org
+        return BulkJobs(
+            self.records,
+            self.clock,
+            self.usage,
+            directory,
+            config.bulk_timings,
+            config.result_page_rows,
+            config.largest_result_page,
+        )
+
+    def generate(self, progress: Callable[[str, int], None] | None = None) -> None:
+        """Fill the org with the configured rows; `progress` hears (object, rows so far).
+
+        A data folder that already holds them is left as it is. Raises ValueError when it holds others.
+        """
+        made_of = self._made_of()
+        known = json.loads(self._record_of_rows.read_text()) if self._record_of_rows.exists() else None
+        if known == made_of:
+            return
+        if known is not None or self._had_rows:
+            raise ValueError(
+                f"The folder {self._data_dir} holds records made with other settings. Choose another folder or delete it."
+            )
+        self.records.generate(self.config.counts, seed=self.config.seed, progress=progress)
+        self._record_of_rows.write_text(json.dumps(made_of))
+
+    def _made_of(self) -> dict[str, Any]:
+        fields = {each.name: len(each.fields) for each in self.schema}
+        return {"seed": self.config.seed, "counts": dict(self.config.counts), "fields": fields}
+
+    @property
+    def run_as_user_id(self) -> str:
+        """The id of the integration user that tokens act for."""
+        return record_id("005", 1)
+
+    @property
+    def viewer(self) -> Viewer:
+        """The integration user with what is hidden from them at this moment."""
+        return Viewer(self.run_as_user_id, frozenset(self.hidden_fields), frozenset(self.hidden_objects))
+
+    def expire_sessions(self) -> int:
+        """End all sessions at once, as an administrator or an idle night would; returns how many ended."""
+        return self.sessions.expire_all()
+
+    def close(self) -> None:
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

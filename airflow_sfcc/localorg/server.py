@@ -1,0 +1,169 @@
+"""The org on a socket: uvicorn in a background thread, plain or with TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from airflow_sfcc.localorg.org import LocalOrg
+from airflow_sfcc.localorg.wire import Gateway
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+START_SECONDS = 20
+STOP_SECONDS = 15
+LARGEST_HEAD = 1 << 20  # the org itself refuses heads above 16,384 bytes, with Salesforce's status codes
+LOOPBACK = "127.0.0.1"
+WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104  names to recognise, not to bind
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a connection needs: the URL to log in at, consumer key and consumer secret."""
+
+    url: str
+    consumer_key: str
+    consumer_secret: str = field(repr=False)
+
+
+class OrgServer:
+    """Serves an org for the time of a `with` block.
+
+    `port` 0 takes a free one. With `tls`, `ca_file` is the PEM file of the authority that signed the certificate
+    (names: localhost, the loopback addresses, `host` and
+    `names`). Raises OSError when the port is taken, RuntimeError when the server does not start.
+    """
+
+    def __init__(
+        self, org: LocalOrg, host: str = LOOPBACK, port: int = 0, tls: bool = False, names: tuple[str, ...] = ()
+    ) -> None:
+        self.org = org
+        self._host = host
+        self._wanted_port = port
+        self._tls = tls
+        self._names = names
+        self._resources = contextlib.ExitStack()
+        self.port = 0
+        self.ca_file: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the org listens, such as `http://127.0.0.1:8711`; a wildcard address shows as loopback."""
+        host = LOOPBACK if self._host in WILDCARDS else self._host
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self._tls else 'http'}://{shown}:{self.port}"
+
+    @property
+    def credentials(self) -> Credentials:
+        config = self.org.config
+        return Credentials(self.url, config.consumer_key, config.consumer_secret)
+
+    def start(self) -> Self:
+        """Listen; returns when calls are answered."""
+        with contextlib.ExitStack() as resources:
+            listener = _listen(self._host, self._wanted_port)
+            resources.callback(listener.close)
+            self.port = listener.getsockname()[1]
+            folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="sfcc-org-tls-")))
+            certificate = self._certificate(folder) if self._tls else None
+            server = _Server(_uvicorn_config(self.org, certificate))
+            thread = threading.Thread(target=server.run, args=([listener],), name="local-org", daemon=True)
+            thread.start()
+            resources.callback(_stop, server, thread)
+            if not server.ready.wait(START_SECONDS):
+                raise RuntimeError(f"The local org did not start within {START_SECONDS} seconds; see its log.")
+            self._resources = resources.pop_all()
+        return self
+
+    def stop(self) -> None:
+        """Stop listening; calls still under way are cut after a moment."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _certificate(self, folder: Path) -> Path:
+        import trustme  # only --tls needs it, and it brings the cryptography package
+
+        authority = trustme.CA(organization_name="Local Salesforce org")
+        names = dict.fromkeys(["localhost", LOOPBACK, "::1", *self._names])
+        if self._host not in WILDCARDS:
+            names[self._host] = None
+        certificate = authority.issue_cert(*names)
+        self.ca_file = folder / "ca.pem"
+        authority.cert_pem.write_to_path(str(self.ca_file))
+        path = folder / "server.pem"
+        path.touch(mode=0o600)
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(path))
+        return path
+
+
+class _Protocol(H11Protocol):
+    """Hands each connection's transport to the application, which faults need to cut it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+def _uvicorn_config(org: LocalOrg, certificate: Path | None) -> uvicorn.Config:
+    return uvicorn.Config(
+        Gateway(org),
+        http=_Protocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=1,
+        h11_max_incomplete_event_size=LARGEST_HEAD,
+        ssl_certfile=str(certificate) if certificate is not None else None,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio recognises the connections as TCP and switches Nagle's delay off.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _stop(server: uvicorn.Server, thread: threading.Thread) -> None:
+    server.should_exit = True
+    thread.join(STOP_SECONDS)

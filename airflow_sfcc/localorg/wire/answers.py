@@ -1,0 +1,123 @@
+"""Answers before they are bytes: JSON, text or a gzip file, with status and headers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from isal import igzip
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+JSON_TYPE = "application/json;charset=UTF-8"
+CSV_TYPE = "text/csv; charset=UTF-8"
+CHUNK = 1 << 20
+GZIP_FROM = 1024
+GZIP_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """What the caller's headers ask of the form of an answer."""
+
+    gzip: bool
+    pretty: bool
+
+
+@dataclass
+class Answer:
+    """An answer without a body, such as 204 or 304; the base of those with one."""
+
+    status: int = 204
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def to_response(self, preferences: Preferences) -> Response:
+        return Response(status_code=self.status, headers=self.headers)
+
+
+@dataclass
+class JsonAnswer(Answer):
+    """A JSON answer; `payload` must be JSON-ready."""
+
+    status: int = 200
+    payload: Any = None
+
+    def to_response(self, preferences: Preferences) -> Response:
+        headers = {"Content-Type": JSON_TYPE, **self.headers}
+        return _compressed(encode_json(self.payload, preferences.pretty), self.status, headers, preferences)
+
+
+@dataclass
+class TextAnswer(Answer):
+    """A text or HTML answer."""
+
+    status: int = 200
+    text: str = ""
+    media_type: str = "text/html;charset=UTF-8"
+
+    def to_response(self, preferences: Preferences) -> Response:
+        headers = {"Content-Type": self.media_type, **self.headers}
+        return _compressed(self.text.encode("utf-8", "replace"), self.status, headers, preferences)
+
+
+@dataclass
+class CsvFileAnswer(Answer):
+    """A CSV page from a gzip file.
+
+    Sent as it lies on disk to callers that take gzip, unpacked on the way to others; always chunked.
+    """
+
+    status: int = 200
+    path: Path = Path()
+
+    def to_response(self, preferences: Preferences) -> Response:
+        headers = {"Content-Type": CSV_TYPE, **self.headers}
+        if preferences.gzip:
+            headers["Content-Encoding"] = "gzip"
+        # Opened here, not while streaming, so that a job deleted meanwhile does not break a download under way.
+        opened: IO[bytes] = self.path.open("rb")
+        read: Callable[[int], bytes] = opened.read if preferences.gzip else _unpacked(opened).read
+        return StreamingResponse(_chunks(read, opened.close), self.status, headers)
+
+
+def _unpacked(file: IO[bytes]) -> IO[bytes]:
+    unpacked: IO[bytes] = igzip.open(file, "rb")  # type: ignore[no-untyped-call]
+    return unpacked
+
+
+async def _chunks(read: Callable[[int], bytes], close: Callable[[], None]) -> AsyncIterator[bytes]:
+    try:
+        while chunk := await run_in_threadpool(read, CHUNK):
+            yield chunk
+    finally:
+        close()
+
+
+def _compressed(body: bytes, status: int, headers: dict[str, str], preferences: Preferences) -> Response:
+    if preferences.gzip and len(body) >= GZIP_FROM:
+        body = igzip.compress(body, GZIP_LEVEL)
+        headers["Content-Encoding"] = "gzip"
+    return Response(body, status, headers)
+
+
+def encode_json(payload: Any, pretty: bool) -> bytes:
+    """JSON as UTF-8. Half surrogates that a caller smuggled in through JSON escapes become question marks."""
+    text = (
+        json.dumps(payload, ensure_ascii=False, indent=2, separators=(",", " : "))
+        if pretty
+        else json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    )
+    return text.encode("utf-8", "replace")
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether an Accept-Encoding header takes gzip."""
+    for part in accept_encoding.lower().split(","):
+        coding, _, parameters = part.partition(";")
+        if coding.strip() in ("gzip", "x-gzip"):
+            return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", parameters) is None
+    return False

@@ -1,0 +1,74 @@
+"""One call to the API as a handler sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers, QueryParams
+
+from airflow_sfcc.localorg.faults import Fault
+from airflow_sfcc.localorg.org import LocalOrg
+from airflow_sfcc.localorg.schema import SObject
+from airflow_sfcc.localorg.sessions import Session
+from airflow_sfcc.localorg.wire.answers import Answer
+from airflow_sfcc.localorg.wire.errors import ApiError, not_found
+
+
+@dataclass(frozen=True)
+class ApiCall:
+    """`params` come from the path, `query` from behind the question mark. `base_url` is scheme and host as the caller
+    wrote them.
+
+    `perform_within` (method, path, query, body) makes a further call for the same caller, as batches do.
+    `session` is None on open routes; `version` ("67.0") is None outside `/services/data/vXX.X`.
+    """
+
+    org: LocalOrg
+    method: str
+    path: str
+    params: Mapping[str, str]
+    query: QueryParams
+    headers: Headers
+    body: bytes
+    base_url: str
+    perform_within: Callable[[str, str, str, bytes], Answer]
+    session: Session | None = None
+    version: str | None = None
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def data_path(self) -> str:
+        """`/services/data/v67.0` of this call."""
+        return f"/services/data/v{self.version}"
+
+    @property
+    def api_version(self) -> str:
+        if self.version is None:
+            raise RuntimeError("This route has no API version in its path.")
+        return self.version
+
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Raises ApiError 400 JSON_PARSER_ERROR when it is none.
+        """
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise ApiError(400, "JSON_PARSER_ERROR", f"The request body is not valid JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise ApiError(400, "JSON_PARSER_ERROR", "The request body must be a JSON object.")
+        return value
+
+    def sobject(self) -> SObject:
+        """The object that the path's `sobject` names.
+
+        Raises ApiError 404 when it does not exist for this user.
+        """
+        sobject = self.org.schema.sobject(self.params["sobject"])
+        if sobject is None or not self.org.viewer.sees_object(sobject.name):
+            raise not_found()
+        return sobject

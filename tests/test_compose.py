@@ -1,0 +1,183 @@
+"""The local stack's description is complete, parses, and holds no secret; its secrets are generated as it expects."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from cryptography.fernet import Fernet
+
+ROOT = Path(__file__).parents[1]
+COMPOSE_FILE = ROOT / "docker-compose.yaml"
+
+ONE_SHOT = {"stack-secrets", "airflow-init"}
+AIRFLOW_COMPONENTS = {
+    "airflow-apiserver": "api-server",
+    "airflow-scheduler": "scheduler",
+    "airflow-dag-processor": "dag-processor",
+    "airflow-triggerer": "triggerer",
+}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text(encoding="utf-8"))
+    return document
+
+
+@pytest.fixture(scope="module")
+def services(compose: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = compose["services"]
+    return found
+
+
+def generate_secrets(folder: Path) -> None:
+    command = ["sh", str(ROOT / "docker/generate-secrets.sh"), str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+
+
+@pytest.fixture
+def generated(tmp_path: Path) -> dict[str, str]:
+    generate_secrets(tmp_path / "secrets")
+    return contents(tmp_path / "secrets")
+
+
+def test_every_component_of_the_stack_is_there(services: dict[str, Any]) -> None:
+    assert set(services) == ONE_SHOT | set(AIRFLOW_COMPONENTS) | {"postgres", "local-org"}
+    for name, command in AIRFLOW_COMPONENTS.items():
+        assert services[name]["command"] == [command]
+    assert services["airflow-init"]["command"] == ["db", "migrate"]
+
+
+def test_what_keeps_running_has_a_health_check_and_what_ends_is_not_restarted(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        if name in ONE_SHOT:
+            assert "healthcheck" not in service
+            assert service.get("restart", "no") == "no"
+        else:
+            assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
+            assert service["restart"] == "unless-stopped", name
+
+
+def test_components_wait_for_what_they_need(services: dict[str, Any]) -> None:
+    for service in services.values():
+        for needed, how in service.get("depends_on", {}).items():
+            wanted = "service_completed_successfully" if needed in ONE_SHOT else "service_healthy"
+            assert how == {"condition": wanted}
+    for name in AIRFLOW_COMPONENTS:
+        assert {"airflow-init", "postgres"} <= set(services[name]["depends_on"])
+    assert set(services["airflow-init"]["depends_on"]) == {"postgres", "stack-secrets"}
+    assert "airflow-apiserver" in services["airflow-scheduler"]["depends_on"]
+
+
+def test_every_volume_that_is_used_is_declared(compose: dict[str, Any]) -> None:
+    named = re.compile(r"(?:\$\{\w+:-)?([a-z][a-z-]*)\}?:/")
+    used = {
+        match[1]
+        for service in compose["services"].values()
+        for volume in service.get("volumes", [])
+        if (match := named.match(volume))
+    }
+    assert used == set(compose["volumes"])
+
+
+def test_every_variable_has_a_default_and_an_explanation() -> None:
+    text = COMPOSE_FILE.read_text(encoding="utf-8")
+    variables = re.findall(r"\$\{(\w+)([^}]*)\}", text)
+    assert variables
+    assert [name for name, default in variables if not default.startswith(":-")] == []
+    assert [name for name, _ in variables if f"#   {name} " not in text] == []
+    assert re.findall(r"\$[A-Za-z_]\w*", text) == []
+
+
+def test_no_secret_is_written_down(services: dict[str, Any]) -> None:
+    telling = re.compile(r"PASSWORD|SECRET|FERNET|SQL_ALCHEMY_CONN|TOKEN|(^|_)KEY")
+    for service in services.values():
+        for name, value in service.get("environment", {}).items():
+            if telling.search(name):
+                assert name.endswith(("_CMD", "_FILE")), name
+                assert "/run/stack-secrets/" in value, name
+
+
+def test_ports_are_open_to_this_machine_only_unless_asked_otherwise(services: dict[str, Any]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert len(ports) == 2
+    assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in ports)
+
+
+def test_every_secret_that_the_stack_reads_is_generated(generated: dict[str, str]) -> None:
+    readers = [COMPOSE_FILE, ROOT / "docker/entrypoint.sh"]
+    named = {name for file in readers for name in re.findall(r"/run/stack-secrets/([\w.]+)", file.read_text())}
+    named |= set(re.findall(r"\$secrets/(\w+)", (ROOT / "docker/local-org.sh").read_text()))
+    assert {"fernet_key", "jwt_secret", "consumer_secret", "connection.json"} <= named
+    assert named <= set(generated)
+
+
+def test_generated_secrets_are_usable(generated: dict[str, str]) -> None:
+    Fernet(generated["fernet_key"])
+    assert len(generated["jwt_secret"]) >= 64
+    assert all(value and value == value.strip() for value in generated.values())
+    assert f":{generated['postgres_password']}@postgres/" in generated["sql_alchemy_conn"]
+    assert json.loads(generated["simple_auth_manager_passwords.json"]) == {"admin": generated["admin_password"]}
+
+
+def test_generated_connection_leads_to_the_local_org(generated: dict[str, str], services: dict[str, Any]) -> None:
+    connection = json.loads(generated["connection.json"])
+    assert connection == {
+        "conn_type": "sfcc",
+        "host": "http://local-org:8711",
+        "login": generated["consumer_key"],
+        "password": generated["consumer_secret"],
+        "extra": {"allow_http": True},
+    }
+    assert services["local-org"]["ports"][0].endswith(":8711")
+
+
+def test_secrets_stay_on_a_second_start_and_differ_between_stacks(tmp_path: Path) -> None:
+    generate_secrets(tmp_path / "one")
+    first = contents(tmp_path / "one")
+    generate_secrets(tmp_path / "one")
+    generate_secrets(tmp_path / "other")
+    other = contents(tmp_path / "other")
+    assert contents(tmp_path / "one") == first
+    assert [name for name in first if first[name] == other[name]] == []
+
+
+def test_secrets_are_closed_to_other_users(tmp_path: Path) -> None:
+    generate_secrets(tmp_path / "secrets")
+    for path in [tmp_path / "secrets", *(tmp_path / "secrets").iterdir()]:
+        assert stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO == 0, path.name
+
+
+def compose_commands() -> list[list[str]]:
+    commands = [["docker-compose"], ["docker", "compose"]]
+    return [command for command in commands if shutil.which(command[0]) and _runs([*command, "version"])]
+
+
+def _runs(command: list[str]) -> bool:
+    return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not compose_commands(), reason="Docker Compose is not installed.")
+def test_docker_compose_accepts_the_file() -> None:
+    for command in compose_commands():
+        parsed = subprocess.run(
+            [*command, "--file", str(COMPOSE_FILE), "config", "--services"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert parsed.returncode == 0, parsed.stderr
+        assert set(AIRFLOW_COMPONENTS) <= set(parsed.stdout.split())
