@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
@@ -214,7 +214,7 @@ class SalesforceExtractOperator(BaseOperator):
                 self._wait(extraction)
                 return self._land(extraction)
             extraction.stage_plan()
-        return self._defer(plan.job_id)
+        self._defer(plan.job_id)
 
     def _plan(self, context: Context) -> Extraction:
         from airflow_sfcc.extract.extraction import Extraction
@@ -249,7 +249,7 @@ class SalesforceExtractOperator(BaseOperator):
 
         return ObjectStoragePath(self.destination.replace("{sobject}", sobject))
 
-    def _defer(self, job_id: str) -> Any:
+    def _defer(self, job_id: str) -> NoReturn:
         from airflow_sfcc.triggers import BulkJobTrigger
 
         # The trigger ends by itself at end_time, so that the job can be aborted; Airflow's own timeout could not do that.

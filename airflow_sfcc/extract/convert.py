@@ -154,7 +154,7 @@ _UNFIT_JSON = (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError)
 
 
 def _json_array(values: Sequence[Any], column: Column) -> pa.Array:
-    convert = _JSON_CONVERTERS.get(column.type, _decimal)
+    convert: Callable[[Any], Any] = _JSON_CONVERTERS.get(column.type, _decimal)
     return pa.array([None if value is None else convert(value) for value in values], arrow_type(column))
 
 
