@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote
 
 import requests
 
+from demo.errors import StackError
+
 PAGE = 100
 
 
-class AirflowApiError(RuntimeError):
+class AirflowApiError(StackError):
     """Airflow answered a call with an error; the message carries the call, the status and Airflow's own words."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -103,6 +106,19 @@ class AirflowApi:
         """The value a task pushed; raises :class:`AirflowApiError` with status 404 if there is none."""
         path = f"{run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
         return self.call("GET", path, params={"map_index": map_index, "deserialize": "true"})["value"]
+
+    def put_connection(self, conn_id: str, connection: Mapping[str, Any]) -> None:
+        """Store or replace a connection as its form does.
+
+        :param connection: ``conn_type``, ``host``, ``login``, ``password`` and, as JSON text, ``extra``.
+        """
+        body = {"connection_id": conn_id, **connection}
+        try:
+            self.call("POST", "/connections", json=body)
+        except AirflowApiError as error:
+            if error.status != 409:
+                raise
+            self.call("PATCH", f"/connections/{quote(conn_id)}", json=body)
 
     def set_task_state(self, dag_id: str, run_id: str, task_id: str, state: str, *, map_index: int = -1) -> None:
         """Mark a task ``success`` or ``failed``, as a person does in the UI; a running task is killed by it."""

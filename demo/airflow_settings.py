@@ -56,7 +56,7 @@ def airflow_environment(home: Path, dags: Path, port: int, keys: AirflowSecrets,
     write_private(passwords, json.dumps({ADMIN: keys.admin_password}))
     settings = {
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dags.resolve()),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "4",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,8 @@ import requests
 
 from demo.airflow_api import AirflowApi, TaskState
 from demo.airflow_settings import ADMIN, airflow_environment, load_or_create_secrets
+from demo.errors import StackError
+from demo.ports import free_port, raise_if_taken
 from demo.processes import ProcessGroup
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ FINISHED = {"success", "failed"}
 POLL_SECONDS = 0.5
 
 
-class AirflowNotReadyError(RuntimeError):
+class AirflowNotReadyError(StackError):
     """Something Airflow should have done did not happen in time; the message says what was waited for."""
 
 
@@ -60,13 +61,14 @@ class LocalAirflow:
     ) -> None:
         self.home = home.resolve()
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.dags = dags.resolve()
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.username = ADMIN
         self._python = python
         keys = load_or_create_secrets(self.home)
         self.password = keys.admin_password
-        settings = airflow_environment(self.home, dags, self.port, keys, scheduled=scheduled)
+        settings = airflow_environment(self.home, self.dags, self.port, keys, scheduled=scheduled)
         self.env = {**settings, **(extra_env or {})}
         self.processes = ProcessGroup(self.home, self.home / "logs" / "components")
         self.api = AirflowApi(self.url, self.username, self.password)
@@ -93,6 +95,12 @@ class LocalAirflow:
     def logs(self) -> Path:
         """Task logs by DAG and run, and ``components/<name>.log`` for each process."""
         return self.home / "logs"
+
+    def task_log(self, dag_id: str, run_id: str, task: TaskState) -> Path:
+        """The log file of a task's latest try."""
+        mapped = [f"map_index={task.map_index}"] if task.map_index >= 0 else []
+        parts = [f"dag_id={dag_id}", f"run_id={run_id}", f"task_id={task.task_id}", *mapped]
+        return self.logs.joinpath(*parts, f"attempt={task.try_number}.log")
 
     def migrate(self, *, timeout: float = 180.0) -> None:
         """Create or update the metadata database."""
@@ -237,24 +245,6 @@ class LocalAirflow:
     def _dag_missing(self, dag_id: str, timeout: float) -> str:
         errors = "\n".join(self.api.import_errors()) or "no import errors; is the file in the DAGs folder?"
         return f"Airflow did not find the DAG {dag_id} within {timeout:.0f} s. It reports: {errors}"
-
-
-def free_port() -> int:
-    """A port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def raise_if_taken(port: int) -> None:
-    """Raise :class:`AirflowNotReadyError` if another program listens on the port."""
-    with socket.socket() as probe:
-        probe.settimeout(2)
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise AirflowNotReadyError(
-                f"Port {port} is used by another program: stop that program or choose another port."
-            )
 
 
 def _heartbeat(health: dict[str, dict[str, str | None]], component: str) -> datetime:

@@ -20,11 +20,13 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from demo.errors import StackError
+
 MARK = "AIRFLOW_SFCC_STACK"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class ProcessDiedError(RuntimeError):
+class ProcessDiedError(StackError):
     """A process that should keep running has ended; the message says which, how, and where its log is."""
 
 

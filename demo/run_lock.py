@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from demo.errors import StackError
 
-class AlreadyRunningError(RuntimeError):
+
+class AlreadyRunningError(StackError):
     """Another ``make demo`` or ``make up`` uses this checkout at this moment."""
 
 

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "airflow_sfcc"
-HEAVY = ("pyarrow", "duckdb", "requests", "aiohttp", "lark", "starlette", "airflow_sfcc.hooks", "airflow_sfcc.salesforce.client")
+HEAVY = (
+    "pyarrow",
+    "duckdb",
+    "requests",
+    "aiohttp",
+    "lark",
+    "starlette",
+    "airflow_sfcc.hooks",
+    "airflow_sfcc.salesforce.client",
+)
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -32,7 +41,9 @@ def is_under(name: str, *roots: str) -> bool:
     return any(name == root or name.startswith(root + ".") for root in roots)
 
 
-@pytest.mark.parametrize("path", modules("salesforce", "extract", "localorg"), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", modules("salesforce", "extract", "localorg"), ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_nothing_below_the_surface_imports_airflow(path: Path) -> None:
     assert not [name for name in imports_of(path) if is_under(name, "airflow")]
 
@@ -46,7 +57,9 @@ def test_the_client_knows_nothing_of_extracts(path: Path) -> None:
 @pytest.mark.parametrize("path", modules("extract"), ids=lambda path: path.name)
 def test_the_engine_knows_only_the_client(path: Path) -> None:
     ours = {name for name in imports_of(path) if is_under(name, "airflow_sfcc")}
-    assert {name for name in ours if not is_under(name, "airflow_sfcc.salesforce", "airflow_sfcc.extract")} <= {"airflow_sfcc"}
+    assert {name for name in ours if not is_under(name, "airflow_sfcc.salesforce", "airflow_sfcc.extract")} <= {
+        "airflow_sfcc"
+    }
 
 
 @pytest.mark.parametrize("path", modules("localorg"), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -14,6 +14,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from cryptography.fernet import Fernet
 
+from airflow_sfcc.localorg.command import org
+
 ROOT = Path(__file__).parents[1]
 COMPOSE_FILE = ROOT / "docker-compose.yaml"
 
@@ -142,6 +144,17 @@ def test_generated_connection_leads_to_the_local_org(generated: dict[str, str], 
         "extra": {"allow_http": True},
     }
     assert services["local-org"]["ports"][0].endswith(":8711")
+
+
+def test_the_local_org_is_started_with_options_it_has_and_answers_under_its_name() -> None:
+    script = (ROOT / "docker/local-org.sh").read_text(encoding="utf-8")
+    given = re.findall(r"^    (--[\w-]+)(?: (\S+))? \\$", script, flags=re.MULTILINE)
+    known = {name for option in org.params for name in option.opts}
+    assert {name for name, _ in given} <= known
+    assert ("--my-domain", "local-org") in given
+    assert ("--port", "8711") in given
+    secret = next(option for option in org.params if "--consumer-secret" in option.opts)
+    assert f"export {secret.envvar}\n" in script
 
 
 def test_secrets_stay_on_a_second_start_and_differ_between_stacks(tmp_path: Path) -> None:

@@ -15,28 +15,32 @@ KillSession = Literal["before", "after"]
 
 @dataclass(frozen=True)
 class Fault:
-    """One rule. A call matches when `route` (a regular expression for the whole route name, such as `query` or
-    `job_.*`), `method` and `path`
-    (a regular expression searched in path and query string) all match; the first `skip` matches pass untouched and the
-    next `times` are hit (None: all of them).
-    Effects of one rule, and of several rules that match the same call, add up.
+    """One rule: which calls it hits, and what goes wrong with them.
 
-    Instead of the org's answer: `status` with `body` (text, HTML when it starts with `<`, or any JSON value) and
-    `headers`; `redirect_to` (a 302 unless `status` says
-    otherwise); `reset` (the connection dies before a byte of the answer).
-    On the org's own answer: `headers` (a None value removes one), `set_json` (JSON pointer -> value), `mutate` (Python
-    only: JSON value in, JSON value out),
-    `number_of_records` (what Sforce-NumberOfRecords claims).
-    On the bytes: `latency` seconds before the answer; `stall_seconds` of silence after `stall_after` body bytes;
-    `bytes_per_second`; `cut_after` body bytes the body ends
-    by `cut`: "reset" (TCP reset), "close" (connection closed, body unfinished), "end" (a proper end of a body that is
-    too short).
-    On the session: `kill_session` "before" the call is looked at (it gets a 401) or "after" its answer started (the
-    next call gets a 401).
-    On a Bulk job being created: `job_error`, the message it will fail with; an empty text makes it fail without a
-    message.
+    Which calls: `route` is a regular expression for the whole route name (`query`, `job_.*`), `path` one that is
+    searched in path and query string as they came, `method` an HTTP method. The first `skip` matching calls pass, the
+    next `times` are hit (None: all). When several rules match a call, each counts it and their effects add up.
 
-    Raises ValueError for effects that contradict each other or cannot be.
+    Instead of the org's answer:
+        status, body, headers: `body` is text (HTML when it starts with `<`) or any JSON value
+        redirect_to: the Location of a 302, or of `status`
+        reset: the connection dies before a byte of the answer
+    In the org's own answer:
+        headers: set, or removed by None
+        set_json: JSON pointer -> value; pointers that do not fit change nothing
+        mutate: JSON value in, JSON value out (from Python only)
+        number_of_records: what Sforce-NumberOfRecords claims
+    On the way out:
+        latency: seconds before the answer
+        stall_after, stall_seconds: silence after that many body bytes
+        bytes_per_second: of the body
+        cut_after, cut: after that many body bytes a TCP reset ("reset"), a closed connection with the body unfinished
+            ("close"), or the proper end of a body that is too short ("end")
+    Elsewhere:
+        kill_session: the token dies "before" the call is looked at, or "after" its answer began
+        job_error: the message with which a job created by this call fails; an empty text for a failure without one
+
+    Raises ValueError for a value that cannot be.
     """
 
     route: str = ".*"
@@ -69,6 +73,8 @@ class Fault:
                 raise ValueError(
                     f"The fault's pattern {pattern!r} is no regular expression: {error}. Correct it."
                 ) from None
+        for name, value in (*self.headers.items(), ("Location", self.redirect_to)):
+            _check_header(name, value)
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError(f"A fault's status must lie between 200 and 599; {self.status} does not.")
         if self.cut not in ("reset", "close", "end"):
@@ -88,17 +94,12 @@ class Fault:
 
         Raises ValueError for an unknown key or a value of the wrong type.
         """
-        types = {name: kinds for name, kinds in JSON_TYPES.items() if name in values}
-        unknown = sorted(set(values) - set(JSON_TYPES))
-        if unknown:
-            raise ValueError(f"A fault has no setting {unknown[0]!r}; it knows {', '.join(sorted(JSON_TYPES))}.")
-        for name, kinds in types.items():
-            value = values[name]
-            if value is None or "any" in kinds:
-                continue
-            if not any(_is_json(value, kind) for kind in kinds):
-                raise ValueError(f"The fault's {name!r} must be {' or '.join(kinds)}, not {value!r}.")
-        return cls(**{name: value for name, value in values.items() if value is not None or name == "times"})
+        for name, value in values.items():
+            if name not in JSON_TYPES:
+                raise ValueError(f"A fault has no setting {name!r}; it knows {', '.join(sorted(JSON_TYPES))}.")
+            if not any(_is_json(value, kind) for kind in JSON_TYPES[name]):
+                raise ValueError(f"The fault's {name!r} must be {' or '.join(JSON_TYPES[name])}, not {value!r}.")
+        return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
         """The settings that differ from the defaults."""
@@ -118,35 +119,47 @@ class Fault:
 
 JSON_TYPES: dict[str, tuple[str, ...]] = {
     "route": ("text",),
-    "method": ("text",),
-    "path": ("text",),
-    "times": ("integer",),
+    "method": ("text", "null"),
+    "path": ("text", "null"),
+    "times": ("integer", "null"),
     "skip": ("integer",),
-    "status": ("integer",),
+    "status": ("integer", "null"),
     "body": ("any",),
     "headers": ("object",),
-    "redirect_to": ("text",),
+    "redirect_to": ("text", "null"),
     "reset": ("boolean",),
     "set_json": ("object",),
-    "number_of_records": ("integer",),
+    "number_of_records": ("integer", "null"),
     "latency": ("number",),
     "stall_seconds": ("number",),
     "stall_after": ("integer",),
-    "bytes_per_second": ("number",),
-    "cut_after": ("integer",),
+    "bytes_per_second": ("number", "null"),
+    "cut_after": ("integer", "null"),
     "cut": ("text",),
-    "kill_session": ("text",),
-    "job_error": ("text",),
+    "kill_session": ("text", "null"),
+    "job_error": ("text", "null"),
+}
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "object": (dict,),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "any": (object,),
 }
 
 
 def _is_json(value: Any, kind: str) -> bool:
-    if kind == "boolean":
-        return isinstance(value, bool)
-    if isinstance(value, bool):
-        return False
-    kinds: dict[str, tuple[type, ...]] = {"text": (str,), "integer": (int,), "number": (int, float), "object": (dict,)}
-    return isinstance(value, kinds[kind])
+    if isinstance(value, bool) and kind in ("integer", "number"):
+        return False  # Python counts booleans as integers, JSON does not
+    return isinstance(value, _PYTHON_TYPES[kind])
+
+
+def _check_header(name: str, value: str | None) -> None:
+    fits = isinstance(value, str) and re.fullmatch(r"[\t\x20-\x7e\xa0-\xff]*", value) is not None
+    if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) is None or not (value is None or fits):
+        raise ValueError(f"A fault's headers are names with texts on one line, or null; {name!r}: {value!r} is not.")
 
 
 @dataclass

@@ -52,16 +52,19 @@ def _consumer_key() -> str:
 
 @dataclass(frozen=True)
 class OrgConfig:
-    """What does not change while the org runs. Numbers and shapes that Salesforce's documents leave open are settings
-    here.
+    """What does not change while the org runs.
 
-    `my_domain` lists host names (`*` allowed) that the token endpoint takes for the org's My Domain, beside loopback
-    names.
-    `instance_url` None: the URL under which the caller reached the token endpoint; otherwise the text, with `{scheme}`
-    and `{port}` filled in from that URL.
-    `result_page_rows` is the page size of Bulk results when the client names none; `largest_result_page` bounds
-    `maxRecords`.
-    `admin_from_anywhere` opens `/` and `/_org/…` to callers that are not on the loopback interface (for containers).
+    Numbers and shapes that Salesforce's documents leave open are settings here.
+
+    my_domain: host names (`*` allowed) that the token endpoint takes for the org's My Domain, beside loopback names
+    instance_url: for token answers, `{scheme}` and `{port}` taken from the call; None repeats the URL of the call
+    identity_url: what the `id` of token answers begins with
+    limit_info_app: an app name makes Sforce-Limit-Info take its longer shape
+    uneven_pages: query pages are shorter than asked, each by another amount
+    result_page_rows: rows per page of Bulk results when the client names no number
+    largest_result_page: what `maxRecords` can get at most
+    delete_log_days: how far back the log of deletions reaches
+    admin_from_anywhere: opens `/` and `/_org/` to callers beyond the loopback interface (for containers)
     """
 
     org_id: str = to_18("00D8c0000004gER")
@@ -129,8 +132,10 @@ class LocalOrg:
         self._record_of_rows = self._data_dir / "rows.json"
         path = data_dir / "org.duckdb" if data_dir is not None else None
         self._had_rows = path is not None and path.exists()
-        self.records = records or Records.open(self.schema, clock=self.clock, path=path)
-        self._closing.callback(self.records.close)
+        if records is None:
+            records = Records.open(self.schema, clock=self.clock, path=path)
+            self._closing.callback(records.close)
+        self.records = records
         self.sessions = Sessions(self.clock, self.config.org_id, self.config.session_idle_seconds)
         self.usage = Usage(self.clock)
         self.locators = QueryLocators(self.clock)

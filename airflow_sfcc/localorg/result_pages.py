@@ -1,7 +1,4 @@
-"""Pages of a finished Bulk query.
-
-Prepared gzip files, and cuts of them at record boundaries when a client asks for other sizes.
-"""
+"""Pages of a finished Bulk query: prepared gzip files, and cuts of them when a client asks for other sizes."""
 
 from __future__ import annotations
 
@@ -24,10 +21,7 @@ PLAIN_PAGES_KEPT = 2
 
 @dataclass(frozen=True)
 class ResultPage:
-    """One page to send.
-
-    A gzip file with its header row, its number of records, and the offset of the next page (None: the last).
-    """
+    """One page to send: a gzip file that begins with the header row. `next_offset` is None for the last page."""
 
     path: Path
     rows: int

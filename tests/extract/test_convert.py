@@ -75,7 +75,13 @@ def test_rest_json(kind: str, wire: Any, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "bad"),
-    [("int64", "5.5"), ("boolean", "maybe"), ("date32", "31.12.2020"), ("decimal128(18, 2)", "1.005"), ("float64", "abc")],
+    [
+        ("int64", "5.5"),
+        ("boolean", "maybe"),
+        ("date32", "31.12.2020"),
+        ("decimal128(18, 2)", "1.005"),
+        ("float64", "abc"),
+    ],
 )
 def test_an_unfit_value_is_named_with_column_and_row(kind: str, bad: str) -> None:
     good = {"int64": "1", "boolean": "true", "date32": "2020-01-01"}.get(kind, "1.0")

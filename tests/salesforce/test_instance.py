@@ -115,7 +115,10 @@ def test_allowed_hosts_and_loopback() -> None:
     ("link", "url"),
     [
         ("/services/data/v67.0/query/0r8-2000", "https://acme.my.salesforce.com/services/data/v67.0/query/0r8-2000"),
-        ("/jobs/query/750/results?locator=a", "https://acme.my.salesforce.com/services/data/v68.0/jobs/query/750/results?locator=a"),
+        (
+            "/jobs/query/750/results?locator=a",
+            "https://acme.my.salesforce.com/services/data/v68.0/jobs/query/750/results?locator=a",
+        ),
         ("jobs/query/750", "https://acme.my.salesforce.com/services/data/v68.0/jobs/query/750"),
         ("https://acme.my.salesforce.com/services/data/x", "https://acme.my.salesforce.com/services/data/x"),
     ],

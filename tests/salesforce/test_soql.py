@@ -24,7 +24,7 @@ from airflow_sfcc.salesforce.errors import QueryError
         (1e20, "100000000000000000000"),
         (0.1, "0.1"),
         (Decimal("1.50"), "1.50"),
-        ("O'Brien \\ \"x\"\n", "'O\\'Brien \\\\ \\\"x\\\"\\n'"),
+        ('O\'Brien \\ "x"\n', "'O\\'Brien \\\\ \\\"x\\\"\\n'"),
         (date(2026, 11, 23), "2026-11-23"),
         (datetime(2026, 11, 23, 2, tzinfo=timezone(timedelta(hours=1))), "2026-11-23T01:00:00Z"),
         (datetime(2026, 11, 23, 2, 0, 0, 5000, tzinfo=timezone.utc), "2026-11-23T02:00:00.005Z"),

@@ -12,6 +12,8 @@ from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError
 from airflow_sfcc.localorg.wire.oauth import LOGIN_REFUSALS
 
+FIRST_YEAR, LAST_YEAR = 2000, 2100  # generous, and far from where dates end
+
 
 def list_faults(call: ApiCall) -> Answer:
     """GET /_org/faults"""
@@ -47,16 +49,21 @@ def move_clock(call: ApiCall) -> Answer:
     """POST /_org/clock with {"advance_seconds": n} or {"set": "2026-11-23T02:00:00+00:00"}"""
     body = _json_body(call)
     try:
-        if set(body) == {"advance_seconds"}:
-            call.org.clock.advance(timedelta(seconds=float(body["advance_seconds"])))
-        elif set(body) == {"set"}:
-            call.org.clock.set(datetime.fromisoformat(str(body["set"]).replace("Z", "+00:00")))
-        else:
-            raise _refused('The clock takes {"advance_seconds": seconds} or {"set": "moment with a timezone"}.')
-        call.org.clock.now()
+        moment = _moment(body, call.org.clock.now())
     except (ValueError, TypeError, OverflowError) as error:
         raise _refused(f"The clock could not be moved: {error}") from None
+    if moment.tzinfo is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise _refused(f"The clock takes a moment with a timezone in the years {FIRST_YEAR} to {LAST_YEAR}.")
+    call.org.clock.set(moment)
     return read_clock(call)
+
+
+def _moment(body: dict[str, Any], now: datetime) -> datetime:
+    if set(body) == {"advance_seconds"}:
+        return now + timedelta(seconds=float(body["advance_seconds"]))
+    if set(body) == {"set"}:
+        return datetime.fromisoformat(str(body["set"]).replace("Z", "+00:00"))
+    raise ValueError('send {"advance_seconds": seconds} or {"set": "moment with a timezone"}')
 
 
 def list_calls(call: ApiCall) -> Answer:
@@ -92,7 +99,7 @@ def change_settings(call: ApiCall) -> Answer:
     run_as, enabled, refusal = changed["run_as"], changed["client_credentials_enabled"], changed["login_refusal"]
     if not (run_as is None or isinstance(run_as, str)) or not isinstance(enabled, bool):
         raise _refused("run_as is a user name or null; client_credentials_enabled is true or false.")
-    if refusal is not None and refusal not in LOGIN_REFUSALS:
+    if refusal is not None and not (isinstance(refusal, str) and refusal in LOGIN_REFUSALS):
         raise _refused(f"login_refusal is null or one of {', '.join(LOGIN_REFUSALS)}.")
     hidden_fields = _names(changed["hidden_fields"], "hidden_fields", "Account.Phone")
     org.hidden_objects = set(_names(changed["hidden_objects"], "hidden_objects", "Lead"))

@@ -45,10 +45,11 @@ class Gateway:
         org = self._org
         route = self._performer.route_name(request.method, scope["path"])
         uri = scope["path"] + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
+        logged = scope["path"] if route == "revoke" else uri  # a token to revoke may stand in the query
         # The org's own pages stay usable whatever faults are in force, and out of the log they show.
         is_admin = route in ADMIN_ROUTES
         faults = () if is_admin else org.faults.take(route, request.method, uri)
-        call = Call(route, request.method, uri, org.clock.now())
+        call = Call(route, request.method, logged, org.clock.now())
         token = bearer_token(request.headers) or ""
 
         def on_start(status: int) -> None:

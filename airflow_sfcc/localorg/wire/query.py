@@ -9,7 +9,7 @@ import hashlib
 import re
 from typing import Any
 
-from airflow_sfcc.localorg.locators import OpenQuery
+from airflow_sfcc.localorg.records import Cursor
 from airflow_sfcc.localorg.schema import SObject
 from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
@@ -36,7 +36,7 @@ def query_more(call: ApiCall) -> Answer:
     if found is None:
         raise ApiError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
     open_query, offset = found
-    return _page(call, open_query, offset)
+    return _page(call, open_query.cursor, open_query.batch, offset, open_query.key)
 
 
 def _first_page(call: ApiCall, include_deleted: bool) -> Answer:
@@ -55,7 +55,7 @@ def _first_page(call: ApiCall, include_deleted: bool) -> Answer:
             "EXCEEDED_ID_LIMIT",
             "Aggregate query does not support queryMore(), use LIMIT to restrict the results to a single batch",
         )
-    return _page(call, OpenQuery("", cursor, batch, call.org.clock.now()), 0)
+    return _page(call, cursor, batch, 0, None)
 
 
 def _batch(call: ApiCall) -> int:
@@ -65,28 +65,29 @@ def _batch(call: ApiCall) -> int:
     return min(max(size, SMALLEST_BATCH), LARGEST_BATCH)
 
 
-def _page(call: ApiCall, open_query: OpenQuery, offset: int) -> Answer:
-    cursor = open_query.cursor
-    wanted = _wanted(call, open_query, offset)
-    records = cursor.records(offset, min(offset + wanted, cursor.total_size), call.api_version)
+def _page(call: ApiCall, cursor: Cursor, batch: int, offset: int, key: str | None) -> Answer:
+    """The rows from `offset`; `key` is the locator's, None for a first page, whose cursor gets one if rows are left."""
+    total = cursor.total_size
+    wanted = _wanted(call, batch, total, offset)
+    records = cursor.records(offset, min(offset + wanted, total), call.api_version)
     records = _granted(records, cursor.sobject, wanted)
     end = offset + len(records)
-    payload: dict[str, Any] = {"totalSize": cursor.total_size, "done": end >= cursor.total_size}
-    if end < cursor.total_size:
-        kept = open_query if open_query.key else call.org.locators.keep(cursor, open_query.batch)
-        payload["nextRecordsUrl"] = f"{call.data_path}/query/{kept.key}-{end}"
-    elif not open_query.key:
+    payload: dict[str, Any] = {"totalSize": total, "done": end >= total}
+    if end < total:
+        key = key or call.org.locators.keep(cursor, batch).key
+        payload["nextRecordsUrl"] = f"{call.data_path}/query/{key}-{end}"
+    elif key is None:
         cursor.close()
     payload["records"] = records
     return JsonAnswer(payload=payload)
 
 
-def _wanted(call: ApiCall, open_query: OpenQuery, offset: int) -> int:
+def _wanted(call: ApiCall, batch: int, total: int, offset: int) -> int:
     if not call.org.config.uneven_pages:
-        return open_query.batch
+        return batch
     # "There is no guarantee that the requested batch size is the actual batch size."
-    draw = hashlib.sha256(f"{call.org.config.seed}:{open_query.cursor.total_size}:{offset}".encode()).digest()[0]
-    return max(1, open_query.batch * (64 + draw) // 320)
+    draw = hashlib.sha256(f"{call.org.config.seed}:{total}:{offset}".encode()).digest()[0]
+    return max(1, batch * (64 + draw) // 320)
 
 
 def _granted(records: list[dict[str, Any]], sobject: SObject, wanted: int) -> list[dict[str, Any]]:

@@ -1,0 +1,32 @@
+"""A real Airflow for the tests of this folder: one for the whole session, since it takes some twenty seconds to start."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.local_airflow import LocalAirflow
+
+EXAMPLE_DAGS = Path(__file__).resolve().parents[2] / "dags"
+
+
+@pytest.fixture(scope="session")
+def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the example DAGs land: ``<landing>/<Object>``."""
+    return tmp_path_factory.mktemp("landing")
+
+
+@pytest.fixture(scope="session")
+def local_airflow(tmp_path_factory: pytest.TempPathFactory, landing: Path) -> Iterator[LocalAirflow]:
+    """Airflow with the example DAGs; a test may write more into ``local_airflow.dags``, they appear within seconds.
+
+    It has no connection: a test stores one with ``local_airflow.api.put_connection("sfcc_default", …)``.
+    """
+    folder = tmp_path_factory.mktemp("airflow")
+    dags = folder / "dags"
+    shutil.copytree(EXAMPLE_DAGS, dags, ignore=shutil.ignore_patterns("__pycache__"))
+    with LocalAirflow(folder / "home", dags, extra_env={"SFCC_LANDING": f"file://{landing}/{{sobject}}"}) as airflow:
+        yield airflow

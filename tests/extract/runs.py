@@ -1,0 +1,103 @@
+"""Running extracts without Airflow, and reading what they landed with other programs."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import sys
+from datetime import date, datetime, time, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from upath import UPath
+
+from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.plan import ExtractRequest, RunIdentity, make_plan
+from airflow_sfcc.salesforce import SalesforceClient
+from airflow_sfcc.salesforce.bulk import poll_delays
+from tests.conftest import RunningOrg
+
+NIGHT = datetime(2026, 11, 23, 2, tzinfo=timezone.utc)
+
+
+def run_identity(run_id: str = "scheduled__2026-11-23", map_index: int = -1) -> RunIdentity:
+    return RunIdentity("nightly", "extract", run_id, map_index, NIGHT)
+
+
+def extract(
+    org: RunningOrg,
+    destination: Path,
+    *,
+    client: SalesforceClient | None = None,
+    run_id: str = "scheduled__2026-11-23",
+    **request: Any,
+) -> dict[str, Any]:
+    """One extract from plan to manifest; what is staged is removed when it fails. Returns the manifest."""
+    client = client or org.client()
+    plan = make_plan(client, ExtractRequest(**request), run_identity(run_id))
+    extraction = Extraction(client, UPath(destination), plan)
+    try:
+        extraction.start(fall_back_to_rest=request.get("api", "auto") == "auto")
+        wait_for_job(extraction)
+        result = extraction.commit(extraction.land())
+    except BaseException:
+        extraction.discard()
+        raise
+    manifest: dict[str, Any] = json.loads(Path(result["manifest"].removeprefix("file://")).read_text(encoding="utf-8"))
+    return manifest
+
+
+def wait_for_job(extraction: Extraction) -> None:
+    if extraction.plan.job_id is None:
+        return
+    for _ in poll_delays(0.02):
+        if not extraction.job().is_waiting:
+            return
+
+
+def read_rows(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """All rows of an extract as Python values, by readers that share no code with the writers."""
+    rows: list[dict[str, Any]] = []
+    for file in manifest["files"]:
+        path = folder / file["path"]
+        rows.extend(READERS["".join(path.suffixes)](path, manifest))
+    return rows
+
+
+def _read_parquet(path: Path, _: dict[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def _read_csv(path: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    types = {column["name"]: column["type"] for column in manifest["schema"]}
+    csv.field_size_limit(sys.maxsize)
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        return [{name: _value(types[name], text or None) for name, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _read_jsonl(path: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    types = {column["name"]: column["type"] for column in manifest["schema"]}
+    with gzip.open(path, "rb") as file:
+        lines = file.read().split(b"\n")
+    rows = [json.loads(line) for line in lines if line]
+    return [{name: _value(types[name], value) for name, value in row.items()} for row in rows]
+
+
+def _value(kind: str, value: Any) -> Any:
+    if not isinstance(value, str) or kind == "string":
+        return value
+    if kind == "boolean":
+        return {"true": True, "false": False}[value]
+    if kind == "date32":
+        return date.fromisoformat(value)
+    if kind == "timestamp[ms, UTC]":
+        return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    if kind == "time32[ms]":
+        return time.fromisoformat(value.removesuffix("Z"))
+    return int(value) if kind == "int64" else float(value)
+
+
+READERS = {".parquet": _read_parquet, ".csv.gz": _read_csv, ".jsonl.gz": _read_jsonl}

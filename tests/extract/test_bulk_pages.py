@@ -1,0 +1,158 @@
+"""Bulk result pages: every shape the org may list them in, every way they may break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.salesforce.errors import (
+    BulkUnsupportedError,
+    IncompleteResultError,
+    JobAbortedError,
+    JobFailedError,
+    ResultsExpiredError,
+    UnexpectedAnswerError,
+)
+from airflow_sfcc.salesforce.transport import TransportOptions
+from tests.conftest import RunningOrg
+from tests.extract.runs import extract, read_rows
+
+FIELDS = ["Id", "LastName", "Description"]
+
+
+def contacts(records: Records) -> int:
+    return records.count("Contact")
+
+
+def no_data_left(destination: Path) -> bool:
+    return not [path for path in destination.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("shape", ["documented", "observed", "absent"])
+@pytest.mark.parametrize("parallel_pages", [1, 4])
+def test_pages_in_every_known_shape(
+    start_org: Callable[..., RunningOrg], records: Records, tmp_path: Path, shape: str, parallel_pages: int
+) -> None:
+    org = start_org(result_pages_shape=shape, result_page_rows=100)
+    manifest = extract(
+        org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk", page_size=100, parallel_pages=parallel_pages
+    )
+    assert manifest["rows"] == contacts(records)
+    assert len(manifest["files"]) == -(-contacts(records) // 100)
+    assert len(read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)) == contacts(records)
+
+
+BREAKS: list[dict[str, Any]] = [
+    {"status": 503, "body": "<html>"},
+    {"reset": True},
+    {"cut_after": 700, "cut": "reset"},
+    {"cut_after": 700, "cut": "close"},
+    {"cut_after": 700, "cut": "end"},
+    {"number_of_records": 99999},
+    {"kill_session": "before"},
+    {"stall_seconds": 30, "stall_after": 100},
+]
+
+
+@pytest.mark.parametrize("effects", BREAKS, ids=str)
+@pytest.mark.parametrize("shape", ["documented", "absent"])
+def test_a_page_that_breaks_is_asked_for_again(
+    start_org: Callable[..., RunningOrg], records: Records, tmp_path: Path, shape: str, effects: dict[str, Any]
+) -> None:
+    org = start_org(result_pages_shape=shape, result_page_rows=300)
+    org.fail("job_results", skip=1, **effects)
+    client = org.client(transport=TransportOptions(request_timeout=1, max_retries=2))
+    manifest = extract(org, tmp_path, client=client, sobject="Contact", fields=FIELDS, api="bulk", page_size=300)
+    assert manifest["rows"] == contacts(records)
+    assert org.calls("job_create") == 1, "the job is never repeated"
+    assert org.calls("job_results") == 4
+
+
+@pytest.mark.parametrize("effects", [{"number_of_records": 1}, {"cut_after": 700, "cut": "end"}], ids=str)
+def test_a_page_that_stays_broken_lands_nothing(
+    start_org: Callable[..., RunningOrg], tmp_path: Path, effects: dict[str, Any]
+) -> None:
+    org = start_org(result_page_rows=300)
+    org.fail("job_results", times=None, **effects)
+    with pytest.raises(IncompleteResultError):
+        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+    assert no_data_left(tmp_path)
+
+
+def test_a_job_whose_pages_do_not_add_up_lands_nothing(org: RunningOrg, tmp_path: Path) -> None:
+    org.fail("job_poll", set_json={"/numberRecordsProcessed": 100_000}, times=None)
+    with pytest.raises(IncompleteResultError, match=r"reported 100,000 rows and its pages hold"):
+        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+    assert no_data_left(tmp_path)
+
+
+@pytest.mark.parametrize(("message", "says"), [("InternalServerError : Retried", "Retried"), ("", "gave no reason")])
+def test_a_failed_job_says_why(org: RunningOrg, tmp_path: Path, message: str, says: str) -> None:
+    org.fail("job_create", job_error=message)
+    with pytest.raises(JobFailedError, match=says):
+        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+    assert no_data_left(tmp_path)
+
+
+def test_an_aborted_job(org: RunningOrg, tmp_path: Path) -> None:
+    org.fail("job_poll", set_json={"/state": "Aborted"}, times=None)
+    with pytest.raises(JobAbortedError, match="aborted in Salesforce"):
+        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+
+
+def test_an_unknown_job_state_is_an_error(org: RunningOrg, tmp_path: Path) -> None:
+    org.fail("job_poll", set_json={"/state": "Dreaming"}, times=None)
+    with pytest.raises(UnexpectedAnswerError, match="Dreaming"):
+        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+
+
+def test_results_that_expired(org: RunningOrg, tmp_path: Path) -> None:
+    org.fail("job_results", status=404, body=[{"errorCode": "NOT_FOUND", "message": "gone"}], times=None)
+    with pytest.raises(ResultsExpiredError, match="7 days"):
+        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+    assert no_data_left(tmp_path)
+
+
+def test_columns_that_changed_under_the_job(org: RunningOrg, tmp_path: Path) -> None:
+    org.fail(
+        "job_results",
+        status=200,
+        body='"Id","Surname"\n"003000000000001AAA","x"\n',
+        headers={"Content-Type": "text/csv"},
+    )
+    with pytest.raises(UnexpectedAnswerError, match=r"missing: description, lastname; unexpected: surname"):
+        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+    assert no_data_left(tmp_path)
+
+
+@pytest.mark.parametrize("empty_header", [True, False])
+@pytest.mark.parametrize("file_format", ["parquet", "csv", "jsonl"])
+def test_an_empty_result_is_a_file_with_its_schema(
+    start_org: Callable[..., RunningOrg], tmp_path: Path, file_format: str, empty_header: bool
+) -> None:
+    org = start_org(empty_results_header=empty_header)
+    manifest = extract(
+        org, tmp_path, sobject="Contact", fields=FIELDS, where="Id = null", api="bulk", file_format=file_format
+    )
+    assert (manifest["rows"], len(manifest["files"])) == (0, 1)
+    assert read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest) == []
+
+
+def test_a_row_longer_than_a_block(org: RunningOrg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_sfcc.extract.fetch_bulk.BLOCK_BYTES", 2_000)
+    manifest = extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+    assert manifest["rows"] == len(read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)) > 0
+
+
+def test_what_bulk_refuses_is_read_by_rest_when_the_api_is_auto(org: RunningOrg, tmp_path: Path) -> None:
+    refusal = [{"errorCode": "INVALIDENTITY", "message": "Entity 'Contact' is not supported by the Bulk API."}]
+    org.fail("query", path="COUNT", set_json={"/totalSize": 1_000_000})
+    org.fail("job_create", status=400, body=refusal)
+    assert extract(org, tmp_path, sobject="Contact", fields=FIELDS)["api"] == "rest"
+    org.fail("job_create", status=400, body=refusal)
+    with pytest.raises(BulkUnsupportedError, match="api='rest'"):
+        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")

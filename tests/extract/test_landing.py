@@ -1,0 +1,139 @@
+"""What is on disk while an extract runs, after it failed, after it was repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from upath import UPath
+
+from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.plan import ExtractRequest, make_plan
+from airflow_sfcc.localorg.records import Records
+from tests.conftest import RunningOrg
+from tests.extract.runs import extract, run_identity, wait_for_job
+
+REQUEST: dict[str, Any] = {"sobject": "Contact", "fields": ["Id", "LastName"], "api": "bulk"}
+MANIFEST_KEYS = [
+    "format_version",
+    "extract_id",
+    "org_id",
+    "instance",
+    "sobject",
+    "soql",
+    "api",
+    "api_version",
+    "job_id",
+    "mode",
+    "cursor_field",
+    "window",
+    "watermark",
+    "include_deleted",
+    "rows",
+    "deleted_rows",
+    "bytes",
+    "files",
+    "schema",
+    "schema_fingerprint",
+    "schema_changes",
+    "api_calls",
+    "started_at",
+    "finished_at",
+    "dag_id",
+    "task_id",
+    "run_id",
+    "map_index",
+    "package_version",
+]
+
+
+def files(destination: Path) -> list[str]:
+    return sorted(str(path.relative_to(destination)) for path in destination.rglob("*") if path.is_file())
+
+
+def test_the_manifest_tells_all_and_tells_the_truth(org: RunningOrg, tmp_path: Path) -> None:
+    manifest = extract(org, tmp_path, **REQUEST)
+    assert list(manifest) == MANIFEST_KEYS
+    folder = tmp_path / f"extract={manifest['extract_id']}"
+    for file in manifest["files"]:
+        data = (folder / file["path"]).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
+    assert manifest["bytes"] == sum(file["bytes"] for file in manifest["files"])
+    assert manifest["api_calls"] == sum(call.path.startswith("/services/data/v") for call in org.org.calls)
+    assert files(tmp_path) == [
+        f"extract={manifest['extract_id']}/{name}" for name in ["_manifest.json", "part-00000.parquet"]
+    ]
+
+
+def test_duckdb_globs_see_parts_only(org: RunningOrg, records: Records, tmp_path: Path) -> None:
+    extract(org, tmp_path, **REQUEST)
+    counted = duckdb.sql(f"SELECT count(*) FROM read_parquet('{tmp_path}/*/*.parquet')").fetchone()
+    assert counted == (records.count("Contact"),)
+
+
+def test_while_it_runs_readers_see_nothing(org: RunningOrg, tmp_path: Path) -> None:
+    client = org.client()
+    plan = make_plan(client, ExtractRequest(**REQUEST), run_identity())
+    extraction = Extraction(client, UPath(tmp_path), plan)
+    extraction.start(fall_back_to_rest=False)
+    extraction.stage_plan()
+    wait_for_job(extraction)
+    parts = extraction.land()
+    assert files(tmp_path) and all(name.startswith("_staging/") for name in files(tmp_path))
+    assert not list(tmp_path.glob("*/*.parquet"))
+    extraction.commit(parts)
+    assert not (tmp_path / "_staging").exists()
+
+
+def test_another_process_goes_on_from_the_staged_plan(org: RunningOrg, records: Records, tmp_path: Path) -> None:
+    client = org.client()
+    first = Extraction(client, UPath(tmp_path), make_plan(client, ExtractRequest(**REQUEST), run_identity()))
+    first.start(fall_back_to_rest=False)
+    first.stage_plan()
+    later = Extraction.resume(org.client(), UPath(tmp_path), run_identity().extract_id)
+    wait_for_job(later)
+    result = later.commit(later.land(), other_calls=3)
+    assert result["rows"] == records.count("Contact")
+    manifest = json.loads((tmp_path / f"extract={run_identity().extract_id}" / "_manifest.json").read_text())
+    assert manifest["api_calls"] == client.usage.calls + later.client.usage.calls + 3
+
+
+def test_running_again_replaces_and_never_mixes(org: RunningOrg, tmp_path: Path) -> None:
+    first = extract(org, tmp_path, **{**REQUEST, "api": "rest", "file_format": "csv"})
+    second = extract(org, tmp_path, **REQUEST)
+    assert first["extract_id"] == second["extract_id"]
+    assert [Path(name).name for name in files(tmp_path)] == ["_manifest.json", "part-00000.parquet"]
+
+
+def test_a_failed_rerun_leaves_what_was_committed(org: RunningOrg, tmp_path: Path) -> None:
+    extract(org, tmp_path, **REQUEST)
+    before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
+    org.fail("job_create", job_error="x")
+    with pytest.raises(Exception, match="failed"):
+        extract(org, tmp_path, **REQUEST)
+    assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
+
+
+def test_leftovers_of_a_dead_try_are_swept(org: RunningOrg, tmp_path: Path) -> None:
+    staged = tmp_path / "_staging" / f"extract={run_identity().extract_id}"
+    staged.mkdir(parents=True)
+    (staged / "part-00099.parquet").write_bytes(b"half")
+    extract(org, tmp_path, **REQUEST)
+    assert not [name for name in files(tmp_path) if "00099" in name]
+
+
+def test_another_run_has_another_folder(org: RunningOrg, tmp_path: Path) -> None:
+    extract(org, tmp_path, **REQUEST)
+    extract(org, tmp_path, run_id="other", **REQUEST)
+    assert len({name.split("/")[0] for name in files(tmp_path)}) == 2
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_equal_rows_give_equal_bytes(org: RunningOrg, tmp_path: Path, file_format: str) -> None:
+    once = extract(org, tmp_path / "a", **{**REQUEST, "file_format": file_format})
+    again = extract(org, tmp_path / "b", **{**REQUEST, "file_format": file_format})
+    assert [file["sha256"] for file in once["files"]] == [file["sha256"] for file in again["files"]]

@@ -1,0 +1,154 @@
+"""What an extract decides before it asks for a row, and the sentences for requests that cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_sfcc.extract.plan import ExtractPlan, ExtractRequest, make_plan
+from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.salesforce import SalesforceClient
+from airflow_sfcc.salesforce.errors import NotFoundError, QueryError, SalesforceError
+from tests.conftest import RunningOrg
+from tests.extract.runs import extract, read_rows, run_identity
+
+
+def plan(client: SalesforceClient, **request: Any) -> ExtractPlan:
+    return make_plan(client, ExtractRequest(**request), run_identity())
+
+
+def test_a_plan_is_plain_json(client: SalesforceClient) -> None:
+    made = plan(client, sobject="account", exclude_fields=["description"], where="Name != :x", bind={"x": "O'Neil"})
+    assert ExtractPlan.from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert made.sobject == "Account" and made.soql.endswith("FROM Account WHERE Name != 'O\\'Neil'")
+    names = [column.name for column in made.columns]
+    assert "BillingCity" in names and "BillingAddress" not in names and "Description" not in names
+
+
+def test_types_come_from_describe(client: SalesforceClient) -> None:
+    types = {column.name: column.type for column in plan(client, sobject="Invoice__c").columns}
+    assert types["Amount__c"] == "float64" and types["Is_Paid__c"] == "boolean" and types["Due_Date__c"] == "date32"
+    assert types["Paid_At__c"] == "timestamp[ms, UTC]" and types["Cutoff_Time__c"] == "time32[ms]"
+    exact = {column.name: column.type for column in plan(client, sobject="Invoice__c", numbers="decimal").columns}
+    assert exact["Amount__c"] == "decimal128(16, 2)"
+
+
+def test_the_same_task_instance_has_the_same_folder() -> None:
+    assert run_identity().extract_id == run_identity().extract_id
+    assert run_identity().extract_id.startswith("20261123T020000Z-")
+    others = {run_identity(run_id="other").extract_id, run_identity(map_index=1).extract_id, run_identity().extract_id}
+    assert len(others) == 3
+
+
+@pytest.mark.parametrize(
+    ("request_", "api", "why"),
+    [
+        ({"sobject": "Contact"}, "rest", "rows"),
+        ({"sobject": "Contact", "api": "bulk"}, "bulk", "asked for"),
+        ({"soql": "SELECT COUNT(Id) n FROM Contact"}, "rest", "aggregates"),
+        ({"soql": "SELECT Id, (SELECT Id FROM Contacts) FROM Account"}, "rest", "child"),
+        ({"sobject": "CaseStatus"}, "rest", "CaseStatus"),
+    ],
+)
+def test_auto_picks_the_api(client: SalesforceClient, request_: dict[str, Any], api: str, why: str) -> None:
+    made = plan(client, **request_)
+    assert made.api == api and why in made.api_reason
+
+
+def test_auto_takes_bulk_for_many_rows_and_long_queries(org: RunningOrg) -> None:
+    org.fail("query", set_json={"/totalSize": 10_000})
+    assert plan(org.client(), sobject="Contact").api == "bulk"
+    ids = ", ".join(f"'{number:018d}'" for number in range(800))
+    assert plan(org.client(), sobject="Contact", where=f"Id IN ({ids})").api == "bulk"
+
+
+def test_an_unknown_object(client: SalesforceClient) -> None:
+    with pytest.raises(NotFoundError, match=r"describe.*HTTP 404.*Run As user may see it.*object-and-field-access"):
+        plan(client, sobject="Acount")
+
+
+@pytest.mark.parametrize("name", ["Emial", "emaill"])
+def test_a_field_typo_names_close_matches(client: SalesforceClient, name: str) -> None:
+    with pytest.raises(QueryError, match=f"Contact has no field '{name}'.*Did you mean .*Email"):
+        plan(client, sobject="Contact", fields=["Id", name])
+    with pytest.raises(QueryError, match="no field"):
+        plan(client, soql=f"SELECT Id, {name} FROM Contact")
+    with pytest.raises(QueryError, match="no parent relationship 'Acount'.*Account"):
+        plan(client, sobject="Contact", fields=["Acount.Name"])
+
+
+def test_a_hidden_field_is_a_field_typo_to_us(org: RunningOrg) -> None:
+    org.org.hidden_fields.add(("Contact", "Email"))
+    with pytest.raises(QueryError, match="grant that user access"):
+        plan(org.client(), sobject="Contact", fields=["Id", "Email"])
+    assert "Email" not in [column.name for column in plan(org.client(), sobject="Contact").columns]
+
+
+def test_a_compound_field_is_refused_with_its_parts_named(client: SalesforceClient) -> None:
+    with pytest.raises(QueryError, match="BillingAddress is of type address.*parts instead"):
+        plan(client, sobject="Account", fields=["BillingAddress"])
+
+
+@pytest.mark.parametrize("api", ["auto", "rest", "bulk"])
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [("Name = = 'x'", "unexpected token"), ("Nmae = 'x'", "No such column 'Nmae'"), ("Name = :x", "unexpected token")],
+)
+def test_a_malformed_query_is_one_sentence(org: RunningOrg, tmp_path: Path, api: str, where: str, says: str) -> None:
+    with pytest.raises(QueryError, match=says) as problem:
+        extract(org, tmp_path, sobject="Contact", where=where, api=api)
+    assert "\n" not in str(problem.value) and problem.value.permanent
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"sobject": "A", "soql": "SELECT Id FROM A"},
+        {"soql": "SELECT Id FROM A", "where": "x"},
+        {"soql": "SELECT Id FROM A", "fields": ["Id"]},
+    ],
+)
+def test_requests_that_contradict_themselves(request_: dict[str, Any]) -> None:
+    with pytest.raises(QueryError):
+        ExtractRequest(**request_)
+
+
+def test_count_and_twice_named_columns_are_refused(client: SalesforceClient) -> None:
+    with pytest.raises(QueryError, match="COUNT"):
+        plan(client, soql="SELECT COUNT() FROM Account")
+    with pytest.raises(QueryError, match="more than once"):
+        plan(client, soql="SELECT Id, id FROM Account")
+
+
+def test_soql_of_every_kind_is_typed(org: RunningOrg, records: Records, tmp_path: Path) -> None:
+    manifest = extract(
+        org,
+        tmp_path,
+        soql="SELECT StageName, COUNT(Id) n, SUM(Amount), MAX(CloseDate) last, CALENDAR_YEAR(CloseDate) FROM Opportunity "
+        "GROUP BY StageName, CALENDAR_YEAR(CloseDate)",
+    )
+    types = {column["name"]: column["type"] for column in manifest["schema"]}
+    assert types == {"StageName": "string", "n": "int64", "expr0": "float64", "last": "date32", "expr1": "int64"}
+    rows = read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)
+    assert sum(row["n"] for row in rows) == records.count("Opportunity")
+
+
+def test_children_land_as_json_text(org: RunningOrg, tmp_path: Path) -> None:
+    manifest = extract(org, tmp_path, soql="SELECT Id, (SELECT Id, LastName FROM Contacts) FROM Account")
+    rows = read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)
+    children = [json.loads(row["Contacts"]) for row in rows if row["Contacts"]]
+    assert children and set(children[0][0]) == {"Id", "LastName"}
+
+
+def test_fields_function_is_written_out(client: SalesforceClient) -> None:
+    made = plan(client, soql="SELECT FIELDS(CUSTOM) FROM Invoice__c LIMIT 5")
+    assert "Amount__c" in made.soql and "FIELDS" not in made.soql and "Location__c" not in made.soql.split()
+
+
+def test_an_unusable_object_name(client: SalesforceClient) -> None:
+    with pytest.raises(SalesforceError, match="not the name of an object"):
+        client.describe("Account/../x")

@@ -1,0 +1,134 @@
+"""Passing faults are waited out, others are not; every call is counted and the budget holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_sfcc.salesforce import retries
+from airflow_sfcc.salesforce.errors import (
+    ApiBudgetError,
+    ApiLimitError,
+    ConfigurationError,
+    NotFoundError,
+    QueryError,
+    SalesforceError,
+    UnavailableError,
+    UnexpectedAnswerError,
+)
+from airflow_sfcc.salesforce.transport import TransportOptions
+from tests.conftest import RunningOrg
+
+
+@pytest.mark.parametrize("status", [406, 420, 429, 500, 502, 503])
+@pytest.mark.parametrize(
+    "body", ["<html>Salesforce Edge</html>", [{"errorCode": "SERVER_UNAVAILABLE", "message": "x"}]]
+)
+def test_passing_statuses_are_retried(org: RunningOrg, status: int, body: Any) -> None:
+    client = org.client()
+    org.fail("describe", status=status, body=body)
+    assert client.describe("Account")["name"] == "Account"
+    assert org.calls("describe") == 2
+
+
+@pytest.mark.parametrize(
+    "effects", [{"reset": True}, {"cut_after": 100, "cut": "reset"}, {"cut_after": 100, "cut": "close"}]
+)
+def test_broken_connections_are_retried(org: RunningOrg, effects: dict[str, Any]) -> None:
+    org.fail("describe", **effects)
+    assert org.client().describe("Account")["name"] == "Account"
+    assert org.calls("describe") == 2
+
+
+def test_a_stalled_answer_is_given_up_and_retried(org: RunningOrg) -> None:
+    org.fail("describe", stall_seconds=30)
+    client = org.client(transport=TransportOptions(request_timeout=0.5, max_retries=1))
+    assert client.describe("Account")["name"] == "Account"
+
+
+def test_retry_after_is_honoured(org: RunningOrg, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    client = org.client()
+    client.describe("Contact")
+    wait = client.session.retries._wait
+    monkeypatch.setattr(client.session.retries, "_wait", lambda state: waits.append(wait(state)) or 0.0)
+    org.fail("describe", status=503, headers={"Retry-After": "7"})
+    org.fail("describe", status=503, headers={"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, skip=1)
+    client.describe("Account")
+    assert waits == [7.0, 0.0]
+
+
+def test_a_long_retry_after_is_left_to_the_tasks_own_retry(org: RunningOrg) -> None:
+    org.fail("describe", status=503, headers={"Retry-After": str(int(retries.LONGEST_WAIT) + 1)}, times=None)
+    with pytest.raises(UnavailableError):
+        org.client().describe("Account")
+    assert org.calls("describe") == 1
+
+
+def test_retries_end(org: RunningOrg) -> None:
+    org.fail("describe", status=503, body="<html>", times=None)
+    with pytest.raises(UnavailableError, match=r"HTTP 503.*several times"):
+        org.client().describe("Account")
+    assert org.calls("describe") == 3
+
+
+def test_too_many_long_requests_pass_but_an_empty_quota_does_not(org: RunningOrg) -> None:
+    concurrent = "ConcurrentPerOrgLongTxn Limit exceeded."
+    org.fail("describe", status=403, body=[{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": concurrent}])
+    assert org.client().describe("Account")["name"] == "Account"
+    org.fail(
+        "describe",
+        status=403,
+        body=[{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "TotalRequests Limit exceeded."}],
+    )
+    with pytest.raises(ApiLimitError, match="used up"):
+        org.client().describe("Account")
+    assert org.calls("describe") == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "INVALID_FIELD", QueryError),
+        (400, "SOMETHING_NEW", SalesforceError),
+        (403, "API_DISABLED_FOR_ORG", ConfigurationError),
+        (404, "NOT_FOUND", NotFoundError),
+        (410, "GONE", ConfigurationError),
+    ],
+)
+def test_other_refusals_are_not_retried(org: RunningOrg, status: int, code: str, kind: type[Exception]) -> None:
+    org.fail("describe", status=status, body=[{"errorCode": code, "message": "said so"}], times=None)
+    with pytest.raises(kind, match="said so"):
+        org.client().describe("Account")
+    assert org.calls("describe") == 1
+
+
+def test_a_body_that_is_not_json(org: RunningOrg) -> None:
+    org.fail("describe", status=200, body="<html>")
+    with pytest.raises(UnexpectedAnswerError, match="not JSON"):
+        org.client().describe("Account")
+
+
+@pytest.mark.parametrize("app", [None, "extracts"])
+def test_every_call_is_counted_and_the_orgs_usage_is_read(
+    start_org: Callable[..., RunningOrg], app: str | None
+) -> None:
+    org = start_org(limit_info_app=app, daily_api_requests=500)
+    client = org.client()
+    org.fail("describe", status=503)
+    client.describe("Account")
+    client.limits()
+    assert client.usage.calls == 3
+    assert client.usage.limit == 500
+    assert client.usage.used == org.org.usage.api_requests.used  # the org counts its answers, faults excepted
+
+
+def test_the_call_budget_is_not_overrun(start_org: Callable[..., RunningOrg]) -> None:
+    org = start_org(daily_api_requests=100)
+    client = org.client(api_call_budget=10)
+    with pytest.raises(ApiBudgetError, match=r"10 of its 100 API calls.*stops at 10 %"):
+        for _ in range(50):
+            client.limits()
+    assert org.calls("limits") == 10

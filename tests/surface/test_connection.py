@@ -1,0 +1,121 @@
+"""The connection in every way it can be written down, and its form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk import Connection
+
+from airflow_sfcc.connection import client_for
+from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+from airflow_sfcc.provider import get_provider_info
+from airflow_sfcc.salesforce.errors import ConfigurationError
+from tests.conftest import KEY, SECRET, RunningOrg
+from tests.surface.conftest import Connect
+
+
+def connection(**extra: Any) -> Connection:
+    return Connection(
+        conn_id="x",
+        conn_type="sfcc",
+        host="acme.my.salesforce.com",
+        login="key",
+        password="secret",
+        extra=extra or None,
+    )
+
+
+def test_defaults() -> None:
+    client = client_for(connection(), {})
+    assert client.session.settings.request_timeout == 130 and client.session.settings.max_retries == 5
+    assert client.session.settings.verify is True and client.usage.budget_percent is None
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {
+            "api_version": "67.0",
+            "request_timeout": "30",
+            "max_retries": "0",
+            "verify": "false",
+            "api_call_budget": "80",
+        },
+        {"api_version": 67.0, "request_timeout": 30, "max_retries": 0, "verify": False, "api_call_budget": 80},
+        {"api_version": "v67", "request_timeout": 30.0, "max_retries": 0.0, "verify": "no", "api_call_budget": 80.0},
+    ],
+)
+def test_extras_may_be_text_or_typed(extra: dict[str, Any]) -> None:
+    client = client_for(connection(), extra)
+    assert client.api_version == "67.0"
+    assert client.session.settings.request_timeout == 30 and client.session.settings.max_retries == 0
+    assert client.session.settings.verify is False and client.usage.budget_percent == 80
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ({"api_version": "latest"}, "api_version 'latest'"),
+        ({"request_timeout": "soon"}, "request_timeout .* must be a number"),
+        ({"max_retries": 99}, "max_retries"),
+        ({"api_call_budget": 101}, "0 to 100"),
+        ({"allow_http": "perhaps"}, "true or false"),
+        ({"allowed_hosts": {"a": 1}}, "list of host names"),
+    ],
+)
+def test_extras_that_cannot_work_are_named(extra: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        client_for(connection(), extra)
+
+
+def test_the_ui_sends_empty_text_for_untouched_fields() -> None:
+    client = client_for(connection(), {"api_version": "", "verify": "", "max_retries": None})
+    assert client.session.settings.verify is True
+    with pytest.raises(ConfigurationError, match="consumer secret"):
+        client_for(
+            Connection(conn_id="x", conn_type="sfcc", host="acme.my.salesforce.com", login="key", password=""), {}
+        )
+
+
+def test_a_uri_from_the_environment(org: RunningOrg, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = org.url.removeprefix("http://")
+    monkeypatch.setenv("AIRFLOW_CONN_SFCC_DEFAULT", f"sfcc://{KEY}:{SECRET}@{host}/?api_version=67.0&max_retries=1")
+    hook = SalesforceClientCredentialsHook()
+    assert hook.describe("Account")["name"] == "Account"
+    assert hook.client.api_version == "67.0"
+
+
+def test_test_connection_says_who_you_are(connected_org: RunningOrg) -> None:
+    ok, sentence = SalesforceClientCredentialsHook().test_connection()
+    assert ok, sentence
+    assert connected_org.url in sentence and "API version 68.0" in sentence and "API calls left" in sentence
+
+
+def test_test_connection_says_what_to_mend(connected_org: RunningOrg, connect: Connect) -> None:
+    connected_org.org.run_as = None
+    ok, sentence = SalesforceClientCredentialsHook().test_connection()
+    assert not ok and "choose a Run As user" in sentence
+    connect("login.salesforce.com")
+    assert "My Domain" in SalesforceClientCredentialsHook().test_connection()[1]
+
+
+def test_the_form_is_provider_metadata() -> None:
+    from airflow.providers_manager import ProvidersManager
+
+    hooks = ProvidersManager().hooks
+    assert hooks["sfcc"] is not None and hooks["sfcc"].hook_name == "Salesforce (Client Credentials)"
+    kind = get_provider_info()["connection-types"][0]
+    sensitive = ("token", "secret", "password", "proxy", "key", "auth")
+    assert not [name for name in kind["conn-fields"] if any(word in name for word in sensitive)]
+    assert kind["ui-field-behaviour"]["relabeling"]["host"] == "My Domain"
+
+
+def test_run_and_get_conn_work_as_in_the_http_provider(connected_org: RunningOrg) -> None:
+    hook = SalesforceClientCredentialsHook()
+    version = hook.client.api_version
+    response = hook.run(f"/services/data/v{version}/sobjects", headers={"X-PrettyPrint": "1"})
+    assert response.json()["sobjects"]
+    with hook.get_conn({"X-Test": "1"}) as session:
+        answer = session.get(f"{hook.base_url}/services/data/v{version}/limits")
+    assert answer.status_code == 200 and "DailyApiRequests" in answer.json()

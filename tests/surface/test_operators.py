@@ -1,0 +1,224 @@
+"""The operators as a task runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+
+from airflow_sfcc.localorg.bulk_jobs import BulkTimings
+from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator
+from airflow_sfcc.salesforce.errors import JobAbortedError, JobTimeoutError, SalesforceError
+from airflow_sfcc.triggers import BulkJobTrigger
+from tests.conftest import KEY, SECRET, RunningOrg
+from tests.surface.conftest import Connect
+
+RESULT_KEYS = [
+    "manifest",
+    "path",
+    "files",
+    "rows",
+    "bytes",
+    "deleted_rows",
+    "api",
+    "job_id",
+    "window",
+    "watermark",
+    "api_calls",
+    "seconds",
+]
+
+
+def extract_operator(tmp_path: Path, **options: Any) -> SalesforceExtractOperator:
+    settings: dict[str, Any] = {
+        "sobject": "Contact",
+        "fields": ["Id", "LastName"],
+        "api": "bulk",
+        "poll_interval": 0.05,
+    }
+    return SalesforceExtractOperator(
+        task_id="extract", destination=f"file://{tmp_path}/{{sobject}}", **{**settings, **options}
+    )
+
+
+def fire(deferred: TaskDeferred) -> dict[str, Any]:
+    """Run the trigger as the triggerer would: from what is stored of it."""
+    path, arguments = deferred.trigger.serialize()
+    assert path == "airflow_sfcc.triggers.BulkJobTrigger"
+    trigger = BulkJobTrigger(**json.loads(json.dumps(arguments)))
+
+    async def first() -> dict[str, Any]:
+        async for event in trigger.run():
+            return dict(json.loads(json.dumps(event.payload)))
+        raise AssertionError("the trigger ended without an event")
+
+    return asyncio.run(first())
+
+
+def test_query_returns_plain_records(connected_org: RunningOrg, context: Any) -> None:
+    operator = SalesforceQueryOperator(
+        task_id="q", soql="SELECT Id, Account.Name FROM Contact WHERE AccountId != null AND LastName IN :names LIMIT 5",
+        bind={"names": ["O'Neil", "Smith", "Garcia"]},
+    )  # fmt: skip
+    for record in operator.execute(context):
+        assert set(record) == {"Id", "Account"} and set(record["Account"]) == {"Name"}
+
+
+def test_too_many_records_name_the_extract_operator(connected_org: RunningOrg, context: Any) -> None:
+    operator = SalesforceQueryOperator(task_id="q", soql="SELECT Id FROM Contact", max_records=10)
+    with pytest.raises(AirflowFailException, match=r"max_records is 10: use SalesforceExtractOperator"):
+        operator.execute(context)
+    assert connected_org.calls("query_more") == 0
+
+
+@pytest.mark.parametrize("api", ["rest", "bulk"])
+def test_extract_without_deferral(
+    connected_org: RunningOrg, records: Records, context: Any, tmp_path: Path, api: str
+) -> None:
+    result = extract_operator(tmp_path, api=api).execute(context)
+    assert list(result) == RESULT_KEYS and json.loads(json.dumps(result)) == result
+    assert result["rows"] == records.count("Contact") and result["api"] == api
+    assert result["path"].startswith(f"file://{tmp_path}/Contact/extract=20261123T020000Z-")
+    assert (tmp_path / "Contact").exists()
+
+
+def test_extract_deferred(connected_org: RunningOrg, records: Records, context: Any, tmp_path: Path) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        extract_operator(tmp_path, deferrable=True).execute(context)
+    stored = json.dumps(deferred.value.trigger.serialize()) + json.dumps(deferred.value.kwargs or {})
+    assert "SELECT" not in stored and SECRET not in stored and KEY not in stored
+    event = fire(deferred.value)
+    assert set(event) == {"status", "job_id", "api_calls"}
+    operator = extract_operator(tmp_path, deferrable=True)
+    result = getattr(operator, deferred.value.method_name)(context, event=event)
+    assert result["rows"] == records.count("Contact")
+    assert result["api_calls"] == sum(call.path.startswith("/services/data/v") for call in connected_org.org.calls)
+
+
+def test_the_trigger_may_run_twice(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        extract_operator(tmp_path, deferrable=True).execute(context)
+    assert fire(deferred.value)["status"] == fire(deferred.value)["status"] == "finished"
+
+
+def test_trigger_errors_are_sentences_without_secrets(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        extract_operator(tmp_path, deferrable=True).execute(context)
+    connected_org.org.run_as = None
+    event = fire(deferred.value)
+    assert event["status"] == "error" and event["permanent"] and "Run As user" in event["message"]
+    with pytest.raises(SalesforceError):
+        connected_org.org.run_as = "extract@local-org.example"
+        try:
+            extract_operator(tmp_path).resume(context, event)
+        except AirflowFailException as failure:
+            raise SalesforceError(str(failure)) from failure
+
+
+@pytest.fixture
+def slow_org(start_org: Callable[..., RunningOrg], connect: Connect) -> RunningOrg:
+    """An org whose Bulk jobs are never done."""
+    org = start_org(bulk_timings=BulkTimings(in_progress_seconds=3600))
+    connect(org.url, {"max_retries": 1, "request_timeout": 10})
+    return org
+
+
+def only_job_state(org: RunningOrg) -> str:
+    (job,) = org.org.bulk_jobs.all()
+    return job.state
+
+
+def test_killing_the_task_aborts_the_job(slow_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+    operator = extract_operator(tmp_path)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            operator.execute(context)
+        except BaseException as failure:
+            failures.append(failure)
+
+    task = threading.Thread(target=run)
+    task.start()
+    while slow_org.calls("job_poll") == 0:
+        time.sleep(0.01)
+    assert only_job_state(slow_org) == "InProgress"
+    operator.on_kill()
+    task.join(10)
+    assert only_job_state(slow_org) == "Aborted"
+    assert isinstance(failures[0], JobAbortedError)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_killing_the_deferred_task_aborts_the_job(slow_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        extract_operator(tmp_path, deferrable=True).execute(context)
+    asyncio.run(BulkJobTrigger(**deferred.value.trigger.serialize()[1]).on_kill())
+    assert only_job_state(slow_org) == "Aborted"
+
+
+def test_cancel_on_kill_can_be_switched_off(slow_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        extract_operator(tmp_path, deferrable=True, cancel_on_kill=False).execute(context)
+    asyncio.run(BulkJobTrigger(**deferred.value.trigger.serialize()[1]).on_kill())
+    assert only_job_state(slow_org) == "InProgress"
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_job_that_takes_too_long_is_aborted(
+    slow_org: RunningOrg, context: Any, tmp_path: Path, deferrable: bool
+) -> None:
+    operator = extract_operator(tmp_path, deferrable=deferrable, timeout=0.3)
+    with pytest.raises(JobTimeoutError, match="was aborted"):
+        try:
+            operator.execute(context)
+        except TaskDeferred as deferred:
+            extract_operator(tmp_path, deferrable=True).resume(context, fire(deferred))
+    assert only_job_state(slow_org) == "Aborted"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_skip_if_empty(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+    with pytest.raises(AirflowSkipException, match="no rows"):
+        extract_operator(tmp_path, where="Id = null", skip_if_empty=True).execute(context)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_permanent_failures_do_not_burn_retries(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+    with pytest.raises(AirflowFailException, match="Did you mean"):
+        extract_operator(tmp_path, fields=["Id", "Lastnam"]).execute(context)
+    connected_org.fail("describe", status=503, times=None)
+    with pytest.raises(SalesforceError) as passing:
+        extract_operator(tmp_path).execute(context)
+    assert not isinstance(passing.value, AirflowFailException)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"file_format": "xlsx"},
+        {"api": "soap"},
+        {"mode": "incremental"},
+        {"deletes": "hard"},
+        {"numbers": "text"},
+        {"soql": "SELECT Id FROM Contact"},
+        {"sobject": None},
+        {"parallel_pages": 0},
+    ],
+)
+def test_parameters_that_cannot_work_fail_when_the_dag_is_parsed(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        extract_operator(tmp_path, **options)
+
+
+def test_a_staged_plan_that_is_gone(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+    with pytest.raises(SalesforceError, match="clear the task"):
+        extract_operator(tmp_path).resume(context, {"status": "finished", "job_id": "750", "api_calls": 1})
