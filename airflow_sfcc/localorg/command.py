@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -78,6 +79,10 @@ def run(options: OrgOptions) -> None:
     except KeyboardInterrupt:
         click.echo("The org has stopped.", err=True)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise click.ClickException(
+                f"The org could not start: port {options.port} of {options.host} is taken. Choose another with --port."
+            ) from None
         raise click.ClickException(f"The org could not start: {error}") from error
     finally:
         if options.ready_file is not None:

@@ -71,7 +71,7 @@ def test_the_manifest_tells_all_and_tells_the_truth(org: RunningOrg, tmp_path: P
 
 def test_duckdb_globs_see_parts_only(org: RunningOrg, records: Records, tmp_path: Path) -> None:
     extract(org, tmp_path, **REQUEST)
-    counted = duckdb.sql(f"SELECT count(*) FROM read_parquet('{tmp_path}/*/*.parquet')").fetchone()
+    counted = duckdb.connect().execute(f"SELECT count(*) FROM read_parquet('{tmp_path}/*/*.parquet')").fetchone()
     assert counted == (records.count("Contact"),)
 
 

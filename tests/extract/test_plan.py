@@ -76,7 +76,7 @@ def test_a_field_typo_names_close_matches(client: SalesforceClient, name: str) -
         plan(client, sobject="Contact", fields=["Id", name])
     with pytest.raises(QueryError, match="no field"):
         plan(client, soql=f"SELECT Id, {name} FROM Contact")
-    with pytest.raises(QueryError, match="no parent relationship 'Acount'.*Account"):
+    with pytest.raises(QueryError, match=r"no parent relationship 'Acount'.*Account"):
         plan(client, sobject="Contact", fields=["Acount.Name"])
 
 
@@ -88,7 +88,7 @@ def test_a_hidden_field_is_a_field_typo_to_us(org: RunningOrg) -> None:
 
 
 def test_a_compound_field_is_refused_with_its_parts_named(client: SalesforceClient) -> None:
-    with pytest.raises(QueryError, match="BillingAddress is of type address.*parts instead"):
+    with pytest.raises(QueryError, match=r"BillingAddress is of type address.*parts instead"):
         plan(client, sobject="Account", fields=["BillingAddress"])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import tenacity
 
 from airflow_sfcc.salesforce import retries
 from airflow_sfcc.salesforce.errors import (
@@ -53,7 +54,12 @@ def test_retry_after_is_honoured(org: RunningOrg, monkeypatch: pytest.MonkeyPatc
     client = org.client()
     client.describe("Contact")
     wait = client.session.retries._wait
-    monkeypatch.setattr(client.session.retries, "_wait", lambda state: waits.append(wait(state)) or 0.0)
+
+    def note_the_wait(state: tenacity.RetryCallState) -> float:
+        waits.append(wait(state))
+        return 0.0
+
+    monkeypatch.setattr(client.session.retries, "_wait", note_the_wait)
     org.fail("describe", status=503, headers={"Retry-After": "7"})
     org.fail("describe", status=503, headers={"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, skip=1)
     client.describe("Account")
@@ -122,7 +128,7 @@ def test_every_call_is_counted_and_the_orgs_usage_is_read(
     client.limits()
     assert client.usage.calls == 3
     assert client.usage.limit == 500
-    assert client.usage.used == org.org.usage.api_requests.used  # the org counts its answers, faults excepted
+    assert client.usage.used == org.org.usage.api_requests.total()
 
 
 def test_the_call_budget_is_not_overrun(start_org: Callable[..., RunningOrg]) -> None:

@@ -15,15 +15,8 @@ from tests.conftest import KEY, SECRET, RunningOrg
 from tests.surface.conftest import Connect
 
 
-def connection(**extra: Any) -> Connection:
-    return Connection(
-        conn_id="x",
-        conn_type="sfcc",
-        host="acme.my.salesforce.com",
-        login="key",
-        password="secret",
-        extra=extra or None,
-    )
+def connection() -> Connection:
+    return Connection(conn_id="x", conn_type="sfcc", host="acme.my.salesforce.com", login="key", password="secret")
 
 
 def test_defaults() -> None:
@@ -103,7 +96,7 @@ def test_test_connection_says_what_to_mend(connected_org: RunningOrg, connect: C
 def test_the_form_is_provider_metadata() -> None:
     from airflow.providers_manager import ProvidersManager
 
-    hooks = ProvidersManager().hooks
+    hooks = ProvidersManager().hooks  # type: ignore[no-untyped-call]
     assert hooks["sfcc"] is not None and hooks["sfcc"].hook_name == "Salesforce (Client Credentials)"
     kind = get_provider_info()["connection-types"][0]
     sensitive = ("token", "secret", "password", "proxy", "key", "auth")

@@ -2,20 +2,167 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, time
 from typing import Any
 
+import duckdb
+
 from airflow_sfcc.localorg.schema import SObject
+from airflow_sfcc.localorg.soql.plan import (
+    AggregateRow,
+    Blob,
+    ChildPlan,
+    Children,
+    Compound,
+    Parent,
+    Plan,
+    Record,
+    Value,
+)
+
+Connect = Callable[[], duckdb.DuckDBPyConnection]
+_ROW_NUMBER = "sf_row"
 
 
 class Cursor:
-    """A finished query whose rows are frozen (snapshot) and paged by offset."""
+    """A snapshot of a query's result, held as tables of the database until `close`.
 
-    kind: str
-    sobject: SObject
-    total_size: int
+    `kind` is "rows", "aggregate" or "count"; `total_size` is the number of rows, or what COUNT() answers.
+    """
+
+    def __init__(self, connect: Connect, plan: Plan, name: str) -> None:
+        self._connect = connect
+        self._plan = plan
+        self._name = name
+        self.kind = plan.kind
+        self.sobject: SObject = plan.sobject
+        connection = connect()
+        if plan.kind == "count":
+            self.total_size = _number(connection, plan.relation.select(["count(*)"]))
+            return
+        self.total_size = self._take_snapshot(connection)
+
+    def _take_snapshot(self, connection: duckdb.DuckDBPyConnection) -> int:
+        named = [f"{column.sql} AS c{index}" for index, column in enumerate(self._plan.columns)]
+        rows = self._plan.relation.select(named)
+        connection.execute(
+            f'CREATE TABLE "{self._name}" AS SELECT row_number() OVER () - 1 AS {_ROW_NUMBER}, * FROM ({rows})'
+        )
+        for index, child in enumerate(self._plan.children):
+            connection.execute(f'CREATE TABLE "{self._child_name(index)}" AS {_children_of(child)}')
+        return _number(connection, f'SELECT count(*) FROM "{self._name}"')
+
+    def _child_name(self, index: int) -> str:
+        return f"{self._name}_child{index}"
 
     def records(self, start: int, stop: int, api_version: str) -> list[dict[str, Any]]:
-        raise NotImplementedError
+        """The rows from `start` up to `stop` as JSON-ready records, `attributes` first."""
+        connection = self._connect()
+        columns = ", ".join(f"c{index}" for index in range(len(self._plan.columns)))
+        rows = connection.execute(
+            f'SELECT {columns} FROM "{self._name}" WHERE {_ROW_NUMBER} >= ? AND {_ROW_NUMBER} < ? ORDER BY {_ROW_NUMBER}',
+            [start, stop],
+        ).fetchall()
+        shape = self._plan.shape
+        if isinstance(shape, AggregateRow):
+            return [_aggregate(shape, [json_value(value) for value in row]) for row in rows]
+        ids = [row[shape.id_column] for row in rows]
+        families = [self._family(connection, index, ids, api_version) for index in range(len(self._plan.children))]
+        writer = _RecordWriter(api_version)
+        return [writer.record(shape, row, [family.get(row[shape.id_column]) for family in families]) for row in rows]
+
+    def _family(
+        self, connection: duckdb.DuckDBPyConnection, index: int, ids: Sequence[str], api_version: str
+    ) -> dict[str, list[dict[str, Any]]]:
+        """The child records of the given parents, by parent id."""
+        child = self._plan.children[index]
+        columns = ", ".join(f"c{place}" for place in range(len(child.columns)))
+        found = connection.execute(
+            f'SELECT sf_parent, {columns} FROM "{self._child_name(index)}" WHERE list_contains(?, sf_parent) ORDER BY {_ROW_NUMBER}',
+            [list(ids)],
+        ).fetchall()
+        writer = _RecordWriter(api_version)
+        family: dict[str, list[dict[str, Any]]] = {}
+        for parent, *row in found:
+            family.setdefault(parent, []).append(writer.record(child.shape, row, []))
+        return family
 
     def close(self) -> None:
-        raise NotImplementedError
+        if self.kind == "count":
+            return
+        connection = self._connect()
+        connection.execute(f'DROP TABLE IF EXISTS "{self._name}"')
+        for index in range(len(self._plan.children)):
+            connection.execute(f'DROP TABLE IF EXISTS "{self._child_name(index)}"')
+
+
+def _children_of(child: ChildPlan) -> str:
+    """The children with their parent's id; LIMIT and OFFSET of a child subquery hold for each parent."""
+    relation = child.relation
+    named = [f"{column.sql} AS c{index}" for index, column in enumerate(child.columns)]
+    order = ", ".join(relation.order_by) or child.columns[child.shape.id_column].sql
+    place = f"row_number() OVER (PARTITION BY {child.parent_key} ORDER BY {order})"
+    first = (relation.offset or 0) + 1
+    last = f" AND sf_place < {first + relation.limit}" if relation.limit is not None else ""
+    inner = f"SELECT {child.parent_key} AS sf_parent, {place} AS sf_place, {', '.join(named)} FROM {relation.source}"
+    return (
+        f"SELECT row_number() OVER (ORDER BY sf_parent, sf_place) AS {_ROW_NUMBER}, * FROM ({inner} WHERE {relation.where}) "
+        f"WHERE sf_parent IS NOT NULL AND sf_place >= {first}{last}"
+    )
+
+
+class _RecordWriter:
+    """Rows to records in Salesforce's JSON forms (reference 2.1, 2.3)."""
+
+    def __init__(self, api_version: str) -> None:
+        self._base = f"/services/data/v{api_version}/sobjects"
+
+    def record(
+        self, shape: Record, row: Sequence[Any], children: Sequence[list[dict[str, Any]] | None]
+    ) -> dict[str, Any]:
+        record_id = row[shape.id_column]
+        url = f"{self._base}/{shape.sobject}/{record_id}"
+        written: dict[str, Any] = {"attributes": {"type": shape.sobject, "url": url}}
+        for name, member in shape.members.items():
+            written[name] = self._member(member, row, children, url)
+        return written
+
+    def _member(
+        self, member: Any, row: Sequence[Any], children: Sequence[list[dict[str, Any]] | None], url: str
+    ) -> Any:
+        if isinstance(member, Value):
+            return json_value(row[member.column])
+        if isinstance(member, Parent):
+            present = next((record for record in member.candidates if row[record.id_column] is not None), None)
+            return None if present is None else self.record(present, row, [])
+        if isinstance(member, Compound):
+            parts: Mapping[str, Any] = {name: json_value(row[column]) for name, column in member.parts.items()}
+            return None if all(value is None for value in parts.values()) else parts
+        if isinstance(member, Blob):
+            return f"{url}/{member.field}"
+        if isinstance(member, Children):
+            found = children[member.index]
+            return None if not found else {"totalSize": len(found), "done": True, "records": found}
+        raise TypeError(f"{type(member).__name__} is not a member of a record")
+
+
+def _aggregate(shape: AggregateRow, row: Sequence[Any]) -> dict[str, Any]:
+    values = {name: row[member.column] for name, member in shape.members.items() if isinstance(member, Value)}
+    return {"attributes": {"type": "AggregateResult"}, **values}
+
+
+def json_value(value: Any) -> Any:
+    """A column's value as Salesforce writes it in JSON; Salesforce has no empty text."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds") + "+0000"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, time):
+        return value.isoformat(timespec="milliseconds") + "Z"
+    return None if value == "" else value
+
+
+def _number(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = connection.execute(sql).fetchone()
+    return int(row[0]) if row else 0

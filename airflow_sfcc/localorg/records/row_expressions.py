@@ -81,7 +81,7 @@ class RowExpressions:
             start = "'INV-'" if self._sobject.custom else "''"
             return f"concat({start}, lpad(CAST(i + 1 AS VARCHAR), {6 if self._sobject.custom else 8}, '0'))"
         if field.unique or field.external_id:
-            return f"concat('EXT-', lpad(CAST(i AS VARCHAR), 9, '0'))"
+            return "concat('EXT-', lpad(CAST(i AS VARCHAR), 9, '0'))"
         return _FIXED.get(f"{self._sobject.name}.{field.name}")
 
     def _hard(self, field: Field) -> str | None:
@@ -137,8 +137,12 @@ class RowExpressions:
         """One column of a row of CITIES; the components of one address choose the same row."""
         column = next(place for place, suffix in enumerate(_CITY_COLUMNS) if _city_suffix(field.name, suffix))
         values = [city[column] for city in value_pools.CITIES]
-        written = list_literal([str(v) for v in values]) if column < 4 else "[" + ", ".join(f"{v}" for v in values) + "]"
-        chosen = f"({written})[1 + CAST({self._random('city', field.compound_field_name or '')} % {len(values)} AS INTEGER)]"
+        written = (
+            list_literal([str(v) for v in values]) if column < 4 else "[" + ", ".join(f"{v}" for v in values) + "]"
+        )
+        chosen = (
+            f"({written})[1 + CAST({self._random('city', field.compound_field_name or '')} % {len(values)} AS INTEGER)]"
+        )
         return chosen if column < 4 else f"CAST({chosen} AS DOUBLE)"
 
     def _company(self, field: Field) -> str:
@@ -164,7 +168,9 @@ class RowExpressions:
         return f"nullif(concat_ws(';', {', '.join(parts)}), '')" if parts else "NULL"
 
     def _reference(self, field: Field) -> str:
-        targets = [target for name in field.reference_to if (target := self._schema.sobject(name)) and self._rows(target)]
+        targets = [
+            target for name in field.reference_to if (target := self._schema.sobject(name)) and self._rows(target)
+        ]
         if not targets:
             return "NULL" if field.nillable else id_expression("005", "0")
         ids = [self._target_id(target, field) for target in targets]
@@ -200,10 +206,14 @@ class RowExpressions:
         return f"CAST({self._random(field.name)} % 101 AS DOUBLE)"
 
     def _date(self, field: Field) -> str:
-        return f"CAST(make_timestamp({EPOCH_SECONDS}000000) AS DATE) - CAST({self._random(field.name)} % 1500 AS INTEGER)"
+        return (
+            f"CAST(make_timestamp({EPOCH_SECONDS}000000) AS DATE) - CAST({self._random(field.name)} % 1500 AS INTEGER)"
+        )
 
     def _datetime(self, field: Field) -> str:
-        return f"make_timestamp(CAST({EPOCH_SECONDS} - {self._random(field.name)} % {SPAN_SECONDS} AS BIGINT) * 1000000)"
+        return (
+            f"make_timestamp(CAST({EPOCH_SECONDS} - {self._random(field.name)} % {SPAN_SECONDS} AS BIGINT) * 1000000)"
+        )
 
     def _time(self, field: Field) -> str:
         return f"CAST(make_timestamp(CAST({self._random(field.name)} % 86400000 AS BIGINT) * 1000) AS TIME)"
@@ -259,12 +269,18 @@ _BY_TYPE: Mapping[str, Callable[[RowExpressions, Field], str]] = {
 _TEXT_BY_NAME: tuple[tuple[re.Pattern[str], Callable[[RowExpressions, Field], str]], ...] = (
     (re.compile("(City|State|PostalCode|Country)(__s)?$"), RowExpressions._city_part),
     (re.compile("FirstName$"), lambda row, field: row._pool(value_pools.FIRST_NAMES, field)),
-    (re.compile("(LastName|AssistantName|SuppliedName|PrimaryContact)$"), lambda row, f: row._pool(value_pools.LAST_NAMES, f)),
+    (
+        re.compile("(LastName|AssistantName|SuppliedName|PrimaryContact)$"),
+        lambda row, f: row._pool(value_pools.LAST_NAMES, f),
+    ),
     (re.compile("^(Name|.*Company.*|Tradestyle|Site)$"), RowExpressions._company),
     (re.compile("Title$"), lambda row, field: row._pool(value_pools.TITLES, field)),
     (re.compile("Department$"), lambda row, field: row._pool(value_pools.DEPARTMENTS, field)),
     (re.compile("^(Subject|NextStep)$"), lambda row, field: row._pool(value_pools.SUBJECTS, field)),
-    (re.compile("(Number|Jigsaw|Sic$|NaicsCode|YearStarted)"), lambda row, f: f"CAST(1000 + {row._random(f.name)} % 9000 AS VARCHAR)"),
+    (
+        re.compile("(Number|Jigsaw|Sic$|NaicsCode|YearStarted)"),
+        lambda row, f: f"CAST(1000 + {row._random(f.name)} % 9000 AS VARCHAR)",
+    ),
 )
 
 # Objects and fields whose meaning a person would miss if chance made them.

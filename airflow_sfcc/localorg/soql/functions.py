@@ -116,7 +116,9 @@ def _formatted(reached: Reached) -> Column:
     if field.type == "currency":
         return Column(f"CASE WHEN {sql} IS NOT NULL THEN format('${{:,.{field.scale}f}}', {sql}) END", "string")
     if field.is_number:
-        return Column(f"CASE WHEN {sql} IS NOT NULL THEN format('{{:,.{field.scale}f}}', CAST({sql} AS DOUBLE)) END", "string")
+        return Column(
+            f"CASE WHEN {sql} IS NOT NULL THEN format('{{:,.{field.scale}f}}', CAST({sql} AS DOUBLE)) END", "string"
+        )
     return Column(sql, field.type)
 
 

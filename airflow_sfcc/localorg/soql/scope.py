@@ -19,7 +19,7 @@ MAX_PARENTS = 5
 
 # What a reference to several objects shows of whichever record it points at: the fields of the object called Name.
 POLYMORPHIC_FIELDS = frozenset(
-    "alias email firstname id isactive lastname name phone profileid title type username".split()  # noqa: SIM905
+    "alias email firstname id isactive lastname name phone profileid title type username".split()
 )
 
 
@@ -140,7 +140,9 @@ class Scope:
 
     def _join(self, tables: tuple[Table, ...], relationship: str, path: Path) -> tuple[str, tuple[Table, ...]]:
         reference = tables[0].sobject.parent_field(relationship) if len(tables) == 1 else None
-        targets = [target for name in (reference.reference_to if reference else ()) if (target := self.context.visible(name))]
+        targets = [
+            target for name in (reference.reference_to if reference else ()) if (target := self.context.visible(name))
+        ]
         if reference is None or not targets or not self.context.field(tables[0].sobject, reference.name):
             raise no_such_relationship(self.context.text, path.at, relationship)
         joined = []

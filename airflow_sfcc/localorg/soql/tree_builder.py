@@ -10,8 +10,8 @@ from typing import Any
 from lark import Token, Transformer
 
 from airflow_sfcc.localorg.soql import ast
-from airflow_sfcc.localorg.soql.errors import SoqlError, at_position, unexpected_token
 from airflow_sfcc.localorg.soql.date_ranges import is_date_range
+from airflow_sfcc.localorg.soql.errors import SoqlError, at_position, unexpected_token
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\", "_": "_", "%": "%"}
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -163,7 +163,9 @@ class TreeBuilder(Transformer[Token, Any]):
         at = _at(children[0])
         value = _ESCAPE.sub(lambda match: self._unescape(match, at), _UNICODE_ESCAPE.sub(_code_unit, raw))
         if len(value) > _MAX_STRING:
-            raise SoqlError("MALFORMED_QUERY", f"A string in a WHERE clause cannot be longer than {_MAX_STRING} characters.")
+            raise SoqlError(
+                "MALFORMED_QUERY", f"A string in a WHERE clause cannot be longer than {_MAX_STRING} characters."
+            )
         return ast.Text(raw, value, at)
 
     def number(self, children: list[Token]) -> ast.Number:

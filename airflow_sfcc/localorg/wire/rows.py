@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from airflow_sfcc.localorg.schema import SObject
+from airflow_sfcc.localorg.schema import Field, SObject
 from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError, not_found
+
+TEXT_TYPES = frozenset(
+    {"string", "textarea", "phone", "url", "email", "picklist", "multipicklist", "combobox", "encryptedstring"}
+)
 
 
 def create(call: ApiCall) -> Answer:
     """POST /sobjects/X"""
     sobject = call.sobject()
-    record_id = call.org.records.insert(sobject.name, _values(call), user_id=call.org.run_as_user_id)
+    values = _values(call, sobject, creating=True)
+    _check_required(sobject, values)
+    try:
+        record_id = call.org.records.insert(sobject.name, values, user_id=call.org.run_as_user_id)
+    except (ValueError, OverflowError) as error:
+        raise _unreadable(error) from None
     headers = {"Location": f"{call.data_path}/sobjects/{sobject.name}/{record_id}"}
     return JsonAnswer(201, headers, {"id": record_id, "success": True, "errors": []})
 
@@ -22,25 +32,23 @@ def read(call: ApiCall) -> Answer:
     """GET /sobjects/X/{id}[?fields=A,B]"""
     sobject = call.sobject()
     record = _find(call, sobject)
-    attributes = {"type": sobject.name, "url": f"{call.data_path}/sobjects/{sobject.name}/{record['Id']}"}
+    record["attributes"] = {"type": sobject.name, "url": f"{call.data_path}/sobjects/{sobject.name}/{record['Id']}"}
     asked = call.query.get("fields")
     if asked is None:
-        return JsonAnswer(
-            payload={**record, "attributes": attributes}
-            if "attributes" in record
-            else {"attributes": attributes, **record}
-        )
-    names = [_visible_name(call, sobject, name.strip()) for name in asked.split(",")]
-    if "Id" not in names:
-        names.append("Id")
-    return JsonAnswer(payload={"attributes": attributes, **{name: record.get(name) for name in names}})
+        return JsonAnswer(payload={"attributes": record.pop("attributes"), **record})
+    names = [_visible_field(call, sobject, name.strip()).name for name in asked.split(",")]
+    return JsonAnswer(payload={name: record.get(name) for name in ("attributes", *names, "Id")})
 
 
 def update(call: ApiCall) -> Answer:
     """PATCH /sobjects/X/{id}"""
     sobject = call.sobject()
     record = _find(call, sobject)
-    call.org.records.update(sobject.name, record["Id"], _values(call), user_id=call.org.run_as_user_id)
+    values = _values(call, sobject, creating=False)
+    try:
+        call.org.records.update(sobject.name, record["Id"], values, user_id=call.org.run_as_user_id)
+    except (ValueError, OverflowError) as error:
+        raise _unreadable(error) from None
     return Answer(204)
 
 
@@ -62,19 +70,58 @@ def _find(call: ApiCall, sobject: SObject) -> dict[str, Any]:
     return record
 
 
-def _visible_name(call: ApiCall, sobject: SObject, name: str) -> str:
+def _visible_field(call: ApiCall, sobject: SObject, name: str) -> Field:
     field = sobject.field(name)
     if field is None or not call.org.viewer.sees_field(sobject.name, field.name):
-        raise _no_such_column(sobject, name)
-    return field.name
+        raise ApiError(400, "INVALID_FIELD", f"No such column '{name}' on sobject of type {sobject.name}")
+    return field
 
 
-def _values(call: ApiCall) -> dict[str, Any]:
+def _values(call: ApiCall, sobject: SObject, *, creating: bool) -> dict[str, Any]:
     values = call.json_object()
     values.pop("attributes", None)
-    sobject = call.sobject()
-    return {_visible_name(call, sobject, name): value for name, value in values.items()}
+    checked = {}
+    for name, value in values.items():
+        field = _visible_field(call, sobject, name)
+        _check_value(field, value, creating)
+        checked[field.name] = value
+    return checked
 
 
-def _no_such_column(sobject: SObject, name: str) -> ApiError:
-    return ApiError(400, "INVALID_FIELD", f"No such column '{name}' on sobject of type {sobject.name}")
+def _check_value(field: Field, value: Any, creating: bool) -> None:
+    name = field.name
+    if not (field.createable if creating else field.updateable):
+        raise ApiError(
+            400,
+            "INVALID_FIELD_FOR_INSERT_UPDATE",
+            f"Unable to create/update fields: {name}. Please check the security settings of this field and verify "
+            "that it is read/write for your profile or permission set.",
+            fields=[name],
+        )
+    if isinstance(value, (list, dict)) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ApiError(400, "JSON_PARSER_ERROR", f"The value of {name} must be a text, a number, a boolean or null.")
+    if value in (None, "") and not (field.nillable or field.type == "boolean"):
+        raise _missing([name])
+    if field.type in TEXT_TYPES and field.length and len(str(value or "")) > field.length:
+        message = f"{field.label}: data value too large: {str(value)[:80]} (max length={field.length})"
+        raise ApiError(400, "STRING_TOO_LONG", message, fields=[name])
+
+
+def _check_required(sobject: SObject, values: dict[str, Any]) -> None:
+    missing = [
+        field.name
+        for field in sobject.fields
+        if field.createable and not (field.nillable or field.defaulted_on_create or field.type == "boolean")
+        if field.name not in values
+    ]
+    if missing:
+        raise _missing(missing)
+
+
+def _missing(names: list[str]) -> ApiError:
+    listed = ", ".join(names)
+    return ApiError(400, "REQUIRED_FIELD_MISSING", f"Required fields are missing: [{listed}]", fields=names)
+
+
+def _unreadable(error: Exception) -> ApiError:
+    return ApiError(400, "JSON_PARSER_ERROR", f"A value does not fit its field: {error}")
