@@ -73,14 +73,15 @@ class BulkJobTrigger(BaseTrigger):
         from airflow_sfcc.salesforce.bulk import poll_delays
 
         for delay in poll_delays(self.poll_interval):
+            # Also before the first poll: Airflow takes a task that is resumed before its worker has noticed the deferral
+            # (up to one heartbeat, 5 s) for one that was killed.
+            await asyncio.sleep(max(0.0, min(delay, self.end_time - time.time())))
             job = await asyncio.to_thread(client.bulk.get, self.job_id)
             self.log.info("Bulk job %s on %s: %s", job.id, job.sobject, job.progress)
             if not job.is_waiting:
                 return "finished"
-            left = self.end_time - time.time()
-            if left <= 0:
+            if time.time() >= self.end_time:
                 return "timeout"
-            await asyncio.sleep(min(delay, left))
         raise AssertionError("poll_delays never ends")
 
     def _event(self, status: str, **details: Any) -> TriggerEvent:

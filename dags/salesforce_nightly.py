@@ -35,7 +35,6 @@ def salesforce_nightly() -> None:
         task_id="extract",
         destination=LANDING,
         deferrable=True,
-        poll_interval=2,
     ).expand(sobject=OBJECTS)
 
 

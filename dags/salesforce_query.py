@@ -28,8 +28,8 @@ def salesforce_query() -> None:
     )
 
     @task
-    def total(opportunities: list[dict[str, Any]]) -> float:
-        return sum(opportunity["Amount"] for opportunity in opportunities)
+    def total(opportunities: Any) -> float:
+        return float(sum(opportunity["Amount"] for opportunity in opportunities))
 
     total(best.output)
 

@@ -81,6 +81,9 @@ def airflow_environment(home: Path, dags: Path, port: int, keys: AirflowSecrets,
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+        # A worker notices up to one heartbeat late that its task has deferred. If the trigger fires before that, the
+        # scheduler takes the resumed task for one that was killed (seen with the default of 5 s and 3-second jobs).
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }

@@ -92,12 +92,17 @@ def run(options: OrgOptions) -> None:
 def _serve(options: OrgOptions) -> None:
     from airflow_sfcc.localorg.org import LocalOrg
     from airflow_sfcc.localorg.server import OrgServer
+    from airflow_sfcc.localorg.soql import parse
 
     schema = _schema(options.describes)
     config = _config(options, schema)
     with LocalOrg(config, schema=schema, data_dir=options.data_dir) as local_org:
         server = OrgServer(local_org, options.host, options.port, options.tls, options.my_domain)
+        # The grammar takes a while to load; without this the first query would wait for it.
+        warming = threading.Thread(target=parse, args=("SELECT Id FROM Organization",), daemon=True)
+        warming.start()
         _generate(local_org)
+        warming.join()
         with server:
             _announce(server)
             if options.ready_file is not None:

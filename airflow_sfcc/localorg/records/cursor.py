@@ -78,8 +78,9 @@ class Cursor:
         """The child records of the given parents, by parent id."""
         child = self._plan.children[index]
         columns = ", ".join(f"c{place}" for place in range(len(child.columns)))
+        table = self._child_name(index)
         found = connection.execute(
-            f'SELECT sf_parent, {columns} FROM "{self._child_name(index)}" WHERE list_contains(?, sf_parent) ORDER BY {_ROW_NUMBER}',
+            f'SELECT sf_parent, {columns} FROM "{table}" WHERE list_contains(?, sf_parent) ORDER BY {_ROW_NUMBER}',
             [list(ids)],
         ).fetchall()
         writer = _RecordWriter(api_version)

@@ -89,7 +89,10 @@ class RowExpressions:
         if not self._has_hard_rows or not field.createable or field.auto_number or field.external_id or field.unique:
             return None
         turn = f"(i + {sum(field.name.encode()) % 97})"
-        choose = lambda values: f"({values})[1 + CAST({turn} % len({values}) AS INTEGER)]"  # noqa: E731
+
+        def choose(values: str) -> str:
+            return f"({values})[1 + CAST({turn} % len({values}) AS INTEGER)]"
+
         if field.type in ("string", "textarea"):
             text = choose(list_literal(hard_values.texts_within(field.length)))
             return self._with_long_text(text, field) if field.length >= _LONG_TEXTAREA else text
@@ -220,7 +223,8 @@ class RowExpressions:
 
     def _email(self, field: Field) -> str:
         names = [name.lower() for name in value_pools.LAST_NAMES if name.isascii() and name.isalpha()]
-        return f"concat({self._pick(names, field.name)}, CAST({self._random(field.name, 'n')} % 10000 AS VARCHAR), '@example.com')"
+        number = f"CAST({self._random(field.name, 'n')} % 10000 AS VARCHAR)"
+        return f"concat({self._pick(names, field.name)}, {number}, '@example.com')"
 
     def _url(self, field: Field) -> str:
         stems = [stem.lower() for stem in value_pools.COMPANY_STEMS]
