@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,38 +33,39 @@ def landed_by(landing: Path, run_id: str) -> list[Landed]:
     return [_landed(folder, manifest) for folder, manifest in manifests.items() if manifest["run_id"] == run_id]
 
 
-def differences(landed: Iterable[Landed], in_org: Mapping[str, int]) -> list[str]:
-    """One sentence for everything that is not as it should be; empty when all is right."""
-    by_object: dict[str, list[Landed]] = {}
-    for extract in landed:
-        by_object.setdefault(extract.sobject, []).append(extract)
+def differences(landed: Sequence[Landed], in_org: Mapping[str, int], *, extracts: int) -> list[str]:
+    """One sentence for everything that is not as it should be; empty when all is right.
+
+    :param in_org: how many rows the org says it holds, by object.
+    :param extracts: how many extracts the run had, each of which should have landed.
+    """
     sentences = []
-    for sobject, rows in in_org.items():
-        extracts = by_object.get(sobject, [])
-        if len(extracts) != 1:
-            sentences.append(f"{sobject} should have landed once in this run but landed {len(extracts)} times.")
-        elif extracts[0].rows != rows:
-            sentences.append(f"{sobject} landed {extracts[0].rows:,} rows but the org holds {rows:,}.")
+    if len(landed) != extracts or not landed:
+        sentences.append(f"{extracts} extracts ran but {len(landed)} landed.")
+    for extract in landed:
+        if extract.rows != in_org.get(extract.sobject):
+            sentences.append(
+                f"{extract.sobject} landed {extract.rows:,} rows but the org counts {in_org.get(extract.sobject)}."
+            )
     return sentences + [sentence for extract in landed for sentence in _file_differences(extract)]
 
 
-def as_table(landed: Iterable[Landed]) -> Table:
+def as_table(landed: Sequence[Landed]) -> Table:
     """A table of the extracts with a line of totals; the total of seconds is left out because extracts overlap."""
-    extracts = list(landed)
     total = Landed(
         sobject="Total",
-        rows=sum(extract.rows for extract in extracts),
-        bytes=sum(extract.bytes for extract in extracts),
-        files=sum(extract.files for extract in extracts),
+        rows=sum(extract.rows for extract in landed),
+        bytes=sum(extract.bytes for extract in landed),
+        files=sum(extract.files for extract in landed),
         api="",
-        api_calls=sum(extract.api_calls for extract in extracts),
+        api_calls=sum(extract.api_calls for extract in landed),
         seconds=None,
         folder=Path(),
     )
     table = Table("Object", title="What landed", title_justify="left")
     for heading in ("Rows", "Bytes", "Files", "API", "API calls", "Seconds"):
         table.add_column(heading, justify="right")
-    for extract in extracts:
+    for extract in landed:
         table.add_row(*_cells(extract))
     table.add_section()
     table.add_row(*_cells(total), style="bold")

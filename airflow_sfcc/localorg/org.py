@@ -73,7 +73,7 @@ class OrgConfig:
     identity_url: str = "https://login.salesforce.com"
     consumer_key: str = field(default_factory=_consumer_key)
     consumer_secret: str = field(default_factory=lambda: secrets.token_hex(32).upper(), repr=False)
-    run_as_username: str | None = "extract@local-org.example"
+    run_as_username: str | None = "user1@localorg.example"  # the generated User row that tokens act for
     client_credentials_enabled: bool = True
     session_idle_seconds: float = 7200
     same_token_on_repeat: bool = False

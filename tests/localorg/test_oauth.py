@@ -252,6 +252,13 @@ def test_userinfo_names_user_and_org(caller: Caller) -> None:
     assert body["urls"]["query"] == f"{caller.server.url}/services/data/v{{version}}/query/"
 
 
+def test_run_as_user_is_a_record_of_the_org(caller: Caller) -> None:
+    user_id = caller.get("/services/oauth2/userinfo").json()["user_id"]
+
+    records = caller.query(f"SELECT Username FROM User WHERE Id = '{user_id}'").json()["records"]
+    assert [record["Username"] for record in records] == [caller.org.run_as]
+
+
 def test_userinfo_without_token(anonymous: Caller) -> None:
     answer = anonymous.get("/services/oauth2/userinfo")
 

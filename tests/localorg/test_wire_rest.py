@@ -452,8 +452,8 @@ class TestRecords:
             ("POST", "/sobjects/Account", [], 400),
         ],
     )
-    def test_refusals(self, own: Caller, method: str, path: str, body: Any, status: int) -> None:
-        answer = own.call(method, path, json=body)
+    def test_refusals(self, caller: Caller, method: str, path: str, body: Any, status: int) -> None:
+        answer = caller.call(method, path, json=body)
 
         assert answer.status_code == status
         assert set(answer.json()[0]) >= {"errorCode", "message"}
