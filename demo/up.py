@@ -70,6 +70,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="port of the local Salesforce org (default: LOCAL_ORG_PORT or 8711)",
     )
     parser.add_argument("--with-connection", action="store_true", help="sfcc_default is there already")
+    # Else the first click on a DAG's switch also starts last night's run, and the run a person triggers waits behind it.
+    parser.add_argument("--scheduled", action="store_true", help="also run DAGs by their schedule, not only on trigger")
     parser.add_argument("--ready-file", type=Path, help="write URLs and credentials here (JSON) once all is running")
     return parser.parse_args(arguments)
 
@@ -80,7 +82,9 @@ def _org_and_airflow(options: argparse.Namespace) -> tuple[LocalOrgProcess, Loca
     environment = {"SFCC_LANDING": f"file://{LANDING}/{{sobject}}"}
     if options.with_connection:
         environment["AIRFLOW_CONN_SFCC_DEFAULT"] = json.dumps(org.connection)
-    airflow = LocalAirflow(AIRFLOW_HOME, DAGS, extra_env=environment, port=options.airflow_port, scheduled=True)
+    airflow = LocalAirflow(
+        AIRFLOW_HOME, DAGS, extra_env=environment, port=options.airflow_port, scheduled=options.scheduled
+    )
     return org, airflow
 
 
@@ -131,6 +135,7 @@ The org is at   {org.url}
 {made}
 
 Then trigger the DAG salesforce_nightly. Files land below demo/landing. Ctrl-C stops everything.
+Schedules are off: DAGs run when you trigger them (--scheduled changes that).
 """,
         markup=False,
     )
