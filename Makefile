@@ -46,5 +46,5 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
 
 clean:  ## remove .venv, caches and what the demo left
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/landing demo/airflow demo/org
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/landing demo/airflow demo/org demo/.running
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -27,7 +27,7 @@ DAGS = HERE.parent / "dags"
 LANDING = HERE / "landing"
 AIRFLOW_HOME = HERE / "airflow" / "up"
 ORG_HOME = HERE / "org" / "up"
-ROWS = {"Account": 20_000, "Contact": 20_000, "Opportunity": 10_000, "Case": 10_000, "Invoice__c": 5_000}
+ROWS = {"Account": 20_000, "Contact": 20_000, "Opportunity": 12_000, "Case": 12_000, "Invoice__c": 12_000}
 
 
 def main(arguments: list[str] | None = None) -> int:
