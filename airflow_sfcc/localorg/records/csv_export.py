@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 from isal import isal_zlib
 
+from airflow_sfcc.localorg.records.tables import literal
 from airflow_sfcc.localorg.soql.plan import Column, Plan
 
 _GZIP_LEVEL = 1
@@ -25,7 +26,7 @@ _TEXT_OF = {
     "percent": "sf_java_double({0})",
     "date": "CAST({0} AS VARCHAR)",
     "datetime": "strftime({0}, '%Y-%m-%dT%H:%M:%S.%gZ')",
-    "time": "sf_csv_time(CAST({0} AS VARCHAR))",
+    "time": "CASE WHEN {0} IS NOT NULL THEN sf_csv_time(CAST({0} AS VARCHAR)) END",
     "int": "CAST({0} AS VARCHAR)",
     "long": "CAST({0} AS VARCHAR)",
 }
@@ -84,8 +85,8 @@ def export_pages(
 
 def _lines(connection: duckdb.DuckDBPyConnection, plan: Plan, delimiter: str, line_ending: str) -> Iterator[list[str]]:
     cells = [f"sf_csv_cell({csv_text(plan.columns[place])})" for _, place in plan.header]
-    separator = f" || {_sql_text(delimiter)} || "
-    row = f"{separator.join(cells)} || {_sql_text(line_ending)}"
+    # One call with all cells: a chain of `||` would copy the growing row once for each cell.
+    row = f"""concat('"', concat_ws({literal(f'"{delimiter}"')}, {", ".join(cells)}), {literal(f'"{line_ending}')})"""
     result = connection.execute(plan.relation.select([row]))
     while rows := result.fetchmany(_FETCHED_ROWS):
         yield [text for (text,) in rows]
@@ -94,10 +95,6 @@ def _lines(connection: duckdb.DuckDBPyConnection, plan: Plan, delimiter: str, li
 def csv_text(column: Column) -> str:
     """The SQL of a column's value as CSV shows it, null where it shows nothing."""
     return _TEXT_OF.get(column.type, "{0}").format(column.sql)
-
-
-def _sql_text(text: str) -> str:
-    return " || ".join(f"chr({ord(char)})" for char in text)
 
 
 class _Page:

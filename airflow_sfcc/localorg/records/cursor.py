@@ -21,6 +21,8 @@ from airflow_sfcc.localorg.soql.plan import (
     Value,
 )
 
+SNAPSHOTS = "snapshots"  # the database schema that holds the tables of open cursors
+
 Connect = Callable[[], duckdb.DuckDBPyConnection]
 _ROW_NUMBER = "sf_row"
 
@@ -47,41 +49,41 @@ class Cursor:
         named = [f"{column.sql} AS c{index}" for index, column in enumerate(self._plan.columns)]
         rows = self._plan.relation.select(named)
         connection.execute(
-            f'CREATE TABLE "{self._name}" AS SELECT row_number() OVER () - 1 AS {_ROW_NUMBER}, * FROM ({rows})'
+            f"CREATE TABLE {self._name} AS SELECT row_number() OVER () - 1 AS {_ROW_NUMBER}, * FROM ({rows})"
         )
         for index, child in enumerate(self._plan.children):
-            connection.execute(f'CREATE TABLE "{self._child_name(index)}" AS {_children_of(child)}')
-        return _number(connection, f'SELECT count(*) FROM "{self._name}"')
+            connection.execute(f"CREATE TABLE {self._child_name(index)} AS {_children_of(child)}")
+        return _number(connection, f"SELECT count(*) FROM {self._name}")
 
     def _child_name(self, index: int) -> str:
-        return f"{self._name}_child{index}"
+        return f"{self._name}_child_{index}"
 
     def records(self, start: int, stop: int, api_version: str) -> list[dict[str, Any]]:
         """The rows from `start` up to `stop` as JSON-ready records, `attributes` first."""
         connection = self._connect()
         columns = ", ".join(f"c{index}" for index in range(len(self._plan.columns)))
         rows = connection.execute(
-            f'SELECT {columns} FROM "{self._name}" WHERE {_ROW_NUMBER} >= ? AND {_ROW_NUMBER} < ? ORDER BY {_ROW_NUMBER}',
+            f"SELECT {columns} FROM {self._name} WHERE {_ROW_NUMBER} >= ? AND {_ROW_NUMBER} < ? ORDER BY {_ROW_NUMBER}",
             [start, stop],
         ).fetchall()
         shape = self._plan.shape
         if isinstance(shape, AggregateRow):
             return [_aggregate(shape, [json_value(value) for value in row]) for row in rows]
-        ids = [row[shape.id_column] for row in rows]
-        families = [self._family(connection, index, ids, api_version) for index in range(len(self._plan.children))]
+        count = len(self._plan.children)
+        parents = f"SELECT c{shape.id_column} AS parent_id FROM {self._name} WHERE {_ROW_NUMBER} >= {start} AND {_ROW_NUMBER} < {stop}"
+        families = [self._family(connection, index, parents, api_version) for index in range(count)]
         writer = _RecordWriter(api_version)
         return [writer.record(shape, row, [family.get(row[shape.id_column]) for family in families]) for row in rows]
 
     def _family(
-        self, connection: duckdb.DuckDBPyConnection, index: int, ids: Sequence[str], api_version: str
+        self, connection: duckdb.DuckDBPyConnection, index: int, parents: str, api_version: str
     ) -> dict[str, list[dict[str, Any]]]:
-        """The child records of the given parents, by parent id."""
+        """The child records of the parents whose ids a SELECT names `parent_id`, by parent id."""
         child = self._plan.children[index]
-        columns = ", ".join(f"c{place}" for place in range(len(child.columns)))
-        table = self._child_name(index)
+        columns = ", ".join(f"child.c{place}" for place in range(len(child.columns)))
         found = connection.execute(
-            f'SELECT sf_parent, {columns} FROM "{table}" WHERE list_contains(?, sf_parent) ORDER BY {_ROW_NUMBER}',
-            [list(ids)],
+            f"SELECT sf_parent, {columns} FROM {self._child_name(index)} AS child "
+            f"JOIN ({parents}) ON sf_parent = parent_id ORDER BY child.{_ROW_NUMBER}"
         ).fetchall()
         writer = _RecordWriter(api_version)
         family: dict[str, list[dict[str, Any]]] = {}
@@ -93,9 +95,9 @@ class Cursor:
         if self.kind == "count":
             return
         connection = self._connect()
-        connection.execute(f'DROP TABLE IF EXISTS "{self._name}"')
+        connection.execute(f"DROP TABLE IF EXISTS {self._name}")
         for index in range(len(self._plan.children)):
-            connection.execute(f'DROP TABLE IF EXISTS "{self._child_name(index)}"')
+            connection.execute(f"DROP TABLE IF EXISTS {self._child_name(index)}")
 
 
 def _children_of(child: ChildPlan) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 
 import duckdb
 
+from airflow_sfcc.localorg.ids import record_id
 from airflow_sfcc.localorg.records.derived import derived_fields
-from airflow_sfcc.localorg.records.macros import MAX_ROWS
+from airflow_sfcc.localorg.records.macros import FIRST_INSERTED, MAX_ROWS
 from airflow_sfcc.localorg.records.row_expressions import RowExpressions
 from airflow_sfcc.localorg.records.setup_rows import SETUP_COUNTS
 from airflow_sfcc.localorg.records.tables import identifier, stored_fields
@@ -28,22 +29,40 @@ def generate_rows(
     """Fill the tables. `progress(object, rows made so far)` is called after each batch.
 
     Objects that an org has before anybody enters data (users, profiles, ...) get a few rows even when not counted.
-    Raises ValueError for an object that the schema lacks, or a count out of range.
+    References point at rows of this call and of earlier ones. Raises ValueError for an object that the schema lacks or that
+    has rows already, or a count out of range.
     """
     wanted = _rows_per_object(schema, counts)
+    present = {each.name: _generated(connection, each) for each in schema}
+    for name in counts:
+        if present[_named(schema, name).name]:
+            raise ValueError(f"{name} already has generated records; make them in a new org, or ask for other objects.")
+    everything = {**wanted, **{name: rows for name, rows in present.items() if rows}}
     for name, rows in wanted.items():
-        sobject = schema.sobject(name)
-        if sobject is not None:
-            _fill(connection, sobject, RowExpressions(sobject, schema, wanted, seed), rows, progress)
+        sobject = _named(schema, name)
+        if not present[sobject.name]:
+            _fill(connection, sobject, RowExpressions(sobject, schema, everything, seed), rows, progress)
+
+
+def _generated(connection: duckdb.DuckDBPyConnection, sobject: SObject) -> int:
+    first_inserted = record_id(sobject.key_prefix or "000", FIRST_INSERTED)
+    sql = f'SELECT count(*) FROM {identifier(sobject.name)} WHERE "Id" < ?'
+    row = connection.execute(sql, [first_inserted]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _named(schema: Schema, name: str) -> SObject:
+    sobject = schema.sobject(name)
+    if sobject is None:
+        known = ", ".join(sorted(each.name for each in schema))
+        raise ValueError(f"The local org has no object {name!r} to make rows for; it has {known}.")
+    return sobject
 
 
 def _rows_per_object(schema: Schema, counts: Mapping[str, int]) -> dict[str, int]:
     wanted = {name: rows for name, rows in SETUP_COUNTS.items() if schema.sobject(name)}
     for name, rows in counts.items():
-        sobject = schema.sobject(name)
-        if sobject is None:
-            known = ", ".join(sorted(each.name for each in schema))
-            raise ValueError(f"The local org has no object {name!r} to make rows for; it has {known}.")
+        sobject = _named(schema, name)
         if not 0 <= rows < MAX_ROWS:
             raise ValueError(f"{name} can have from 0 to {MAX_ROWS - 1} rows, not {rows}; choose a number in between.")
         wanted[sobject.name] = rows

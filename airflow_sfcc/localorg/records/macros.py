@@ -9,6 +9,7 @@ from airflow_sfcc.localorg.ids import BASE62, CHECKSUM, record_id
 # record_id counts in nine digits; the macro writes the last five, which is plenty for rows that one machine holds.
 _SQL_DIGITS = 5
 MAX_ROWS = 62**_SQL_DIGITS
+FIRST_INSERTED = MAX_ROWS  # records that people add count from here, so their ids never meet those of generated rows
 
 
 def id_expression(key_prefix: str, number: str) -> str:
@@ -20,7 +21,7 @@ def id_expression(key_prefix: str, number: str) -> str:
 
 def create_macros(connection: duckdb.DuckDBPyConnection) -> None:
     """Define the macros in the database."""
-    for statement in (_digit_macro(), _upper_bit_macro(), _record_id_macro(), *_java_double_macros()):
+    for statement in (_digit_macro(), _upper_bit_macro(), _record_id_macro(), *_csv_macros(), *_java_double_macros()):
         connection.execute(statement)
 
 
@@ -38,6 +39,16 @@ def _record_id_macro() -> str:
     bits = " + ".join(f"sf_upper_bit(sf_digit(n, {weight}), {1 << place})" for place, weight in enumerate(weights))
     check = f"substr('{CHECKSUM}', 1 + {bits}, 1)"
     return f"CREATE OR REPLACE MACRO sf_record_id(head, tail, n) AS concat(head, {chars}, tail, {check})"
+
+
+def _csv_macros() -> tuple[str, ...]:
+    return (
+        # A cell between its quotes; Salesforce writes null as empty text.
+        """CREATE OR REPLACE MACRO sf_csv_cell(s) AS coalesce(replace(s, '"', '""'), '')""",
+        # DuckDB leaves the fraction out where it is zero, and zeros at its end.
+        """CREATE OR REPLACE MACRO sf_csv_time(s) AS
+             concat(left(concat(s, CASE WHEN contains(s, '.') THEN '' ELSE '.' END, '000'), 12), 'Z')""",
+    )
 
 
 def _java_double_macros() -> tuple[str, ...]:

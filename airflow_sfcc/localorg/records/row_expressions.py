@@ -78,8 +78,7 @@ class RowExpressions:
         if field.name == "IsDeleted":
             return f"i % {DELETED_EVERY} = {DELETED_AT}"
         if field.auto_number:
-            start = "'INV-'" if self._sobject.custom else "''"
-            return f"concat({start}, lpad(CAST(i + 1 AS VARCHAR), {6 if self._sobject.custom else 8}, '0'))"
+            return auto_number(self._sobject, "i + 1")
         if field.unique or field.external_id:
             return "concat('EXT-', lpad(CAST(i AS VARCHAR), 9, '0'))"
         return _FIXED.get(f"{self._sobject.name}.{field.name}")
@@ -100,7 +99,8 @@ class RowExpressions:
             numbers = hard_values.numbers_within(field.precision, field.scale)
             if _is_coordinate(field):
                 numbers = [number for number in numbers if abs(number) <= 90]
-            return choose("[" + ", ".join(f"CAST({number!r} AS DOUBLE)" for number in numbers) + "]")
+            # Quoted, because a bare -0.0 is a decimal in SQL, and decimals have no negative zero.
+            return choose("[" + ", ".join(f"CAST('{number!r}' AS DOUBLE)" for number in numbers) + "]")
         if field.type == "int":
             return choose(f"[0, 1, -1, {10**field.digits - 1}, {-(10**field.digits) + 1}, 1000000]")
         if field.type == "date":
@@ -237,6 +237,12 @@ class RowExpressions:
 
     def _nothing(self, field: Field) -> str:
         return "NULL" if field.nillable else "''"
+
+
+def auto_number(sobject: SObject, number: str) -> str:
+    """The SQL of an auto number field's value for a SQL integer expression: 00000042, or INV-000042 in custom objects."""
+    start, digits = ("INV-", 6) if sobject.custom else ("", 8)
+    return f"concat('{start}', lpad(CAST({number} AS VARCHAR), {digits}, '0'))"
 
 
 def _is_coordinate(field: Field) -> bool:

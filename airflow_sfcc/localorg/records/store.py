@@ -5,28 +5,23 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from airflow_sfcc.localorg.clock import Clock
-from airflow_sfcc.localorg.ids import record_id
+from airflow_sfcc.localorg.records.changes import insert_record, update_record
 from airflow_sfcc.localorg.records.csv_export import CsvExport, export_pages
-from airflow_sfcc.localorg.records.cursor import Cursor
-from airflow_sfcc.localorg.records.derived import derived_fields
+from airflow_sfcc.localorg.records.cursor import SNAPSHOTS, Cursor
 from airflow_sfcc.localorg.records.generate import generate_rows
 from airflow_sfcc.localorg.records.macros import create_macros
+from airflow_sfcc.localorg.records.stored_values import naive_utc
 from airflow_sfcc.localorg.records.tables import create_table, identifier
-from airflow_sfcc.localorg.schema import Field, Schema, SObject, Viewer
+from airflow_sfcc.localorg.schema import Schema, SObject, Viewer
 from airflow_sfcc.localorg.soql import Plan, SoqlError, compile_query, parse
 
-_CELL_MACRO = """CREATE OR REPLACE MACRO sf_csv_cell(text) AS
-    '"' || replace(coalesce(text, ''), '"', '""') || '"'"""
-# DuckDB leaves the fraction out where it is zero.
-_TIME_MACRO = """CREATE OR REPLACE MACRO sf_csv_time(text) AS
-    left(text || (CASE WHEN contains(text, '.') THEN '' ELSE '.' END) || '000', 12) || 'Z'"""
 # Reference 3.6; what Salesforce says of the others is not documented.
 _BULK_REFUSALS = {
     "subquery": "Aggregate Relationships not supported in Bulk V2 Query with CSV content type",
@@ -36,7 +31,6 @@ _BULK_REFUSALS = {
     "typeof": "TYPEOF is not supported in Bulk Query",
     "base64": "Binary fields are not supported in Bulk Query",
 }
-_FIRST_INSERTED = 500_000_000  # generated rows count up to 62**5 - 1
 
 
 class Records:
@@ -49,8 +43,9 @@ class Records:
         self._writing = threading.RLock()
         self._cursors = itertools.count()
         create_macros(connection)
-        connection.execute(_CELL_MACRO)
-        connection.execute(_TIME_MACRO)
+        # An org that ended without closing its cursors left their tables in the file.
+        connection.execute(f"DROP SCHEMA IF EXISTS {SNAPSHOTS} CASCADE")
+        connection.execute(f"CREATE SCHEMA {SNAPSHOTS}")
         for sobject in schema:
             connection.execute(create_table(sobject))
 
@@ -77,7 +72,7 @@ class Records:
         """Run a query and keep its result as it is now. Raises SoqlError."""
         plan = self._plan(soql, include_deleted=include_deleted, viewer=viewer)
         with self._writing, _query_faults():
-            return Cursor(self.raw, plan, f"sf_cursor_{next(self._cursors)}")
+            return Cursor(self.raw, plan, f"{SNAPSHOTS}.cursor_{next(self._cursors)}")
 
     def export_csv(
         self,
@@ -103,6 +98,9 @@ class Records:
         plan = self._plan(soql, include_deleted=include_deleted, viewer=viewer)
         if not plan.sobject.bulk:
             raise SoqlError("INVALIDENTITY", f"Entity '{plan.sobject.name}' is not supported by the Bulk API.")
+        if plan.sobject.needs_filter and parse(soql).where is None:
+            message = f"Implementation restriction: {plan.sobject.name} can only be queried with a filter."
+            raise SoqlError("API_ERROR", message)
         for feature, message in _BULK_REFUSALS.items():
             if feature in plan.features:
                 raise SoqlError("API_ERROR", message)
@@ -115,60 +113,23 @@ class Records:
 
     def insert(self, sobject: str, values: Mapping[str, Any], *, user_id: str) -> str:
         """Add a record; returns its id. Raises ValueError for values that its fields cannot hold."""
-        found = self._sobject(sobject)
         with self._writing:
-            number = _FIRST_INSERTED + self._inserted(found)
-            new_id = record_id(found.key_prefix or "000", number)
-            now = self._now()
-            row = {**self._defaults(found), **_stored(found, values), "Id": new_id}
-            row |= self._stamps(found, user_id, created=True, now=now)
-            names = ", ".join(identifier(name) for name in row)
-            marks = ", ".join("?" for _ in row)
-            connection = self.raw()
-            connection.execute(f"INSERT INTO {identifier(found.name)} ({names}) VALUES ({marks})", list(row.values()))
-            self._derive(connection, found, new_id)
-        return new_id
-
-    def _inserted(self, sobject: SObject) -> int:
-        first = record_id(sobject.key_prefix or "000", _FIRST_INSERTED)
-        row = self.raw().execute(f'SELECT count(*) FROM {identifier(sobject.name)} WHERE "Id" >= ?', [first]).fetchone()
-        return int(row[0]) if row else 0
+            return insert_record(self.raw(), self._sobject(sobject), values, user_id, self._clock.now())
 
     def update(self, sobject: str, record_id: str, values: Mapping[str, Any], *, user_id: str) -> None:
-        """Change fields of a record. Raises ValueError for values that its fields cannot hold."""
-        found = self._sobject(sobject)
-        changes = _stored(found, values) | self._stamps(found, user_id, created=False, now=self._now())
-        self._change(found, record_id, changes)
+        """Change fields of a record. Raises LookupError when there is none, ValueError for values its fields cannot hold."""
+        with self._writing:
+            update_record(self.raw(), self._sobject(sobject), record_id, values, user_id, self._clock.now())
 
     def delete(self, sobject: str, record_id: str, *, user_id: str) -> None:
-        """Move a record to the recycle bin."""
-        self._mark(sobject, record_id, user_id, deleted=True)
+        """Move a record to the recycle bin. Raises LookupError when there is none."""
+        self.update(sobject, record_id, {"IsDeleted": True}, user_id=user_id)
 
     def undelete(self, sobject: str, record_id: str, *, user_id: str) -> None:
-        """Take a record out of the recycle bin."""
-        self._mark(sobject, record_id, user_id, deleted=False)
+        """Take a record out of the recycle bin. Raises LookupError when there is none."""
+        self.update(sobject, record_id, {"IsDeleted": False}, user_id=user_id)
 
-    def _mark(self, sobject: str, record_id: str, user_id: str, *, deleted: bool) -> None:
-        found = self._sobject(sobject)
-        stamps = self._stamps(found, user_id, created=False, now=self._now())
-        self._change(found, record_id, {"IsDeleted": deleted, **stamps})
-
-    def _change(self, sobject: SObject, record_id: str, changes: Mapping[str, Any]) -> None:
-        assignments = ", ".join(f"{identifier(name)} = ?" for name in changes)
-        with self._writing:
-            connection = self.raw()
-            connection.execute(
-                f'UPDATE {identifier(sobject.name)} SET {assignments} WHERE "Id" = ?', [*changes.values(), record_id]
-            )
-            self._derive(connection, sobject, record_id)
-
-    def _derive(self, connection: duckdb.DuckDBPyConnection, sobject: SObject, record_id: str) -> None:
-        for name, expression in derived_fields(sobject).items():
-            connection.execute(
-                f'UPDATE {identifier(sobject.name)} SET {identifier(name)} = {expression} WHERE "Id" = ?', [record_id]
-            )
-
-    def get(self, sobject: str, record_id: str, *, viewer: Viewer) -> dict[str, Any] | None:
+    def get(self, sobject: str, record_id: str, *, viewer: Viewer, api_version: str = "67.0") -> dict[str, Any] | None:
         """All visible fields of a record, deleted or not, in the JSON forms of a query; None when there is none."""
         found = self._sobject(sobject)
         names = [field.name for field in found.fields if viewer.sees_field(found.name, field.name)]
@@ -176,7 +137,7 @@ class Records:
         soql = f"SELECT {', '.join(names)} FROM {found.name} WHERE Id = '{escaped}'"
         cursor = self.open_cursor(soql, include_deleted=True, viewer=viewer)
         try:
-            records = cursor.records(0, 1, "{version}")
+            records = cursor.records(0, 1, api_version)
         finally:
             cursor.close()
         return records[0] if records else None
@@ -198,7 +159,7 @@ class Records:
         rows = self.raw().execute(
             f'SELECT "Id", "SystemModstamp" FROM {identifier(found.name)} WHERE "IsDeleted" = ? '
             'AND "SystemModstamp" >= ? AND "SystemModstamp" < ? ORDER BY "SystemModstamp", "Id"',
-            [deleted, _naive(start), _naive(end)],
+            [deleted, naive_utc(start), naive_utc(end)],
         )
         return [(record, stamp.replace(tzinfo=timezone.utc)) for record, stamp in rows.fetchall()]
 
@@ -215,18 +176,6 @@ class Records:
             raise ValueError(f"The local org has no object {name!r}.")
         return found
 
-    def _now(self) -> datetime:
-        return _naive(self._clock.now().replace(microsecond=0))
-
-    def _stamps(self, sobject: SObject, user_id: str, *, created: bool, now: datetime) -> dict[str, Any]:
-        stamps: dict[str, Any] = {"LastModifiedDate": now, "SystemModstamp": now, "LastModifiedById": user_id}
-        if created:
-            stamps |= {"CreatedDate": now, "CreatedById": user_id, "IsDeleted": False}
-        return {name: value for name, value in stamps.items() if sobject.field(name)}
-
-    def _defaults(self, sobject: SObject) -> dict[str, Any]:
-        return {field.name: False for field in sobject.fields if field.type == "boolean"}
-
 
 class _query_faults:  # noqa: N801  reads as a statement: with _query_faults():
     """A computation that DuckDB refuses (a number that overflows, say) is the query's fault, not the org's."""
@@ -237,42 +186,3 @@ class _query_faults:  # noqa: N801  reads as a statement: with _query_faults():
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (duckdb.OutOfRangeException, duckdb.ConversionException, duckdb.BinderException)):
             raise SoqlError("MALFORMED_QUERY", "The local org cannot compute this query.") from error
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(timezone.utc).replace(tzinfo=None)
-
-
-def _stored(sobject: SObject, values: Mapping[str, Any]) -> dict[str, Any]:
-    row = {}
-    for name, value in values.items():
-        field = sobject.field(name)
-        if field is None or field.is_compound:
-            raise ValueError(f"{sobject.name} has no field {name!r} to write.")
-        row[field.name] = _column_value(field, value)
-    return row
-
-
-def _column_value(field: Field, value: Any) -> Any:
-    """A JSON value, or a Python value of the column's own type, as the column holds it."""
-    if value is None or value == "":
-        return None
-    if field.type == "datetime":
-        return _naive(value if isinstance(value, datetime) else _moment(str(value)))
-    if field.type == "date":
-        return value if isinstance(value, date) else date.fromisoformat(str(value))
-    if field.type == "time":
-        return value if isinstance(value, time) else time.fromisoformat(str(value).removesuffix("Z"))
-    if field.type == "boolean":
-        return value if isinstance(value, bool) else str(value).lower() == "true"
-    if field.type in ("int", "long"):
-        return int(value)
-    return float(value) if field.is_number else str(value)
-
-
-def _moment(text: str) -> datetime:
-    plain = text.replace("Z", "+00:00")
-    if len(plain) > 5 and plain[-5] in "+-" and plain[-3] != ":":
-        plain = f"{plain[:-2]}:{plain[-2:]}"
-    moment = datetime.fromisoformat(plain)
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
