@@ -70,7 +70,8 @@ class Cursor:
         if isinstance(shape, AggregateRow):
             return [_aggregate(shape, [json_value(value) for value in row]) for row in rows]
         count = len(self._plan.children)
-        parents = f"SELECT c{shape.id_column} AS parent_id FROM {self._name} WHERE {_ROW_NUMBER} >= {start} AND {_ROW_NUMBER} < {stop}"
+        page = f"{_ROW_NUMBER} >= {start} AND {_ROW_NUMBER} < {stop}"
+        parents = f"SELECT c{shape.id_column} AS parent_id FROM {self._name} WHERE {page}"
         families = [self._family(connection, index, parents, api_version) for index in range(count)]
         writer = _RecordWriter(api_version)
         return [writer.record(shape, row, [family.get(row[shape.id_column]) for family in families]) for row in rows]
