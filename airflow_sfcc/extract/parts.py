@@ -17,16 +17,13 @@ import pyarrow.parquet as pq
 from isal import isal_zlib
 
 from airflow_sfcc.extract.convert import as_text
+from airflow_sfcc.extract.gzip_join import GZIP_LEVEL, GZIP_WINDOW
 from airflow_sfcc.extract.plan import FileFormat
 
 EXTENSIONS: dict[FileFormat, str] = {"parquet": "parquet", "csv": "csv.gz", "jsonl": "jsonl.gz"}
 
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 32 * 1024 * 1024
-_GZIP_LEVEL = 1
-_GZIP_WINDOW = (
-    31  # zlib's code for a gzip container; it writes no file name and no time, so equal data gives equal bytes
-)
 
 
 class CountedFile:
@@ -113,26 +110,38 @@ class ParquetPart:
 
 
 class _Gzip:
+    """Packs into a file; a member without bytes is written only when the file has no other."""
+
     def __init__(self, file: CountedFile) -> None:
         self._file = file
-        self._deflate = isal_zlib.compressobj(level=_GZIP_LEVEL, wbits=_GZIP_WINDOW)
+        self._deflate: Any = None
 
     def write(self, data: Any) -> None:
+        if self._deflate is None:
+            self._deflate = isal_zlib.compressobj(level=GZIP_LEVEL, wbits=GZIP_WINDOW)
         packed = self._deflate.compress(data)
         if packed:
             self._file.write(packed)
 
+    def end_member(self) -> None:
+        if self._deflate is not None:
+            self._file.write(self._deflate.flush())
+            self._deflate = None
+
     def finish(self) -> None:
-        self._file.write(self._deflate.flush())
+        if not self._file.bytes:
+            self.write(b"")
+        self.end_member()
 
 
 class CsvPart:
-    """Gzip CSV with a header."""
+    """Gzip CSV with a header, which is a gzip member of its own (see gzip_join)."""
 
     def __init__(self, file: CountedFile, schema: pa.Schema) -> None:
         self._gzip = _Gzip(file)
         header = ",".join('"' + name.replace('"', '""') + '"' for name in schema.names)
         self._gzip.write(f"{header}\n".encode())
+        self._gzip.end_member()
         self._options = pa_csv.WriteOptions(include_header=False, quoting_style="all_valid")
 
     def write(self, batch: pa.RecordBatch) -> None:

@@ -1,0 +1,164 @@
+"""Joined Parquet files hold what their sources held, for readers that know nothing of how they were made."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_sfcc.extract.parquet_join import ParquetJoinError, join_parquet
+from airflow_sfcc.extract.parts import CountedFile
+from airflow_sfcc.extract.thrift_compact import encode_struct, parse_struct
+
+VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
+    pa.string(): st.text(max_size=5) | st.sampled_from(["NA", "", "a\0b", "same", "same too"]),
+    pa.bool_(): st.booleans(),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.float64(): st.floats(allow_nan=False),
+    pa.decimal128(18, 2): st.decimals(min_value=-9999, max_value=9999, places=2),
+    pa.date32(): st.dates(),
+    pa.timestamp("ms", tz="UTC"): st.integers(-(10**13), 10**13),
+    pa.time32("ms"): st.integers(0, 86_399_999),
+}
+TYPES = st.lists(st.sampled_from(list(VALUES)), min_size=1, max_size=6)
+OPTIONS = st.fixed_dictionaries(
+    {
+        "compression": st.sampled_from(["zstd", "none", "gzip"]),
+        "use_dictionary": st.booleans(),
+        "write_statistics": st.booleans(),
+        "write_page_index": st.booleans(),
+        "data_page_version": st.sampled_from(["1.0", "2.0"]),
+    }
+)
+
+
+class Source:
+    """A Parquet file in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def open(self, mode: str) -> io.BytesIO:
+        assert mode == "rb"
+        return io.BytesIO(self._data)
+
+
+def parquet(table: pa.Table, *, row_group_size: int = 7, **options: Any) -> Source:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=row_group_size, **options)
+    return Source(sink.getvalue())
+
+
+def joined(sources: Sequence[Source]) -> tuple[bytes, int]:
+    sink = io.BytesIO()
+    rows = join_parquet(sources, sink)
+    return sink.getvalue(), rows
+
+
+def by_duckdb(data: bytes) -> pa.Table:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "part.parquet"
+        path.write_bytes(data)
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            return connection.sql(f"SELECT * FROM read_parquet('{path}')").to_arrow_table()
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[pa.Table]:
+    """Several tables of one schema, some of them empty."""
+    types = draw(TYPES)
+    schema = pa.schema([pa.field(f"c{index}.Name", kind) for index, kind in enumerate(types)])
+    counts = draw(st.lists(st.integers(0, 20), min_size=1, max_size=5))
+    return [
+        pa.table(
+            [
+                pa.array(draw(st.lists(st.none() | VALUES[kind], min_size=count, max_size=count)), kind)
+                for kind in types
+            ],
+            schema=schema,
+        )
+        for count in counts
+    ]
+
+
+@settings(max_examples=60)
+@given(tables(), OPTIONS)
+def test_pyarrow_and_duckdb_read_all_rows_in_order(parts: list[pa.Table], options: dict[str, Any]) -> None:
+    data, rows = joined([parquet(table, **options) for table in parts])
+    expected = pa.concat_tables(parts)
+    found = pq.read_table(io.BytesIO(data))
+    assert rows == expected.num_rows
+    assert found.schema == expected.schema and found.equals(expected)
+    assert by_duckdb(data).cast(expected.schema).equals(expected)
+
+
+def test_joining_what_was_joined_before() -> None:
+    tables_ = [pa.table({"n": list(range(start, start + 10))}) for start in range(0, 50, 10)]
+    halves = [joined([parquet(table) for table in some])[0] for some in (tables_[:2], tables_[2:])]
+    data, rows = joined([Source(half) for half in halves])
+    assert rows == 50
+    assert pq.read_table(io.BytesIO(data)).column("n").to_pylist() == list(range(50))
+
+
+def test_statistics_and_bloom_filters_still_lead_to_the_right_rows() -> None:
+    parts = [pa.table({"Id": [f"{page}-{row:05d}" for row in range(500)]}) for page in range(4)]
+    sources = [parquet(part, row_group_size=100, bloom_filter_options={"Id": True}) for part in parts]
+    data, _ = joined(sources)
+    metadata = pq.read_metadata(io.BytesIO(data))
+    assert metadata.num_row_groups == 20 and metadata.row_group(19).column(0).statistics.max == "3-00499"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "part.parquet"
+        path.write_bytes(data)
+        with duckdb.connect() as connection:
+            filters = connection.execute(
+                f"SELECT count(*) FROM parquet_metadata('{path}') WHERE bloom_filter_offset IS NOT NULL"
+            ).fetchone()
+            assert filters == (20,)
+            for wanted in ("0-00000", "1-00250", "3-00499"):
+                found = connection.execute(f"SELECT count(*) FROM '{path}' WHERE \"Id\" = '{wanted}'").fetchone()
+                assert found == (1,)
+
+
+def test_the_target_can_be_a_counted_file(tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    with path.open("wb") as raw:
+        file = CountedFile(raw)
+        join_parquet([parquet(pa.table({"n": [1, None]}))] * 3, file)
+        assert file.bytes == raw.tell()
+    assert pq.read_table(path).num_rows == 6
+
+
+def test_other_schemas_are_refused() -> None:
+    with pytest.raises(ParquetJoinError, match="another schema"):
+        joined([parquet(pa.table({"a": [1]})), parquet(pa.table({"a": ["1"]}))])
+
+
+@pytest.mark.parametrize("cut", [0, 5, 11, 40, -9, -1])
+def test_a_damaged_source_is_refused(cut: int) -> None:
+    whole = parquet(pa.table({"a": list(range(100))})).open("rb").getvalue()
+    with pytest.raises(ParquetJoinError, match="not a complete Parquet file"):
+        joined([Source(whole[:cut])])
+
+
+def test_nothing_to_join_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no files"):
+        joined([])
+
+
+@settings(max_examples=40)
+@given(tables(), OPTIONS)
+def test_a_footer_read_and_written_again_is_the_same(parts: list[pa.Table], options: dict[str, Any]) -> None:
+    data = parquet(parts[0], **options).open("rb").getvalue()
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = data[-8 - length : -8]
+    assert encode_struct(parse_struct(footer)) == footer
