@@ -40,6 +40,13 @@ PATH = click.Path(path_type=Path)
 @click.option("--page-rows", default=50_000, show_default=True, help="Records per page of Bulk results.")
 @click.option("--my-domain", multiple=True, help="Another host name the org answers tokens for. Repeatable.")
 @click.option("--instance-url", help="instance_url of token answers; {scheme} and {port} are filled in.")
+@click.option(
+    "--proxy-port",
+    type=int,
+    help="Also run a proxy on this port that leads https://*.my.salesforce.com and login.salesforce.com here, and "
+    "nothing elsewhere; 0 takes a free one. Implies --tls.",
+)
+@click.option("--refresh-token", help="A refresh token to accept, for clients that know no client credentials.")
 @click.option("--open-admin", is_flag=True, help="Open / and /_org to other machines (for containers).")
 @click.option("--ready-file", type=PATH, help="Write a JSON file here once the org answers.")
 def org(**options: Any) -> None:
@@ -64,6 +71,8 @@ class OrgOptions:
     page_rows: int
     my_domain: tuple[str, ...]
     instance_url: str | None
+    proxy_port: int | None
+    refresh_token: str | None
     open_admin: bool
     ready_file: Path | None
 
@@ -80,13 +89,20 @@ def run(options: OrgOptions) -> None:
         click.echo("The org has stopped.", err=True)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise click.ClickException(
-                f"The org could not start: port {options.port} of {options.host} is taken. Choose another with --port."
-            ) from None
+            raise click.ClickException(f"The org could not start: {_taken(options)}") from None
         raise click.ClickException(f"The org could not start: {error}") from error
     finally:
         if options.ready_file is not None:
             options.ready_file.unlink(missing_ok=True)
+
+
+def _taken(options: OrgOptions) -> str:
+    if options.proxy_port is None:
+        return f"port {options.port} of {options.host} is taken. Choose another with --port."
+    return (
+        f"port {options.port} or {options.proxy_port} of {options.host} is taken. "
+        "Choose others with --port and --proxy-port."
+    )
 
 
 def _serve(options: OrgOptions) -> None:
@@ -97,7 +113,7 @@ def _serve(options: OrgOptions) -> None:
     schema = _schema(options.describes)
     config = _config(options, schema)
     with LocalOrg(config, schema=schema, data_dir=options.data_dir) as local_org:
-        server = OrgServer(local_org, options.host, options.port, options.tls, options.my_domain)
+        server = OrgServer(local_org, options.host, options.port, options.tls, options.my_domain, options.proxy_port)
         # The grammar takes a while to load; without this the first query would wait for it.
         warming = threading.Thread(target=parse, args=("SELECT Id FROM Organization",), daemon=True)
         warming.start()
@@ -133,19 +149,22 @@ def _describe(path: Path) -> dict[str, Any]:
 
 def _config(options: OrgOptions, schema: Schema) -> OrgConfig:
     from airflow_sfcc.localorg.bulk_jobs import BulkTimings
+    from airflow_sfcc.localorg.host_names import ANY_MY_DOMAIN
     from airflow_sfcc.localorg.org import DEFAULT_COUNTS, OrgConfig
 
     given = {
         "consumer_key": options.consumer_key,
         "consumer_secret": options.consumer_secret,
         "instance_url": options.instance_url,
+        "my_domain_host": next((name for name in options.my_domain if "*" not in name), None),
+        "refresh_token": options.refresh_token,
     }
     return OrgConfig(
         seed=options.seed,
         counts={**DEFAULT_COUNTS, **_counts(options.rows, schema)},
         bulk_timings=BulkTimings(in_progress_seconds=options.job_seconds),
         result_page_rows=options.page_rows,
-        my_domain=("*.my.salesforce.com", *options.my_domain),
+        my_domain=(ANY_MY_DOMAIN, *options.my_domain),
         admin_from_anywhere=options.open_admin,
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
@@ -211,6 +230,18 @@ def _announce(server: OrgServer) -> None:
         f"  curl -s {authority}{credentials.url}/services/oauth2/token -d grant_type=client_credentials "
         f"-d client_id={shlex.quote(credentials.consumer_key)} -d client_secret={shlex.quote(secret)}\n"
     )
+    if server.proxy_url is not None:
+        click.echo(_about_proxy(server))
+
+
+def _about_proxy(server: OrgServer) -> str:
+    names = "REQUESTS_CA_BUNDLE SSL_CERT_FILE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS"
+    authority = shlex.quote(str(server.ca_file))
+    return (
+        "Clients that insist on https://*.salesforce.com reach the org through its proxy:\n\n"
+        f"  export HTTPS_PROXY={server.proxy_url} {' '.join(f'{name}={authority}' for name in names.split())}\n"
+        f"  curl -s https://{server.org.config.my_domain_host}/services/data\n"
+    )
 
 
 def _write_ready_file(server: OrgServer, path: Path) -> None:
@@ -221,6 +252,8 @@ def _write_ready_file(server: OrgServer, path: Path) -> None:
         "consumer_key": server.credentials.consumer_key,
         "consumer_secret": server.credentials.consumer_secret,
         "ca_file": str(server.ca_file) if server.ca_file is not None else None,
+        "proxy_url": server.proxy_url,
+        "my_domain_host": server.org.config.my_domain_host,
         "connection": _connection(server),
     }
     unfinished = path.with_name(path.name + ".part")

@@ -18,6 +18,7 @@ from airflow_sfcc.localorg.bulk_jobs import BulkJobs, BulkTimings
 from airflow_sfcc.localorg.calls import Calls
 from airflow_sfcc.localorg.clock import Clock
 from airflow_sfcc.localorg.faults import Faults
+from airflow_sfcc.localorg.host_names import ANY_MY_DOMAIN, MY_DOMAIN
 from airflow_sfcc.localorg.ids import record_id, to_18
 from airflow_sfcc.localorg.locators import QueryLocators
 from airflow_sfcc.localorg.records import Records
@@ -57,7 +58,10 @@ class OrgConfig:
     Numbers and shapes that Salesforce's documents leave open are settings here.
 
     my_domain: host names (`*` allowed) that the token endpoint takes for the org's My Domain, beside loopback names
-    instance_url: for token answers, `{scheme}` and `{port}` taken from the call; None repeats the URL of the call
+    instance_url: for token answers, `{scheme}` and `{port}` taken from the call; None repeats the URL of the call, or names
+        the My Domain to callers of a login host
+    my_domain_host: the My Domain that the org calls its own, where login hosts send their callers
+    refresh_token: a refresh token that the token endpoint takes, for clients that know no client credentials
     identity_url: what the `id` of token answers begins with
     limit_info_app: an app name makes Sforce-Limit-Info take its longer shape
     uneven_pages: query pages are shorter than asked, each by another amount
@@ -68,11 +72,13 @@ class OrgConfig:
     """
 
     org_id: str = to_18("00D8c0000004gER")
-    my_domain: tuple[str, ...] = ("*.my.salesforce.com",)
+    my_domain: tuple[str, ...] = (ANY_MY_DOMAIN,)
+    my_domain_host: str = MY_DOMAIN
     instance_url: str | None = None
     identity_url: str = "https://login.salesforce.com"
     consumer_key: str = field(default_factory=_consumer_key)
     consumer_secret: str = field(default_factory=lambda: secrets.token_hex(32).upper(), repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
     run_as_username: str | None = "user1@localorg.example"  # the generated User row that tokens act for
     client_credentials_enabled: bool = True
     session_idle_seconds: float = 7200

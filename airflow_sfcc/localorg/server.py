@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import tempfile
 import threading
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from airflow_sfcc.localorg.connect_proxy import ConnectProxy
+from airflow_sfcc.localorg.host_names import CERTIFICATE_NAMES, LOGIN_HOSTS, REFUSING_HOSTS, listen
 from airflow_sfcc.localorg.org import LocalOrg
 from airflow_sfcc.localorg.wire import Gateway
 
@@ -41,28 +44,48 @@ class OrgServer:
     """Serves an org for the time of a `with` block.
 
     `port` 0 takes a free one. With `tls`, `ca_file` is the PEM file of the authority that signed the certificate
-    (names: localhost, the loopback addresses, `host` and
-    `names`). Raises OSError when the port is taken, RuntimeError when the server does not start.
+    (names: localhost, the loopback addresses, `host`, Salesforce's own names and `names`). With `proxy_port`, which
+    implies `tls`, a proxy at `proxy_url` leads Salesforce's host names here. Raises OSError when a port is taken,
+    RuntimeError when the server does not start.
     """
 
     def __init__(
-        self, org: LocalOrg, host: str = LOOPBACK, port: int = 0, tls: bool = False, names: tuple[str, ...] = ()
+        self,
+        org: LocalOrg,
+        host: str = LOOPBACK,
+        port: int = 0,
+        tls: bool = False,
+        names: tuple[str, ...] = (),
+        proxy_port: int | None = None,
     ) -> None:
         self.org = org
         self._host = host
         self._wanted_port = port
-        self._tls = tls
+        self._tls = tls or proxy_port is not None
         self._names = names
+        self._wanted_proxy_port = proxy_port
         self._resources = contextlib.ExitStack()
         self.port = 0
+        self.proxy_port: int | None = None
         self.ca_file: Path | None = None
 
     @property
     def url(self) -> str:
         """Where the org listens, such as `http://127.0.0.1:8711`; a wildcard address shows as loopback."""
-        host = LOOPBACK if self._host in WILDCARDS else self._host
-        shown = f"[{host}]" if ":" in host else host
-        return f"{'https' if self._tls else 'http'}://{shown}:{self.port}"
+        return self._url("https" if self._tls else "http", self.port)
+
+    @property
+    def proxy_url(self) -> str | None:
+        """Where the proxy listens, such as `http://127.0.0.1:8712`; None without one."""
+        return None if self.proxy_port is None else self._url("http", self.proxy_port)
+
+    @property
+    def _reachable_host(self) -> str:
+        return LOOPBACK if self._host in WILDCARDS else self._host
+
+    def _url(self, scheme: str, port: int) -> str:
+        host = self._reachable_host
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     @property
     def credentials(self) -> Credentials:
@@ -72,7 +95,7 @@ class OrgServer:
     def start(self) -> Self:
         """Listen; returns when calls are answered."""
         with contextlib.ExitStack() as resources:
-            listener = _listen(self._host, self._wanted_port)
+            listener = listen(self._host, self._wanted_port)
             resources.callback(listener.close)
             self.port = listener.getsockname()[1]
             folder = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="sfcc-org-tls-")))
@@ -83,6 +106,8 @@ class OrgServer:
             resources.callback(_stop, server, thread)
             if not server.ready.wait(START_SECONDS):
                 raise RuntimeError(f"The local org did not start within {START_SECONDS} seconds; see its log.")
+            if self._wanted_proxy_port is not None:
+                self.proxy_port = resources.enter_context(self._proxy(self._wanted_proxy_port)).port
             self._resources = resources.pop_all()
         return self
 
@@ -98,11 +123,20 @@ class OrgServer:
     ) -> None:
         self.stop()
 
+    def _proxy(self, port: int) -> ConnectProxy:
+        hosts = dict.fromkeys((*self.org.config.my_domain, *LOGIN_HOSTS, *REFUSING_HOSTS, *self._instance_host))
+        return ConnectProxy((self._reachable_host, self.port), tuple(hosts), self._host, port)
+
+    @property
+    def _instance_host(self) -> list[str]:
+        """The host of the configured instance URL, which may be none of Salesforce's."""
+        return re.findall(r"^[^/]*//([^/:]+)", self.org.config.instance_url or "")
+
     def _certificate(self, folder: Path) -> Path:
         import trustme  # only --tls needs it, and it brings the cryptography package
 
         authority = trustme.CA(organization_name="Local Salesforce org")
-        names = dict.fromkeys(["localhost", LOOPBACK, "::1", *self._names])
+        names = dict.fromkeys(["localhost", LOOPBACK, "::1", *CERTIFICATE_NAMES, *self._instance_host, *self._names])
         if self._host not in WILDCARDS:
             names[self._host] = None
         certificate = authority.issue_cert(*names)
@@ -155,19 +189,6 @@ def _uvicorn_config(org: LocalOrg, certificate: Path | None) -> uvicorn.Config:
         h11_max_incomplete_event_size=LARGEST_HEAD,
         ssl_certfile=str(certificate) if certificate is not None else None,
     )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio recognises the connections as TCP and switches Nagle's delay off.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _stop(server: uvicorn.Server, thread: threading.Thread) -> None:

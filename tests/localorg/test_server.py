@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -167,16 +168,23 @@ def test_command_serves_until_a_signal(tmp_path: Path, number: signal.Signals) -
     assert not ready.exists()
 
 
-def test_printed_curl_line_works_with_tls(tmp_path: Path) -> None:
+def test_printed_lines_work_with_tls_and_through_the_proxy(tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
-    with running("--tls", ready=ready) as process:
+    with running("--proxy-port", "0", "--my-domain", "acme.my.salesforce.com", ready=ready) as process:
         told: dict[str, Any] = json.loads(ready.read_text())
         assert told["connection"]["extra"] == {"verify": told["ca_file"]}
-        assert requests.get(told["url"] + "/services/data", verify=told["ca_file"], timeout=10).status_code == 200
+        assert told["my_domain_host"] == "acme.my.salesforce.com"
+        output = process.stdout
+        assert output is not None
+        lines = list(itertools.takewhile(lambda line: "https://acme.my" not in line, output))
+        commands = [line for line in lines if line.strip().startswith(("curl", "export HTTPS_PROXY="))]
+        script = [*commands, "curl -s https://acme.my.salesforce.com/services/data"]
+        answer = subprocess.run(["bash", "-c", "".join(script)], capture_output=True, text=True, timeout=60)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=20)
-    line = next(each for each in output.splitlines() if each.strip().startswith("curl"))
-    assert f"--cacert {told['ca_file']}" in line
+        process.communicate(timeout=20)
+    token, _, versions = answer.stdout.partition("}")
+    assert json.loads(token + "}")["instance_url"] == told["url"]
+    assert json.loads(versions)[-1]["version"] == "68.0"
     assert not Path(told["ca_file"]).exists()
 
 

@@ -1,7 +1,7 @@
-"""OAuth 2.0 client credentials: token, revoke, introspect, userinfo.
+"""OAuth 2.0: token, revoke, introspect, userinfo.
 
-Facts: help pages "OAuth 2.0 Client Credentials Flow for Server-to-Server Integration" and "OAuth Authorization Flow
-Errors".
+Facts: help pages "OAuth 2.0 Client Credentials Flow for Server-to-Server Integration", "OAuth 2.0 Refresh Token Flow for
+Renewed Sessions" and "OAuth Authorization Flow Errors".
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
-from fnmatch import fnmatchcase
 from urllib.parse import parse_qs, urlsplit
 
+from airflow_sfcc.localorg.host_names import LOGIN_HOSTS, matches
 from airflow_sfcc.localorg.org import LOOPBACK_NAMES, LocalOrg, LoginRefusal
 from airflow_sfcc.localorg.sessions import Session
 from airflow_sfcc.localorg.wire.access import bearer_token
@@ -38,22 +38,35 @@ def token(call: ApiCall) -> Answer:
     """POST /services/oauth2/token"""
     org = call.org
     form = _form(call)
-    _check_domain(org, call.base_url)
-    if form.get("grant_type") != "client_credentials" or not org.client_credentials_enabled:
+    grant = form.get("grant_type")
+    _check_domain(org, call.base_url, login_hosts=grant == "refresh_token")
+    if grant == "refresh_token":
+        _check_client(call, form)
+        _check_refresh_token(org, form.get("refresh_token", ""))
+    elif grant == "client_credentials" and org.client_credentials_enabled:
+        _check_client(call, form)
+    else:
         raise OAuthError("unsupported_grant_type", "grant type not supported")
-    _check_client(call, form)
     username = _admit(org)
     session = _session(org, username)
-    return JsonAnswer(payload=_token_payload(org, session, call.base_url), headers=dict(NO_STORE))
+    scope = f"refresh_token {SCOPE}" if grant == "refresh_token" else SCOPE
+    return JsonAnswer(payload=_token_payload(org, session, call.base_url, scope), headers=dict(NO_STORE))
 
 
-def _check_domain(org: LocalOrg, base_url: str) -> None:
+def _check_domain(org: LocalOrg, base_url: str, login_hosts: bool) -> None:
+    """Tokens are given at the My Domain; the refresh token flow also works at the login hosts."""
     host = host_name(base_url)
-    if is_loopback(host) or any(fnmatchcase(host, pattern.lower()) for pattern in org.config.my_domain):
+    if is_loopback(host) or matches(host, org.config.my_domain) or (login_hosts and host in LOGIN_HOSTS):
         return
     if host == "force.com" or host.endswith(".force.com"):
         raise OAuthError("unsupported_grant_type", "grant type not supported")
     raise OAuthError("invalid_grant", "request not supported on this domain")
+
+
+def _check_refresh_token(org: LocalOrg, given: str) -> None:
+    known = org.config.refresh_token
+    if known is None or not hmac.compare_digest(given.encode("utf-8", "replace"), known.encode()):
+        raise OAuthError("invalid_grant", "expired access/refresh token")
 
 
 def host_name(base_url: str) -> str:
@@ -121,14 +134,14 @@ def _session(org: LocalOrg, username: str) -> Session:
     return org.sessions.open(username=username, user_id=user_id, client_id=client_id)
 
 
-def _token_payload(org: LocalOrg, session: Session, base_url: str) -> dict[str, str]:
+def _token_payload(org: LocalOrg, session: Session, base_url: str, scope: str) -> dict[str, str]:
     identity = identity_url(org, session)
     issued_at = str(int(session.issued.timestamp() * 1000))
     digest = hmac.new(org.config.consumer_secret.encode(), (identity + issued_at).encode(), hashlib.sha256).digest()
     return {
         "access_token": session.token,
         "signature": base64.b64encode(digest).decode(),
-        "scope": SCOPE,
+        "scope": scope,
         "instance_url": instance_url(org, base_url),
         "id": identity,
         "token_type": "Bearer",
@@ -143,7 +156,7 @@ def identity_url(org: LocalOrg, session: Session) -> str:
 def instance_url(org: LocalOrg, base_url: str) -> str:
     """The URL for all further calls: as configured, or the one under which the caller came."""
     if org.config.instance_url is None:
-        return base_url
+        return f"https://{org.config.my_domain_host}" if host_name(base_url) in LOGIN_HOSTS else base_url
     parts = urlsplit(base_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return org.config.instance_url.replace("{scheme}", parts.scheme).replace("{port}", str(port))
