@@ -272,15 +272,14 @@ class SalesforceExtractOperator(BaseOperator):
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on after the trigger fired: land the finished job."""
         from airflow_sfcc.extract.extraction import Extraction
-        from airflow_sfcc.salesforce.errors import ConfigurationError, SalesforceError
+        from airflow_sfcc.salesforce import errors
 
         with _airflow_failures(), self._discarding_failures():
             client = self._hook().client
             destination = self._destination(self._sobject_name())
             extraction = self._extraction = Extraction.resume(client, destination, _identity(context).extract_id)
             if event["status"] == "error":
-                kind = ConfigurationError if event.get("permanent") else SalesforceError
-                raise kind(str(event.get("message")))
+                raise errors.named(event.get("error"), str(event.get("message")))
             if event["status"] == "timeout":
                 self._give_up(extraction)
             return self._land(extraction, other_calls=int(event.get("api_calls", 0)))

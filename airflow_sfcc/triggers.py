@@ -1,26 +1,105 @@
-"""Waiting for a Bulk job in the triggerer.
+"""Waiting in the triggerer: for a Bulk job, and for a query to find records.
 
-A trigger's arguments are kept in the metadata database in plain text and its event is logged, so both carry ids and
-counts only.
+A trigger's arguments are kept in the metadata database in plain text and its event is logged, so both carry no secret.
+Asking changes nothing in the org, so every trigger may run twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce import SalesforceClient
+    from airflow_sfcc.salesforce.errors import SalesforceError
+    from airflow_sfcc.shared_clients import Kind
+
+T = TypeVar("T")
+
+PATIENCE = 900.0
+"""Seconds without any answer after which waiting fails; the task's own retry then picks the job up again."""
+
+_KILL_SECONDS = 10.0
+"""Airflow gives `on_kill` 30 s."""
 
 
-class BulkJobTrigger(BaseTrigger):
+class WaitingTrigger(BaseTrigger):
+    """What our triggers have in common: asking the org again and again, with patience for passing faults."""
+
+    salesforce_conn_id: str
+    poll_interval: float
+    end_time: float
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        from airflow_sfcc.salesforce.usage import Tally
+
+        self.tally = Tally()
+
+    async def ask(self, question: Callable[[SalesforceClient], T], *, kind: Kind = "poll") -> T:
+        from airflow_sfcc.shared_clients import SharedClients
+
+        return await SharedClients.here().ask(self.salesforce_conn_id, question, self.tally, kind=kind)
+
+    async def until(
+        self, question: Callable[[SalesforceClient], T | None], *, longest: float = 60.0, kind: Kind = "poll"
+    ) -> T | None:
+        """The first answer that is not None, or None when `end_time` is over.
+
+        Passing faults and spent API limits are waited for; all else that goes wrong is raised.
+        """
+        from airflow_sfcc.salesforce.bulk import poll_delays
+        from airflow_sfcc.salesforce.errors import ApiBudgetError, ApiLimitError, UnavailableError
+
+        answered_at = time.monotonic()
+        for delay in poll_delays(self.poll_interval, longest):
+            # Also before the first question: Airflow takes a task that is resumed before its worker has noticed the
+            # deferral (up to one heartbeat, 5 s) for one that was killed. The jitter keeps hundreds of triggers, all
+            # started by one restart of the triggerer, from asking in the same moment.
+            await asyncio.sleep(max(0.0, min(delay * random.uniform(1.0, 1.2), self.end_time - time.time())))  # noqa: S311
+            try:
+                answer = await self.ask(question, kind=kind)
+                answered_at = time.monotonic()
+            except ApiBudgetError:
+                raise
+            except (UnavailableError, ApiLimitError) as passing:
+                self.log.warning("Asking again later: %s", passing)
+                answer = None
+                if isinstance(passing, UnavailableError) and time.monotonic() - answered_at > PATIENCE:
+                    raise
+            if answer is not None:
+                return answer
+            if time.time() >= self.end_time:
+                return None
+        raise AssertionError("poll_delays never ends")
+
+    async def first_event(self, wait: Callable[[], Any]) -> TriggerEvent:
+        """The event that `wait` makes, or one that tells what went wrong: never an exception, whose traceback Airflow
+        would store with the task instance."""
+        from airflow_sfcc.salesforce.errors import SalesforceError
+
+        try:
+            event: TriggerEvent = await wait()
+            return event
+        except SalesforceError as problem:
+            return self.failure(problem)
+        except Exception as problem:
+            return self.event("error", message=f"Waiting in the triggerer failed ({type(problem).__name__}).")
+
+    def failure(self, problem: SalesforceError) -> TriggerEvent:
+        return self.event("error", error=type(problem).__name__, message=str(problem), permanent=problem.permanent)
+
+    def event(self, status: str, **details: Any) -> TriggerEvent:
+        return TriggerEvent({"status": status, **details})  # type: ignore[no-untyped-call]
+
+
+class BulkJobTrigger(WaitingTrigger):
     """Fires when a Bulk job is no longer waiting, or when `end_time` is over.
-
-    Polling changes nothing in the org, so the trigger may run twice.
 
     :param poll_interval: seconds between the first polls; later ones are further apart.
     :param end_time: seconds since the epoch at which to give up waiting.
@@ -35,7 +114,7 @@ class BulkJobTrigger(BaseTrigger):
         end_time: float,
         cancel_on_kill: bool = True,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.salesforce_conn_id = salesforce_conn_id
         self.job_id = job_id
         self.poll_interval = poll_interval
@@ -55,52 +134,53 @@ class BulkJobTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        from airflow_sfcc.salesforce.errors import SalesforceError
-
         try:
-            client = await self._client()
-            status = await self._wait(client)
-            yield self._event(status, api_calls=client.usage.calls)
-        except SalesforceError as problem:
-            yield self._event("error", message=str(problem), permanent=problem.permanent)
-        except Exception as problem:
-            # An uncaught exception's traceback would be stored with the task instance.
-            yield self._event(
-                "error", message=f"Waiting for the job failed ({type(problem).__name__}).", permanent=False
-            )
+            event = await self.first_event(self._wait)
+        except asyncio.CancelledError:
+            await self._cancelled()
+            raise
+        yield event
 
-    async def _wait(self, client: SalesforceClient) -> str:
-        from airflow_sfcc.salesforce.bulk import poll_delays
+    async def _wait(self) -> TriggerEvent:
+        finished = await self.until(self._is_finished)
+        return self.event("finished" if finished else "timeout", api_calls=self.tally.calls)
 
-        for delay in poll_delays(self.poll_interval):
-            # Also before the first poll: Airflow takes a task that is resumed before its worker has noticed the deferral
-            # (up to one heartbeat, 5 s) for one that was killed.
-            await asyncio.sleep(max(0.0, min(delay, self.end_time - time.time())))
-            job = await asyncio.to_thread(client.bulk.get, self.job_id)
-            self.log.info("Bulk job %s on %s: %s", job.id, job.sobject, job.progress)
-            if not job.is_waiting:
-                return "finished"
-            if time.time() >= self.end_time:
-                return "timeout"
-        raise AssertionError("poll_delays never ends")
+    def _is_finished(self, client: SalesforceClient) -> bool | None:
+        job = client.bulk.get(self.job_id)
+        self.log.info("Bulk job %s on %s: %s", job.id, job.sobject, job.progress)
+        return None if job.is_waiting else True
 
-    def _event(self, status: str, **details: Any) -> TriggerEvent:
-        return TriggerEvent({"status": status, "job_id": self.job_id, **details})  # type: ignore[no-untyped-call]
-
-    async def _client(self) -> SalesforceClient:
-        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-        from airflow.providers.common.compat.sdk import mask_secret
-
-        from airflow_sfcc.connection import client_for
-
-        connection = await get_async_connection(self.salesforce_conn_id)
-        extra = await get_async_extra_dejson(connection)
-        return client_for(connection, extra, on_token=mask_secret)
+    def event(self, status: str, **details: Any) -> TriggerEvent:
+        return super().event(status, job_id=self.job_id, **details)
 
     async def on_kill(self) -> None:
         """Abort the job: a person ended the task while it was deferred (Airflow 3.3 and newer call this)."""
         if not self.cancel_on_kill:
             return
-        client = await self._client()
-        await asyncio.to_thread(client.bulk.abort, self.job_id)
+        await self.ask(lambda client: client.in_a_hurry(_KILL_SECONDS).bulk.abort(self.job_id))
         self.log.info("Aborted Bulk job %s", self.job_id)
+
+    async def _cancelled(self) -> None:
+        """Before Airflow 3.3, a trigger is only told that it is cancelled: find out whether a person did it."""
+        from airflow_sfcc import versions
+
+        if versions.HAS_3_3 or not self.cancel_on_kill:
+            return
+        try:
+            if not await self._is_still_deferred():
+                await self.on_kill()
+        except Exception as problem:
+            self.log.warning("Bulk job %s could not be aborted (%s)", self.job_id, type(problem).__name__)
+
+    async def _is_still_deferred(self) -> bool:
+        """Whether the task waits on: then the triggerer is ending, and another one takes the trigger over."""
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+        from asgiref.sync import sync_to_async
+
+        ti: Any = self.task_instance
+        states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+        is_mapped = ti.map_index is not None and ti.map_index >= 0
+        key = f"{ti.task_id}_{ti.map_index}" if is_mapped else ti.task_id
+        return bool(states.get(ti.run_id, {}).get(key) == "deferred")

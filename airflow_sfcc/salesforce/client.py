@@ -106,6 +106,12 @@ class SalesforceClient:
         settings = replace(self.session.settings, request_timeout=seconds, connect_timeout=seconds, max_retries=0)
         return SalesforceClient(self.new_session(settings), self.auth, api_version=self.api_version)
 
+    def with_request_timeout(self, seconds: float) -> SalesforceClient:
+        """A client with the same token that waits at most `seconds` for an answer, or less if it was set to less."""
+        shorter = min(seconds, self.session.settings.request_timeout)
+        session = self.new_session(replace(self.session.settings, request_timeout=shorter))
+        return SalesforceClient(session, self.auth, api_version=self._chosen_version)
+
     def introduction(self) -> str:
         """Who this client is, in one sentence: user, org, API version, calls left. Raises what logging in raises."""
         token = self.auth.token

@@ -142,3 +142,11 @@ class ResultsExpiredError(SalesforceError):
 
 class IncompleteResultError(SalesforceError):
     """Fewer or more rows arrived than Salesforce reported, or a page broke off."""
+
+
+def named(kind: str | None, message: str) -> SalesforceError:
+    """The exception of the class called `kind`, for problems told by another process; SalesforceError for unknown ones."""
+    found = globals().get(kind or "")
+    if isinstance(found, type) and issubclass(found, SalesforceError):
+        return found(message)
+    return SalesforceError(message)

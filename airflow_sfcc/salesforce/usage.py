@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from airflow_sfcc.salesforce.errors import ApiBudgetError
 
 _API_USAGE = re.compile(r"(?:^|[;,\s])api-usage=(\d+)/(\d+)")
 _METERED = re.compile(r"/services/data/v\d")
 _ABORT = ("PATCH", "DELETE")
+
+
+@dataclass
+class Tally:
+    """Calls made for one purpose, among many that share a client."""
+
+    calls: int = 0
 
 
 class ApiUsage:
@@ -26,6 +35,7 @@ class ApiUsage:
         self.used: int | None = None
         self.limit: int | None = None
         self._in_flight = 0
+        self._of_thread = threading.local()
         # Reentrant: a signal handler of the same thread may come in between (a killed task aborts its job).
         self._lock = threading.RLock()
 
@@ -33,6 +43,15 @@ class ApiUsage:
     def left(self) -> int | None:
         """Calls that the org has left today, None before the first answer."""
         return None if self.used is None or self.limit is None else max(0, self.limit - self.used)
+
+    @contextmanager
+    def tally(self, tally: Tally) -> Iterator[None]:
+        """Also counts in `tally` what this thread asks within the block, where many share one client."""
+        self._of_thread.tally = tally
+        try:
+            yield
+        finally:
+            self._of_thread.tally = None
 
     def before_call(self, method: str, path: str) -> None:
         """Count a call that is about to leave. Raises ApiBudgetError when the budget is used up."""
@@ -44,6 +63,9 @@ class ApiUsage:
                 self._check_budget()
             self.calls += 1
             self._in_flight += 1
+        tally: Tally | None = getattr(self._of_thread, "tally", None)
+        if tally is not None:
+            tally.calls += 1
 
     def after_call(self, path: str, headers: Mapping[str, str]) -> None:
         """Take in what the org says of its usage; `headers` is empty when the call was not answered."""

@@ -1,0 +1,190 @@
+"""Waiting in the triggerer: hundreds at once, restarts, faults, and a person who ends the task."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_sfcc import shared_clients, triggers, versions
+from airflow_sfcc.localorg.bulk_jobs import BulkTimings
+from airflow_sfcc.salesforce.usage import Tally
+from airflow_sfcc.shared_clients import SharedClients
+from airflow_sfcc.triggers import BulkJobTrigger
+from tests.conftest import RunningOrg
+from tests.surface.conftest import Connect
+
+
+@pytest.fixture
+def slow_org(start_org: Callable[..., RunningOrg], connect: Connect) -> RunningOrg:
+    """An org whose Bulk jobs end when its clock is moved."""
+    org = start_org(bulk_timings=BulkTimings(in_progress_seconds=3600))
+    connect(org.url, {"request_timeout": 60})
+    return org
+
+
+def finish_jobs(org: RunningOrg) -> None:
+    org.org.clock.advance(timedelta(seconds=3601))  # sessions live on
+
+
+def trigger(job_id: str, **changes: Any) -> BulkJobTrigger:
+    arguments = {"poll_interval": 0.05, "end_time": time.time() + 300, **changes}
+    return BulkJobTrigger("sfcc_default", job_id, **arguments)
+
+
+async def first(waiting: BulkJobTrigger) -> dict[str, Any]:
+    async for event in waiting.run():
+        return dict(event.payload)
+    raise AssertionError("the trigger ended without an event")
+
+
+class Polls(Counter[str]):
+    """How often each job was polled (the org itself remembers its most recent calls only)."""
+
+    def __init__(self, org: RunningOrg) -> None:
+        super().__init__()
+        remember = org.org.calls.add
+
+        def counting(call: Any) -> None:
+            if call.route == "job_poll":
+                self[call.path.rpartition("/")[2]] += 1
+            remember(call)
+
+        org.org.calls.add = counting  # type: ignore[method-assign]
+
+
+async def until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.05)
+
+
+def test_five_hundred_triggers_share_one_login_and_a_few_threads(slow_org: RunningOrg) -> None:
+    client = slow_org.client()
+    jobs = [client.bulk.create("SELECT Id FROM Profile").id for _ in range(500)]
+    logins, polls, most_threads = slow_org.calls("token"), Polls(slow_org), 0
+
+    async def triggerer() -> list[dict[str, Any]]:
+        nonlocal most_threads
+        waiting = [asyncio.create_task(first(trigger(job, poll_interval=1.0))) for job in jobs]
+        for wanted in (1, 2):
+            await until(lambda least=wanted: all(polls[job] >= least for job in jobs))  # type: ignore[misc]
+            most_threads = max(most_threads, threads_of_ours())
+            # Nobody polls much ahead of the others: no trigger is starved while its neighbours ask again and again.
+            assert max(polls.values()) <= wanted + 2
+        finish_jobs(slow_org)
+        return await asyncio.gather(*waiting)
+
+    events = asyncio.run(triggerer())
+    assert Counter(event["status"] for event in events) == {"finished": 500}
+    assert {event["job_id"]: event["api_calls"] for event in events} == dict(polls)
+    assert 0 < most_threads <= shared_clients.THREADS
+    assert slow_org.calls("token") == logins + 1
+
+
+def threads_of_ours() -> int:
+    return sum(thread.name.startswith("airflow-sfcc-") for thread in threading.enumerate())
+
+
+def test_passing_faults_are_waited_for(slow_org: RunningOrg) -> None:
+    job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
+    slow_org.fail("job_poll", status=503, times=2)
+    limit = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "TotalRequests Limit exceeded."}]
+    slow_org.fail("job_poll", status=403, body=limit, skip=2)
+
+    async def waiting() -> dict[str, Any]:
+        task = asyncio.create_task(first(trigger(job)))
+        await until(lambda: slow_org.calls("job_poll") > 3)
+        finish_jobs(slow_org)
+        return await task
+
+    event = asyncio.run(waiting())
+    assert event["status"] == "finished" and event["api_calls"] == slow_org.calls("job_poll")
+
+
+def test_patience_ends(slow_org: RunningOrg, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
+    monkeypatch.setattr(triggers, "PATIENCE", 0.0)
+    slow_org.fail("job_poll", status=503, times=None)
+    event = asyncio.run(first(trigger(job)))
+    assert (event["status"], event["error"], event["permanent"]) == ("error", "UnavailableError", False)
+
+
+def test_a_refused_login_is_not_tried_by_every_trigger(slow_org: RunningOrg) -> None:
+    jobs = [slow_org.client().bulk.create("SELECT Id FROM Profile").id] * 100
+    slow_org.org.run_as = None
+    logins = slow_org.calls("token")
+
+    async def triggerer() -> list[dict[str, Any]]:
+        return await asyncio.gather(*(first(trigger(job)) for job in jobs))
+
+    events = asyncio.run(triggerer())
+    assert all(event["error"] == "AuthenticationError" and event["permanent"] for event in events)
+    assert slow_org.calls("token") - logins <= shared_clients.THREADS
+
+
+def test_a_changed_connection_is_noticed(
+    slow_org: RunningOrg, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
+    monkeypatch.setattr(shared_clients, "CONNECTION_SECONDS", 0.0)
+
+    async def conversation() -> list[int]:
+        logins = []
+        for extra in ({}, {}, {"api_version": "67.0"}):
+            connect(slow_org.url, extra)
+            await SharedClients.here().ask("sfcc_default", lambda client: client.describe_global(), Tally())
+            logins.append(slow_org.calls("token"))
+        return logins
+
+    first_time, unchanged, changed = asyncio.run(conversation())
+    assert first_time == unchanged < changed
+    assert job
+
+
+def test_the_end_time_holds_across_a_restart(slow_org: RunningOrg) -> None:
+    job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
+    stored = trigger(job, end_time=time.time() + 1).serialize()[1]
+
+    async def triggerer(seconds: float) -> dict[str, Any] | None:
+        try:
+            return await asyncio.wait_for(first(BulkJobTrigger(**stored)), seconds)
+        except asyncio.TimeoutError:
+            return None  # the triggerer was stopped
+
+    assert asyncio.run(triggerer(0.3)) is None
+    event = asyncio.run(triggerer(60))
+    assert event is not None and event["status"] == "timeout"
+    assert slow_org.org.bulk_jobs.all()[0].state == "InProgress", "a restart aborts nothing"
+
+
+@pytest.mark.parametrize(("task_state", "job_state"), [("failed", "Aborted"), ("deferred", "InProgress")])
+def test_before_3_3_a_cancelled_trigger_asks_whether_a_person_did_it(
+    slow_org: RunningOrg, monkeypatch: pytest.MonkeyPatch, task_state: str, job_state: str
+) -> None:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
+    monkeypatch.setattr(versions, "HAS_3_3", False)
+    states = {"run": {"extract_3": task_state, "extract": "running"}}
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **asked: states))
+
+    async def triggerer() -> None:
+        waiting = trigger(job)
+        waiting.task_instance = SimpleNamespace(dag_id="d", task_id="extract", run_id="run", map_index=3)  # type: ignore[assignment]
+        task = asyncio.create_task(first(waiting))
+        await until(lambda: slow_org.calls("job_poll") > 0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(triggerer())
+    assert slow_org.org.bulk_jobs.all()[0].state == job_state
