@@ -209,7 +209,7 @@ class SalesforceExtractOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         with _airflow_failures(), self._discarding_failures():
             extraction = self._plan(context)
-            extraction.start(fall_back_to_rest=self.api == "auto")
+            extraction.start()
             plan = extraction.plan
             self.log.info("Extracting %s by %s API, since %s", plan.sobject, plan.api.upper(), plan.api_reason)
             if plan.job_id is None:
@@ -319,11 +319,11 @@ class SalesforceExtractOperator(BaseOperator):
     def _land(self, extraction: Extraction, *, other_calls: int = 0) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
-        parts = extraction.land()
-        if self.skip_if_empty and not any(part.rows for part in parts):
+        pages = extraction.land()
+        if self.skip_if_empty and not any(page.rows for page in pages):
             extraction.discard()
             raise AirflowSkipException(f"{extraction.plan.sobject}: no rows, so nothing was landed.")
-        result = extraction.commit(parts, other_calls=other_calls)
+        result = extraction.commit(pages, other_calls=other_calls)
         self.log.info(
             "Landed %s rows of %s in %s files, %s bytes, with %s API calls: %s",
             f"{result['rows']:,}",

@@ -1,24 +1,44 @@
 """One extract from plan to manifest: the flow to read first.
 
-plan -> start (submit the Bulk job, stage the plan) -> land (fetch, convert, write) -> commit
+plan -> start (submit the Bulk job) -> pages (of the complete job) -> land (fetch, convert, write) -> commit
+
+The stages can run in one process, or each in its own, and pages can be landed by many workers at once: what one stage
+hands to the next is plain JSON (`ExtractPlan`, `ResultPage`, `LandedPage`) or lies in the extract's staging folder.
+
+    extraction = Extraction(client, destination, make_plan(client, request, run))
+    extraction.start()
+    extraction.stage_plan()
+    ...                                                         # elsewhere, once the job is complete
+    extraction = Extraction.resume(client, destination, extract_id)
+    pages = extraction.pages()
+    ...                                                         # on as many workers as one likes
+    landed = extraction.land_pages(share_of_pages)
+    ...                                                         # at last, once
+    result = extraction.commit(all_that_was_landed)
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
 from airflow_sfcc.extract.convert import arrow_schema
 from airflow_sfcc.extract.fetch_bulk import BulkFetcher
 from airflow_sfcc.extract.fetch_rest import RestFetcher
-from airflow_sfcc.extract.landing import Landing, Part, StoragePath
+from airflow_sfcc.extract.joining import parts_of
+from airflow_sfcc.extract.landing import MANIFEST, Landing, StoragePath
 from airflow_sfcc.extract.manifest import make_manifest
+from airflow_sfcc.extract.pages import LandedPage, Part, part_name
 from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
-from airflow_sfcc.salesforce.bulk import BulkJob
+from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.errors import BulkUnsupportedError, SalesforceError
+from airflow_sfcc.salesforce.errors import BulkUnsupportedError, ResultsExpiredError, RowCountError, SalesforceError
+from airflow_sfcc.salesforce.stopping import Stop
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +53,10 @@ class Extraction:
         self.client = client
         self.plan = plan
         self.landing = Landing(destination, plan.extract_id)
+        self.continues = False
+        """Whether it goes on with the job of an earlier try."""
+        self._job: BulkJob | None = None
+        self._stop = Stop()
 
     @classmethod
     def resume(cls, client: SalesforceClient, destination: StoragePath, extract_id: str) -> Extraction:
@@ -40,58 +64,152 @@ class Extraction:
         plan = ExtractPlan.from_json(Landing(destination, extract_id).load_plan())
         return cls(client, destination, plan)
 
-    def start(self, *, fall_back_to_rest: bool) -> None:
-        """Prepare the landing, and submit the Bulk job if the plan is to use one.
+    def start(self, earlier: Checkpoint | None = None) -> None:
+        """Go on with the job of an `earlier` try if it is still good for this plan; else prepare the landing, and submit
+        the Bulk job if the plan is to use one.
 
-        With `fall_back_to_rest` a query that Bulk refuses is planned anew for REST instead of failing.
+        Where the plan may fall back, a query that Bulk refuses is planned anew for REST instead of failing.
         """
+        if earlier and self._job_is_good(earlier):
+            self.continues = True
+            self.plan = self.plan.with_calls(earlier.api_calls)
+            self.landing.keep_staged()
+        else:
+            self.start_over(abandoned=earlier.job_id if earlier else None)
+
+    def start_over(self, *, abandoned: str | None = None) -> None:
+        """Start from nothing. A job that an earlier try left running (`abandoned`, or the staged plan's) is aborted."""
+        self._abort_leftovers({abandoned, (self.landing.find_plan() or {}).get("job_id")})
+        self.continues = False
+        self._job = None
+        self._stop = Stop()
         self.landing.start_afresh()
         if self.plan.api == "bulk":
-            try:
-                job = self.client.bulk.create(self.plan.soql, include_deleted=self.plan.include_deleted)
-            except BulkUnsupportedError as refusal:
-                if not fall_back_to_rest:
-                    raise
-                log.warning("Bulk API 2.0 does not do this query, so REST reads it: %s", refusal.message)
-                self.plan = self.plan.by_rest("Bulk API 2.0 refused the query")
-            else:
-                self.plan = self.plan.submitted(job.id)
+            self._submit()
+
+    def _submit(self) -> None:
+        try:
+            self._job = self.client.bulk.create(self.plan.soql, include_deleted=self.plan.include_deleted)
+        except BulkUnsupportedError as refusal:
+            if not self.plan.may_fall_back:
+                raise
+            log.warning("Bulk API 2.0 does not do this query, so REST reads it: %s", refusal.message)
+            self.plan = self.plan.by_rest("Bulk API 2.0 refused the query")
+        else:
+            self.plan = self.plan.submitted(self._job.id)
+
+    def _job_is_good(self, earlier: Checkpoint) -> bool:
+        if self.plan.job_id != earlier.job_id:
+            log.warning("What is extracted changed since the last try, so its Bulk job %s is given up", earlier.job_id)
+            return False
+        try:
+            job = self.job()
+        except ResultsExpiredError:
+            log.warning("Bulk job %s of the last try is gone, so the query is submitted again", earlier.job_id)
+            return False
+        if job.state in (FAILED, ABORTED):
+            log.warning("Bulk job %s of the last try is %s, so the query is submitted again", job.id, job.state)
+            return False
+        return True
+
+    def _abort_leftovers(self, job_ids: set[Any]) -> None:
+        for job_id in job_ids - {None, ""}:
+            # Salesforce refuses it for a job that has ended, and then there is nothing to abort.
+            with suppress(SalesforceError):
+                self.client.bulk.abort(str(job_id))
+                log.info("Aborted Bulk job %s, which an earlier try left running", job_id)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """What the next try needs to go on from here; None when there is nothing to go on with."""
+        if self.plan.job_id is None:
+            return None
+        return Checkpoint(self.plan.job_id, fingerprint(self.plan), self.plan.started_at, self._calls)
+
+    @property
+    def _calls(self) -> int:
+        return self.plan.api_calls + self.client.usage.calls
 
     def stage_plan(self) -> None:
         """Leave the plan for the process that goes on from here, with the calls made so far."""
-        self.plan = self.plan.with_calls(self.client.usage.calls)
-        self.landing.save_plan(self.plan.to_json())
+        self.landing.save_plan(self.plan.with_calls(self._calls).to_json())
 
     def job(self) -> BulkJob:
         """The Bulk job as it is now."""
         if self.plan.job_id is None:
             raise SalesforceError("This extract has no Bulk job.")
-        return self.client.bulk.get(self.plan.job_id)
+        self._job = self.client.bulk.get(self.plan.job_id)
+        return self._job
 
-    def land(self) -> list[Part]:
-        """Fetch, convert and stage all rows. A Bulk job must be complete."""
-        if self.plan.api == "bulk":
-            parts = BulkFetcher(self.client, self.plan, self.landing).land(self.job())
-        else:
-            parts = RestFetcher(self.client, self.plan, self.landing).land()
-        return parts or [self._empty_part()]
+    def committed(self) -> dict[str, Any] | None:
+        """What the task returns, if the job of an earlier try was committed before that try ended; else None."""
+        manifest = self.landing.find_manifest() if self.continues else None
+        if manifest is None or manifest["job_id"] != self.plan.job_id:
+            return None
+        self.landing.discard()
+        return self._result(manifest, self.landing.folder / MANIFEST)
 
-    def _empty_part(self) -> Part:
-        """A file with the schema and no rows, so that readers find the columns of an empty result."""
-        name = f"part-00000.{EXTENSIONS[self.plan.file_format]}"
-        with self.landing.open_part(name) as file:
-            part_writer(self.plan.file_format, file, arrow_schema(self.plan.columns)).finish()
-        return Part(name, 0, file.bytes, file.sha256)
+    def pages(self) -> list[ResultPage]:
+        """The result pages of the complete Bulk job, to be shared out."""
+        return self._bulk().pages(self.job())
 
-    def commit(self, parts: list[Part], *, other_calls: int = 0) -> dict[str, Any]:
-        """Publish the parts with their manifest; returns what the task returns (see `result`).
+    def land_pages(self, pages: Iterable[ResultPage]) -> list[LandedPage]:
+        """Fetch, convert and stage some of the pages; those that are staged already are not fetched."""
+        return self._bulk().land_pages(pages)
 
-        `other_calls` are API calls made for this extract by others, such as a trigger's polls.
+    def land(self) -> list[LandedPage]:
+        """Fetch, convert and stage all rows. A Bulk job must be complete.
+
+        Raises RowCountError when rows are missing or too many.
         """
-        calls = self.plan.api_calls + self.client.usage.calls + other_calls
-        manifest = make_manifest(self.plan, parts, api_calls=calls)
-        path = self.landing.commit(manifest)
+        if self.plan.api == "bulk":
+            pages = self._bulk().land_job(self.job())
+        else:
+            pages = RestFetcher(self.client.stoppable(self._stop), self.plan, self.landing).land()
+        self._require_every_row(pages)
+        return pages
+
+    def _bulk(self) -> BulkFetcher:
+        return BulkFetcher(self.client, self.plan, self.landing, self._stop)
+
+    def stop(self) -> None:
+        """End all downloads, from another thread or a signal handler; `land` and `land_pages` raise StoppedError."""
+        self._stop.set()
+
+    def commit(self, pages: Sequence[LandedPage], *, other_calls: int = 0) -> dict[str, Any]:
+        """Publish all rows with their manifest; returns what the task returns (see `_result`).
+
+        `other_calls` are API calls made for this extract by others, such as a trigger's polls. Raises RowCountError
+        unless `pages` are all pages of the job, with all of its rows.
+        """
+        self._require_every_row(pages)
+        parts = parts_of(pages, self.landing, self.plan.file_format) or self._empty_part()
+        manifest = make_manifest(self.plan, list(parts), api_calls=self._calls + other_calls)
+        path = self.landing.commit(manifest, {part.name: staged for part, staged in parts.items()})
         return self._result(manifest, path)
+
+    def _require_every_row(self, pages: Sequence[LandedPage]) -> None:
+        if self.plan.api != "bulk":
+            return
+        job = self._job if self._job and not self._job.is_waiting else self.job()
+        job.require_complete()
+        if sorted(page.index for page in pages) != list(range(len(pages))):
+            raise RowCountError(
+                f"Of Bulk job {job.id}'s result pages some are missing or doubled; nothing was landed. Clear the task to "
+                "run it again."
+            )
+        rows = sum(page.rows for page in pages)
+        if job.records_processed is not None and rows != job.records_processed:
+            raise RowCountError(
+                f"Bulk job {job.id} reported {job.records_processed:,} rows and its pages hold {rows:,}; nothing was landed. "
+                "Clear the task to run it again."
+            )
+
+    def _empty_part(self) -> dict[Part, str]:
+        """A file with the schema and no rows, so that readers find the columns of an empty result."""
+        name = part_name(0, EXTENSIONS[self.plan.file_format])
+        with self.landing.open_file(name) as file:
+            part_writer(self.plan.file_format, file, arrow_schema(self.plan.columns)).finish()
+        return {Part(name, 0, file.bytes, file.sha256): name}
 
     def _result(self, manifest: dict[str, Any], path: StoragePath) -> dict[str, Any]:
         folder = str(self.landing.folder)

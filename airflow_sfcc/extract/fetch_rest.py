@@ -1,4 +1,4 @@
-"""Landing a REST query: pages one after another, joined into part files."""
+"""Landing a REST query: its pages one after another, many of them to a staged file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pyarrow as pa
 import requests
 
 from airflow_sfcc.extract.convert import Converter
-from airflow_sfcc.extract.landing import Landing, Part
+from airflow_sfcc.extract.landing import Landing
+from airflow_sfcc.extract.pages import LandedPage, page_name
 from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
 from airflow_sfcc.salesforce.answers import JsonObject, json_object_of
@@ -20,7 +21,7 @@ from airflow_sfcc.salesforce.client import SalesforceClient
 
 log = logging.getLogger(__name__)
 
-ROWS_PER_PART = 1_000_000
+ROWS_PER_FILE = 1_000_000
 
 
 class RestFetcher:
@@ -32,31 +33,31 @@ class RestFetcher:
         self._landing = landing
         self._converter = Converter(plan.columns)
 
-    def land(self) -> list[Part]:
-        """All rows as parts. Raises IncompleteResultError when there are other than `totalSize` of them."""
+    def land(self) -> list[LandedPage]:
+        """All rows. Raises IncompleteResultError when there are other than `totalSize` of them."""
         batches = self._batches()
-        parts: list[Part] = []
+        files: list[LandedPage] = []
         following = next(batches, None)
         while following is not None:
-            part, following = self._land_part(len(parts), following, batches)
-            parts.append(part)
-        return parts
+            file, following = self._land_file(len(files), following, batches)
+            files.append(file)
+        return files
 
-    def _land_part(
+    def _land_file(
         self, index: int, first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]
-    ) -> tuple[Part, pa.RecordBatch | None]:
-        """One part from `first` on, and the batch that comes after it."""
-        name = f"part-{index:05d}.{EXTENSIONS[self._plan.file_format]}"
+    ) -> tuple[LandedPage, pa.RecordBatch | None]:
+        """One file from `first` on, and the batch that comes after it."""
+        name = page_name(index, EXTENSIONS[self._plan.file_format])
         batch: pa.RecordBatch | None = first
         rows = 0
-        with self._landing.open_part(name) as file:
+        with self._landing.open_file(name) as file:
             writer = part_writer(self._plan.file_format, file, self._converter.schema)
-            while batch is not None and rows < ROWS_PER_PART:
+            while batch is not None and rows < ROWS_PER_FILE:
                 writer.write(batch)
                 rows += batch.num_rows
                 batch = next(batches, None)
             writer.finish()
-        return Part(name, rows, file.bytes, file.sha256), batch
+        return LandedPage(index, name, rows, file.bytes, file.sha256), batch
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         rows = 0

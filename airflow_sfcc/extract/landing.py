@@ -1,21 +1,24 @@
 """Where an extract's files go: first below `_staging`, then, complete, in one step to where readers look.
 
-    <destination>/_staging/extract=<id>/part-00000.parquet, _plan.json      while it runs
-    <destination>/extract=<id>/part-00000.parquet, _manifest.json           once it is committed
+    <destination>/_staging/extract=<id>/page-00000.parquet, page-00000.json, _plan.json     while it runs
+    <destination>/extract=<id>/part-00000.parquet, _manifest.json                           once it is committed
 
-Readers skip names that start with `_`, and the staged files are one folder deeper than `*/*.parquet` reaches, so a run
-that dies leaves nothing that could be taken for data.
+A page's receipt (`page-00000.json`) is written after its file, so what it names is whole. Readers skip names that start
+with `_`, and the staged files are one folder deeper than `*/*.parquet` reaches, so a run that dies leaves nothing that
+could be taken for data.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from airflow_sfcc.extract.pages import LandedPage
 from airflow_sfcc.extract.parts import CountedFile
 from airflow_sfcc.salesforce.errors import SalesforceError
 
@@ -29,20 +32,8 @@ StoragePath = Union["UPath", "ProxyUPath"]
 STAGING = "_staging"
 MANIFEST = "_manifest.json"
 PLAN = "_plan.json"
+_COMMIT = "_commit"
 _LOCAL = frozenset({"", "file", "local"})
-
-
-@dataclass(frozen=True)
-class Part:
-    """A written part file: its name, and what it holds. Plain JSON by `to_json`."""
-
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Landing:
@@ -65,56 +56,111 @@ class Landing:
     def start_afresh(self) -> None:
         """An empty staging folder, whatever an earlier try left there."""
         self._remove(self.staging)
+        self.keep_staged()
+
+    def keep_staged(self) -> None:
+        """A staging folder with all that an earlier try left there."""
         self.staging.mkdir(parents=True, exist_ok=True)
 
     def save_plan(self, plan: Mapping[str, Any]) -> None:
-        _write_json(self.staging / PLAN, plan)
+        self._write_json(self.staging / PLAN, plan)
 
     def load_plan(self) -> dict[str, Any]:
         """The staged plan. Raises SalesforceError when somebody removed it meanwhile."""
-        path = self.staging / PLAN
-        if not path.exists():
+        plan = self.find_plan()
+        if plan is None:
             raise SalesforceError(
-                f"The staged plan {path} is gone, so this extract cannot go on: clear the task to run it from the start."
+                f"The staged plan {self.staging / PLAN} is gone, so this extract cannot go on: clear the task to run it "
+                "from the start."
             )
-        with path.open("rb") as file:
-            plan: dict[str, Any] = json.loads(file.read())
-            return plan
+        return plan
+
+    def find_plan(self) -> dict[str, Any] | None:
+        """The staged plan, if there is one."""
+        return _read_json(self.staging / PLAN)
+
+    def find_manifest(self) -> dict[str, Any] | None:
+        """The manifest that this extract committed, if it did."""
+        return _read_json(self.folder / MANIFEST)
 
     @contextmanager
-    def open_part(self, name: str) -> Iterator[CountedFile]:
-        """A staged file to write; removed again when writing it fails."""
+    def open_file(self, name: str) -> Iterator[CountedFile]:
+        """A staged file to write: it has its name once it is complete, and is removed when writing it fails."""
         path = self.staging / name
-        file = CountedFile(path.open("wb"))
+        # An object appears when its upload ends; a file on a disk would be seen half written.
+        written = path.with_name(f"{name}.{uuid.uuid4().hex}.writing") if self._is_local else path
+        file = CountedFile(written.open("wb"))
         try:
             yield file
+            file.close()
+            if written is not path:
+                self._fs.mv(written.path, path.path)
         except BaseException:
             with contextlib.suppress(Exception):
                 file.close()
-            self._remove(path)
+            self._remove(written)
             raise
-        file.close()
 
-    def remove_part(self, name: str) -> None:
-        self._remove(self.staging / name)
+    def open_staged(self, name: str) -> StoragePath:
+        """The path of a staged file, to read it."""
+        return self.staging / name
 
-    def commit(self, manifest: Mapping[str, Any]) -> StoragePath:
-        """Publish the staged parts with their manifest, replacing what this extract landed before.
+    def save_receipt(self, page: LandedPage) -> None:
+        """Leave word that the page's file is complete."""
+        self._write_json(self._receipt(page.index), page.to_json())
 
-        On a local disk the folder appears in one rename. Object stores have no rename: there the old manifest goes
-        first and the new one comes last. Returns the manifest's path.
+    def landed_pages(self) -> dict[int, LandedPage]:
+        """The pages that are staged whole, by index: those with a receipt, and a file of the size it names."""
+        sizes = self._staged_sizes()
+        receipts = [name for name in sizes if name.startswith("page-") and name.endswith(".json")]
+        found = [_read_json(self.staging / name) for name in receipts]
+        pages = [LandedPage.from_json(receipt) for receipt in found if receipt is not None]
+        return {page.index: page for page in pages if sizes.get(page.name) == page.bytes}
+
+    def _staged_sizes(self) -> dict[str, int]:
+        self._fs.invalidate_cache(self.staging.path)
+        try:
+            entries = self._fs.ls(self.staging.path, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {str(entry["name"]).rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in entries}
+
+    def _receipt(self, index: int) -> StoragePath:
+        return self.staging / f"page-{index:05d}.json"
+
+    def commit(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> StoragePath:
+        """Publish files with their manifest, replacing what this extract landed before; returns the manifest's path.
+
+        `files` says which staged file becomes which file of the extract. On a local disk the folder appears in one
+        rename. Object stores have no rename: there the old manifest goes first and the new one comes last. Until it is
+        done the staged pages stay, so that a commit that dies can be repeated.
         """
-        _write_json(self.staging / MANIFEST, manifest)
-        self._remove(self.staging / PLAN)
-        self._remove(self.folder / MANIFEST)
-        self._remove(self.folder)
         if self._is_local:
-            self._fs.mv(self.staging.path, self.folder.path, recursive=True)
+            self._commit_by_rename(manifest, files)
         else:
-            for name in [*(file["path"] for file in manifest["files"]), MANIFEST]:
-                self._fs.mv((self.staging / name).path, (self.folder / name).path)
+            self._commit_by_copies(manifest, files)
         self.discard()
         return self.folder / MANIFEST
+
+    def _commit_by_rename(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> None:
+        ready = self.staging / _COMMIT
+        self._remove(ready)
+        ready.mkdir(parents=True)
+        for name, staged in files.items():
+            _link((self.staging / staged).path, (ready / name).path)
+        self._write_json(ready / MANIFEST, manifest)
+        self._remove_committed()
+        self._fs.mv(ready.path, self.folder.path, recursive=True)
+
+    def _commit_by_copies(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> None:
+        self._remove_committed()
+        for name, staged in files.items():
+            self._fs.copy((self.staging / staged).path, (self.folder / name).path)
+        self._write_json(self.folder / MANIFEST, manifest)
+
+    def _remove_committed(self) -> None:
+        self._remove(self.folder / MANIFEST)
+        self._remove(self.folder)
 
     def discard(self) -> None:
         """Remove what is staged; what was committed before stays."""
@@ -127,7 +173,23 @@ class Landing:
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm(path.path, recursive=True)
 
+    def _write_json(self, path: StoragePath, data: Mapping[str, Any]) -> None:
+        with path.open("wb") as file:
+            file.write((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
 
-def _write_json(path: StoragePath, data: Mapping[str, Any]) -> None:
-    with path.open("wb") as file:
-        file.write((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+def _link(source: str, target: str) -> None:
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:  # a file system without hard links
+        Path(source).rename(target)
+
+
+def _read_json(path: StoragePath) -> dict[str, Any] | None:
+    """The JSON object in a file; None when there is no file, or one that was cut off when its writer died."""
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read())
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_sfcc import __version__
 from airflow_sfcc.extract.columns import Column
-from airflow_sfcc.extract.landing import Part
+from airflow_sfcc.extract.pages import Part
 from airflow_sfcc.extract.plan import ExtractPlan, utc_now
 
 FORMAT_VERSION = 1

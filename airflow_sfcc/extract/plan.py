@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
 from airflow_sfcc.extract.columns import Column, ColumnResolver, Numbers
 from airflow_sfcc.salesforce import soql as soql_text
 from airflow_sfcc.salesforce.bulk_support import supports_bulk
@@ -76,8 +77,11 @@ class RunIdentity:
 
 @dataclass(frozen=True)
 class ExtractPlan:
-    """Everything the later stages need. `api_calls` counts the calls of stages that ran elsewhere; `job_id` is set once
-    a Bulk job is submitted."""
+    """Everything the later stages need, as plain JSON by `to_json`.
+
+    `may_fall_back` says that REST may read what Bulk refuses or fails at. `api_calls` counts the calls of stages that
+    ran elsewhere; `job_id` is set once a Bulk job is submitted.
+    """
 
     extract_id: str
     org_id: str | None
@@ -86,6 +90,7 @@ class ExtractPlan:
     soql: str
     api: Literal["rest", "bulk"]
     api_reason: str
+    may_fall_back: bool
     api_version: str
     include_deleted: bool
     columns: tuple[Column, ...]
@@ -116,17 +121,37 @@ class ExtractPlan:
         return replace(self, api_calls=api_calls)
 
     def by_rest(self, reason: str) -> ExtractPlan:
-        return replace(self, api="rest", api_reason=reason)
+        return replace(self, api="rest", api_reason=reason, job_id=None)
 
 
-def make_plan(client: SalesforceClient, request: ExtractRequest, run: RunIdentity) -> ExtractPlan:
+def make_plan(
+    client: SalesforceClient, request: ExtractRequest, run: RunIdentity, *, earlier: Checkpoint | None = None
+) -> ExtractPlan:
     """Describe, write the SOQL, resolve the columns, choose the API. Reads no row.
 
-    Raises QueryError, NotFoundError or AccessError for what cannot be extracted.
+    `earlier` is what an earlier try of the same task left: the plan is made as of the moment of that try's plan, so that
+    it comes out the same, and takes over its Bulk job when it does. Raises QueryError, NotFoundError or AccessError for
+    what cannot be extracted.
     """
     query, columns = _query_and_columns(client, request)
-    include_deleted = request.deletes == "soft"
-    api, reason = _choose_api(client, request, query, include_deleted)
+    if query.is_count:
+        raise QueryError("SELECT COUNT() answers a number and no rows: use COUNT(Id), or SalesforceQueryOperator.")
+    draft = _draft(client, request, run, query, columns, earlier.planned_at if earlier else utc_now())
+    if earlier and earlier.fingerprint == fingerprint(draft):
+        return replace(draft, api_reason="an earlier try submitted its job", job_id=earlier.job_id)
+    api, reason = _choose_api(client, request, query, draft.include_deleted)
+    return replace(draft, api=api, api_reason=reason)
+
+
+def _draft(
+    client: SalesforceClient,
+    request: ExtractRequest,
+    run: RunIdentity,
+    query: soql_text.Query,
+    columns: tuple[Column, ...],
+    planned_at: str,
+) -> ExtractPlan:
+    """The plan but for its API."""
     token = client.auth.token
     return ExtractPlan(
         extract_id=run.extract_id,
@@ -134,16 +159,17 @@ def make_plan(client: SalesforceClient, request: ExtractRequest, run: RunIdentit
         instance=str(token.instance),
         sobject=str(client.describe(query.sobject)["name"]),
         soql=query.text,
-        api=api,
-        api_reason=reason,
+        api="bulk",
+        api_reason="",
+        may_fall_back=request.api == "auto",
         api_version=client.api_version,
-        include_deleted=include_deleted,
+        include_deleted=request.deletes == "soft",
         columns=columns,
         file_format=request.file_format,
         numbers=request.numbers,
         page_size=request.page_size,
         parallel_pages=request.parallel_pages,
-        started_at=utc_now(),
+        started_at=planned_at,
         dag_id=run.dag_id,
         task_id=run.task_id,
         run_id=run.run_id,
@@ -185,8 +211,6 @@ def _refuse_twice_named(columns: Sequence[Column]) -> None:
 def _choose_api(
     client: SalesforceClient, request: ExtractRequest, query: soql_text.Query, include_deleted: bool
 ) -> tuple[Literal["rest", "bulk"], str]:
-    if query.is_count:
-        raise QueryError("SELECT COUNT() answers a number and no rows: use COUNT(Id), or SalesforceQueryOperator.")
     if request.api != "auto":
         return request.api, "it was asked for"
     rest_only = query.rest_only_reason()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -110,8 +110,16 @@ def _int_or_none(value: Any) -> int | None:
 class ResultPage:
     """Where one page of a job's results is read: `url`, on the instance and checked; `index` counts from 0."""
 
+    job_id: str
     index: int
     url: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ResultPage:
+        return cls(**data)
 
 
 class BulkQueryJobs:
@@ -176,7 +184,7 @@ class BulkQueryJobs:
                         f"Bulk job {job.id} listed the same result page twice; nothing was landed."
                     )
                 seen.add(url)
-                yield ResultPage(index, url)
+                yield ResultPage(job.id, index, url)
                 index += 1
             following = listing.get("nextRecordsUrl") or listing.get("nextRecordUrl")
             if not following or listing.get("done") is True:
@@ -195,7 +203,8 @@ class BulkQueryJobs:
         maxRecords is always sent: results asked for without it have been seen to stall (DESIGN.md).
         """
         query = f"?maxRecords={page_size}" + (f"&locator={quote(locator, safe='')}" if locator else "")
-        return ResultPage(index, self._client.url(_path(job.id, f"/results{query}"), api_version=job.api_version))
+        url = self._client.url(_path(job.id, f"/results{query}"), api_version=job.api_version)
+        return ResultPage(job.id, index, url)
 
     def open_page(self, page: ResultPage) -> requests.Response:
         """Ask for a page; the body is not read yet. Raises ResultsExpiredError when it is gone.
@@ -212,7 +221,7 @@ class BulkQueryJobs:
             try:
                 raise_for_refusal(response)
             except NotFoundError as gone:
-                raise _expired(page.url.split("/jobs/query/")[-1].split("/")[0]) from gone
+                raise _expired(page.job_id) from gone
         raise UnexpectedAnswerError(f"A result page was answered with HTTP {response.status_code}.")
 
 

@@ -28,6 +28,7 @@ from airflow_sfcc.salesforce.errors import (
 )
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
 from airflow_sfcc.salesforce.queries import JsonReader, QueryPage, Record, plain, query_pages
+from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.transport import Transport, TransportOptions
 from airflow_sfcc.salesforce.usage import ApiUsage
 
@@ -95,9 +96,9 @@ class SalesforceClient:
         self._chosen_version = api_version
         self._describes: dict[str, JsonObject] = {}
 
-    def new_session(self, settings: TransportOptions | None = None) -> Transport:
+    def new_session(self, settings: TransportOptions | None = None, stop: Stop | None = None) -> Transport:
         """Another session for the same org and token, counting into the same usage."""
-        session = Transport(settings or self.session.settings, usage=self.usage)
+        session = Transport(settings or self.session.settings, usage=self.usage, stop=stop)
         session.auth = self.auth
         return session
 
@@ -111,6 +112,10 @@ class SalesforceClient:
         shorter = min(seconds, self.session.settings.request_timeout)
         session = self.new_session(replace(self.session.settings, request_timeout=shorter))
         return SalesforceClient(session, self.auth, api_version=self._chosen_version)
+
+    def stoppable(self, stop: Stop) -> SalesforceClient:
+        """A client whose requests end when `stop` is set."""
+        return SalesforceClient(self.new_session(stop=stop), self.auth, api_version=self.api_version)
 
     def introduction(self) -> str:
         """Who this client is, in one sentence: user, org, API version, calls left. Raises what logging in raises."""

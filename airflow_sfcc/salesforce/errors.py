@@ -144,6 +144,14 @@ class IncompleteResultError(SalesforceError):
     """Fewer or more rows arrived than Salesforce reported, or a page broke off."""
 
 
+class RowCountError(IncompleteResultError):
+    """What arrived whole does not have as many rows as Salesforce reported."""
+
+
+class StoppedError(SalesforceError):
+    """We ended a download ourselves: another part of it failed, or the task was killed."""
+
+
 def named(kind: str | None, message: str) -> SalesforceError:
     """The exception of the class called `kind`, for problems told by another process; SalesforceError for unknown ones."""
     found = globals().get(kind or "")

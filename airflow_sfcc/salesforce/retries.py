@@ -16,6 +16,8 @@ import requests
 import tenacity
 from requests import exceptions
 
+from airflow_sfcc.salesforce.stopping import Stop
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -28,10 +30,11 @@ LONGEST_WAIT = 300.0
 
 
 class RetryPolicy:
-    """Exponential backoff with jitter, or what Retry-After says."""
+    """Exponential backoff with jitter, or what Retry-After says. After `stop` there is no further try, and no waiting."""
 
-    def __init__(self, max_retries: int) -> None:
+    def __init__(self, max_retries: int, stop: Stop | None = None) -> None:
         self.max_retries = max_retries
+        self._stop = stop or Stop()
         self._backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
 
     def run(self, attempt: Callable[[], T], *, what: str, also: tuple[type[Exception], ...] = ()) -> T:
@@ -39,16 +42,22 @@ class RetryPolicy:
 
         `what` is for the log; exceptions of the types in `also` count as passing faults too.
         """
+
+        def unless_stopped() -> T:
+            self._stop.check()
+            return attempt()
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_passing_fault)
             | tenacity.retry_if_result(is_passing_answer)
             | tenacity.retry_if_exception_type(also),
             stop=self._is_over,
             wait=self._wait,
+            sleep=tenacity.sleep_using_event(self._stop.event),
             before_sleep=lambda state: self._announce(state, what),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
-        return retrying(attempt)
+        return retrying(unless_stopped)
 
     def _is_over(self, state: tenacity.RetryCallState) -> bool:
         return state.attempt_number > self.max_retries or (_retry_after(state) or 0) > LONGEST_WAIT

@@ -19,6 +19,7 @@ from urllib3.connection import HTTPConnection
 from airflow_sfcc import __version__
 from airflow_sfcc.salesforce.errors import UnavailableError, UntrustedHostError
 from airflow_sfcc.salesforce.retries import RetryPolicy
+from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.usage import ApiUsage
 
 CONNECT_TIMEOUT = 10.0
@@ -66,14 +67,18 @@ class CountingAdapter(HTTPAdapter):
 class Transport(requests.Session):
     """A `requests.Session` that is safe to point at Salesforce.
 
-    Raises UnavailableError when nothing was answered in spite of retries, UntrustedHostError on a redirect.
+    Raises UnavailableError when nothing was answered in spite of retries, UntrustedHostError on a redirect, StoppedError
+    once `stop` is set.
     """
 
-    def __init__(self, options: TransportOptions | None = None, *, usage: ApiUsage | None = None) -> None:
+    def __init__(
+        self, options: TransportOptions | None = None, *, usage: ApiUsage | None = None, stop: Stop | None = None
+    ) -> None:
         super().__init__()
         self.settings = options or TransportOptions()
         self.usage = usage or ApiUsage()
-        self.retries = RetryPolicy(self.settings.max_retries)
+        self.stop = stop or Stop()
+        self.retries = RetryPolicy(self.settings.max_retries, self.stop)
         self.headers["User-Agent"] = f"airflow-sfcc/{__version__}"
         adapter = CountingAdapter(self.usage, self.settings.pool_size)
         self.mount("https://", adapter)
@@ -102,7 +107,10 @@ class Transport(requests.Session):
         try:
             response = self.retries.run(lambda: super(Transport, self).send(request, **options), what=describe(request))
         except requests.RequestException as problem:
+            self.stop.check()
             raise _unreachable(request, problem) from None
+        if options.get("stream"):
+            self.stop.watch(response)
         return _refuse_redirect(response, request)
 
 

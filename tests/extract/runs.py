@@ -39,7 +39,7 @@ def extract(
     plan = make_plan(client, ExtractRequest(**request), run_identity(run_id))
     extraction = Extraction(client, UPath(destination), plan)
     try:
-        extraction.start(fall_back_to_rest=request.get("api", "auto") == "auto")
+        extraction.start()
         wait_for_job(extraction)
         result = extraction.commit(extraction.land())
     except BaseException:

@@ -1,0 +1,33 @@
+"""Pages become parts: small ones joined, in page order, without decoding a value; large ones as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_sfcc.extract.gzip_join import join_csv, join_json_lines
+from airflow_sfcc.extract.landing import Landing
+from airflow_sfcc.extract.pages import LandedPage, Part, grouped, part_name
+from airflow_sfcc.extract.parquet_join import join_parquet
+from airflow_sfcc.extract.parts import EXTENSIONS
+from airflow_sfcc.extract.plan import FileFormat
+
+_JOINERS = {"parquet": join_parquet, "csv": join_csv, "jsonl": join_json_lines}
+
+
+def parts_of(pages: Sequence[LandedPage], landing: Landing, file_format: FileFormat) -> dict[Part, str]:
+    """The parts that hold the pages' rows, and for each the staged file that is to become it."""
+    parts: dict[Part, str] = {}
+    for number, group in enumerate(grouped(pages)):
+        name = part_name(number, EXTENSIONS[file_format])
+        if len(group) == 1:
+            (page,) = group
+            parts[Part(name, page.rows, page.bytes, page.sha256)] = page.name
+        else:
+            parts[_joined(name, group, landing, file_format)] = name
+    return parts
+
+
+def _joined(name: str, group: Sequence[LandedPage], landing: Landing, file_format: FileFormat) -> Part:
+    with landing.open_file(name) as file:
+        _JOINERS[file_format]([landing.open_staged(page.name) for page in group], file)
+    return Part(name, sum(page.rows for page in group), file.bytes, file.sha256)

@@ -1,0 +1,71 @@
+"""Landed pages, and which of them make up a part.
+
+A page's rows are staged in a file of their own, complete and readable by itself, so that a finished page outlives the
+process that fetched it. The parts that readers get are larger: small pages are joined in page order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SMALLEST_PART = 128 * 1024 * 1024
+"""Bytes. Pages are joined until a part has this many; a page that has them is a part as it is. Parts of about 128 to
+512 MB are what Spark, Trino, Snowflake and BigQuery advise."""
+
+
+@dataclass(frozen=True)
+class LandedPage:
+    """A page whose rows are staged: `name` of the file, `url` it was read from (None by REST), `next_locator` as answered.
+
+    Plain JSON by `to_json`, so that the process that commits need not be the one that landed it.
+    """
+
+    index: int
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    url: str | None = None
+    next_locator: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LandedPage:
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part file: its name below the extract's folder, and what it holds."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def page_name(index: int, extension: str) -> str:
+    return f"page-{index:05d}.{extension}"
+
+
+def part_name(index: int, extension: str) -> str:
+    return f"part-{index:05d}.{extension}"
+
+
+def grouped(pages: Iterable[LandedPage]) -> list[list[LandedPage]]:
+    """The pages of each part, in page order. Pages without rows are in none."""
+    groups: list[list[LandedPage]] = []
+    open_bytes = SMALLEST_PART
+    for page in sorted(pages, key=lambda page: page.index):
+        if not page.rows:
+            continue
+        if open_bytes >= SMALLEST_PART or page.bytes >= SMALLEST_PART:
+            groups.append([])
+            open_bytes = 0
+        groups[-1].append(page)
+        open_bytes += page.bytes
+    return groups

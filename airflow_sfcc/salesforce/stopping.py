@@ -1,0 +1,49 @@
+"""Ending requests that are under way, from another thread or from a signal handler."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from contextlib import suppress
+
+import requests
+
+from airflow_sfcc.salesforce.errors import StoppedError
+
+
+class Stop:
+    """Once set, the sessions that share it send nothing more, wait for nothing more, and their open answers break off."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self._open: weakref.WeakSet[requests.Response] = weakref.WeakSet()
+        # Reentrant: a signal handler of the same thread may come in between (a killed task stops its downloads).
+        self._lock = threading.RLock()
+
+    @property
+    def is_set(self) -> bool:
+        return self.event.is_set()
+
+    def set(self) -> None:
+        self.event.set()
+        with self._lock:
+            for response in list(self._open):
+                _break_off(response)
+
+    def watch(self, response: requests.Response) -> None:
+        """Break this answer off too when the time comes."""
+        with self._lock:
+            self._open.add(response)
+        if self.is_set:
+            _break_off(response)
+
+    def check(self) -> None:
+        """Raise StoppedError when it is set."""
+        if self.is_set:
+            raise StoppedError("The download was stopped: another part of it failed, or the task was ended.")
+
+
+def _break_off(response: requests.Response) -> None:
+    # Shutting the socket down is what ends a read that blocks in another thread; closing it would not.
+    with suppress(Exception):
+        response.raw.shutdown()
