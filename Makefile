@@ -7,7 +7,7 @@ READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint format clean
+.PHONY: help demo up test conformance lint format clean
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -36,6 +36,11 @@ test: lint  ## check style and types, and run the tests
 	@echo "==> Tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+conformance: $(READY)  ## read the local org with clients that others wrote: simple-salesforce, jsforce, Airbyte, Singer, curl
+	@$(BIN)/python -m tests.conformance.environments
+	@echo "==> Other people's clients against the local org"
+	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance $(PYTEST_ARGS)
+
 lint: $(READY)  ## check style and types
 	@echo "==> Style"
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
@@ -46,5 +51,5 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
 
 clean:  ## remove .venv, caches and what the demo left
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/landing demo/airflow demo/org demo/.running
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/landing demo/airflow demo/org demo/.running .conformance
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

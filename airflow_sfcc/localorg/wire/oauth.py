@@ -19,7 +19,7 @@ from airflow_sfcc.localorg.sessions import Session
 from airflow_sfcc.localorg.wire.access import bearer_token
 from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer, TextAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
-from airflow_sfcc.localorg.wire.errors import OAuthError, invalid_session
+from airflow_sfcc.localorg.wire.errors import OAuthError, invalid_session, not_found
 
 SCOPE = "api"
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -196,7 +196,7 @@ def introspect(call: ApiCall) -> Answer:
 
 
 def userinfo(call: ApiCall) -> Answer:
-    """GET /services/oauth2/userinfo, and the identity URL's path"""
+    """GET /services/oauth2/userinfo"""
     session = call.org.sessions.use(bearer_token(call.headers) or "")
     if session is None:
         return _bad_token(call.org)
@@ -222,6 +222,52 @@ def userinfo(call: ApiCall) -> Answer:
             "locale": "en_US",
             "utcOffset": 0,
             "updated_at": org.schema_changed.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+    )
+
+
+def identity(call: ApiCall) -> Answer:
+    """GET of the identity URL, the `id` of token answers (help: "Identity URLs")"""
+    org = call.org
+    session = org.sessions.use(bearer_token(call.headers) or "")
+    if session is None:
+        return _bad_token(org)
+    if (call.params["org_id"][:15], call.params["user_id"][:15]) != (org.config.org_id[:15], session.user_id[:15]):
+        raise not_found()
+    base = instance_url(org, call.base_url)
+    photo = f"{base}/profilephoto/005"
+    return JsonAnswer(
+        payload={
+            "id": identity_url(org, session),
+            "asserted_user": True,
+            "user_id": session.user_id,
+            "organization_id": org.config.org_id,
+            "username": session.username,
+            "nick_name": session.username.partition("@")[0],
+            "display_name": "Integration User",
+            "email": session.username,
+            "email_verified": True,
+            "first_name": "Integration",
+            "last_name": "User",
+            "timezone": "UTC",
+            "photos": {"picture": f"{photo}/F", "thumbnail": f"{photo}/T"},
+            "addr_street": None,
+            "addr_city": None,
+            "addr_state": None,
+            "addr_country": None,
+            "addr_zip": None,
+            "mobile_phone": None,
+            "mobile_phone_verified": False,
+            "is_lightning_login_user": False,
+            "status": {"created_date": None, "body": None},
+            "urls": _urls(base, org.config.org_id, session.user_id),
+            "active": True,
+            "user_type": "STANDARD",
+            "language": "en_US",
+            "locale": "en_US",
+            "utcOffset": 0,
+            "last_modified_date": org.schema_changed.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
+            "is_app_installed": True,
         }
     )
 

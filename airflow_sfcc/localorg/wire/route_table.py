@@ -29,7 +29,7 @@ OAUTH = (
     Route("revoke", ("GET", "POST"), "/services/oauth2/revoke", oauth.revoke, "open"),
     Route("introspect", ("POST",), "/services/oauth2/introspect", oauth.introspect, "open"),
     Route("userinfo", ("GET", "POST"), "/services/oauth2/userinfo", oauth.userinfo, "open"),
-    Route("identity", ("GET",), "/id/{org_id}/{user_id}", oauth.userinfo, "open"),
+    Route("identity", ("GET",), "/id/{org_id}/{user_id}", oauth.identity, "open"),
 )
 REST = (
     Route("versions", ("GET",), "/services/data", versions.list_versions, "open"),
