@@ -184,6 +184,7 @@ def _uvicorn_config(org: LocalOrg, certificate: Path | None) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        date_header=False,  # the gateway tells the org's time, not this machine's
         timeout_keep_alive=60,
         timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=LARGEST_HEAD,

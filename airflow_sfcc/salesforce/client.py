@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -98,7 +98,7 @@ class SalesforceClient:
 
     def new_session(self, settings: TransportOptions | None = None, stop: Stop | None = None) -> Transport:
         """Another session for the same org and token, counting into the same usage."""
-        session = Transport(settings or self.session.settings, usage=self.usage, stop=stop)
+        session = Transport(settings or self.session.settings, usage=self.usage, clock=self.session.clock, stop=stop)
         session.auth = self.auth
         return session
 
@@ -145,6 +145,11 @@ class SalesforceClient:
     @property
     def usage(self) -> ApiUsage:
         return self.session.usage
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far the org's clock is ahead of this machine's; zero before the first answer."""
+        return self.session.clock.ahead
 
     @property
     def instance(self) -> Origin:

@@ -18,6 +18,7 @@ from urllib3.connection import HTTPConnection
 
 from airflow_sfcc import __version__
 from airflow_sfcc.salesforce.errors import UnavailableError, UntrustedHostError
+from airflow_sfcc.salesforce.org_clock import OrgClock
 from airflow_sfcc.salesforce.retries import RetryPolicy
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.usage import ApiUsage
@@ -42,10 +43,12 @@ class TransportOptions:
 
 
 class CountingAdapter(HTTPAdapter):
-    """Counts what leaves and reads the org's usage from what comes back; a repeat after a 401 comes through here too."""
+    """Counts what leaves and reads the org's usage and time from what comes back; a repeat after a 401 comes through
+    here too."""
 
-    def __init__(self, usage: ApiUsage, pool_size: int) -> None:
+    def __init__(self, usage: ApiUsage, clock: OrgClock, pool_size: int) -> None:
         self._usage = usage
+        self._clock = clock
         super().__init__(pool_maxsize=pool_size)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = DEFAULT_POOLBLOCK, **options: Any) -> None:
@@ -59,6 +62,7 @@ class CountingAdapter(HTTPAdapter):
         try:
             response = super().send(request, *args, **options)
             headers = response.headers
+            self._clock.observe(headers)
         finally:
             self._usage.after_call(request.path_url, headers)
         return response
@@ -72,15 +76,21 @@ class Transport(requests.Session):
     """
 
     def __init__(
-        self, options: TransportOptions | None = None, *, usage: ApiUsage | None = None, stop: Stop | None = None
+        self,
+        options: TransportOptions | None = None,
+        *,
+        usage: ApiUsage | None = None,
+        clock: OrgClock | None = None,
+        stop: Stop | None = None,
     ) -> None:
         super().__init__()
         self.settings = options or TransportOptions()
         self.usage = usage or ApiUsage()
+        self.clock = clock or OrgClock()
         self.stop = stop or Stop()
         self.retries = RetryPolicy(self.settings.max_retries, self.stop)
         self.headers["User-Agent"] = f"airflow-sfcc/{__version__}"
-        adapter = CountingAdapter(self.usage, self.settings.pool_size)
+        adapter = CountingAdapter(self.usage, self.clock, self.settings.pool_size)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 

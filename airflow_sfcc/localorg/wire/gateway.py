@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.utils import format_datetime
+
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -68,6 +70,7 @@ class Gateway:
             org.sessions.revoke(token)
         answer = _oversized(scope) or replacement(faults) or await self._perform(request, faults, call)
         response = answer.to_response(_preferences(request.headers))
+        response.headers["Date"] = format_datetime(org.clock.now(), usegmt=True)
         try:
             await response(scope, receive, wire.send)
         finally:
