@@ -28,7 +28,9 @@ def test_a_second_is_no_difference(seconds: int) -> None:
     assert clock.ahead == timedelta(0)
 
 
-@pytest.mark.parametrize("headers", [{}, {"Date": ""}, {"Date": "yesterday"}, {"Date": "Mon, 23 Nov 2026 02:00:00 -0000"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Date": ""}, {"Date": "yesterday"}, {"Date": "Mon, 23 Nov 2026 02:00:00 -0000"}]
+)
 def test_what_is_no_date_changes_nothing(headers: dict[str, str]) -> None:
     clock = OrgClock()
     clock.observe({"Date": format_datetime(datetime.now(timezone.utc) - timedelta(hours=3), usegmt=True)})
