@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # in byte order, so ids sort by their number
 CHECKSUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 INSTANCE = "8c0"  # characters 4 to 6: the pod that created the record
 COUNTER_LENGTH = 9
+
+_ID = re.compile("[A-Za-z0-9]{15}|[A-Za-z0-9]{18}")
+
+
+def is_id(text: str) -> bool:
+    """Whether the text has the form of a record id."""
+    return _ID.fullmatch(text) is not None
 
 
 def to_18(id15: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from airflow_sfcc.localorg.clock import Clock
+from airflow_sfcc.localorg.ids import is_id
 from airflow_sfcc.localorg.records.changes import insert_record, update_record
 from airflow_sfcc.localorg.records.csv_export import CsvExport, export_pages
 from airflow_sfcc.localorg.records.cursor import SNAPSHOTS, Cursor
@@ -133,8 +134,9 @@ class Records:
         """All visible fields of a record, deleted or not, in the JSON forms of a query; None when there is none."""
         found = self._sobject(sobject)
         names = [field.name for field in found.fields if viewer.sees_field(found.name, field.name)]
-        escaped = record_id.replace("\\", "\\\\").replace("'", "\\'")
-        soql = f"SELECT {', '.join(names)} FROM {found.name} WHERE Id = '{escaped}'"
+        if not is_id(record_id):
+            return None
+        soql = f"SELECT {', '.join(names)} FROM {found.name} WHERE Id = '{record_id}'"
         cursor = self.open_cursor(soql, include_deleted=True, viewer=viewer)
         try:
             records = cursor.records(0, 1, api_version)

@@ -114,7 +114,7 @@ class Membership:
 
 @dataclass(frozen=True)
 class SemiJoin:
-    """IN or NOT IN a subquery."""
+    """IN or NOT IN a subquery: a semi-join or an anti-join."""
 
     operand: Operand
     operator: str
@@ -176,6 +176,14 @@ class OrderItem:
 
 
 @dataclass(frozen=True)
+class Related:
+    """A relationship that FROM gives a short name: `c.Account a` in `FROM Contact c, c.Account a`."""
+
+    path: Path
+    alias: str | None
+
+
+@dataclass(frozen=True)
 class Query:
     """`sobject` is the object after FROM, or for a child query the relationship. `text` is the whole statement."""
 
@@ -183,6 +191,7 @@ class Query:
     select: tuple[SelectItem, ...]
     sobject: Path
     alias: str | None = None
+    related: tuple[Related, ...] = ()
     scope: str | None = None
     where: Condition | None = None
     modes: tuple[str, ...] = ()

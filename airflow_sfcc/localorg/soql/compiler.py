@@ -19,9 +19,10 @@ from airflow_sfcc.localorg.soql.ast import (
     Path,
     Query,
     SelectItem,
+    SemiJoin,
     TypeOfItem,
 )
-from airflow_sfcc.localorg.soql.conditions import Conditions, quoted
+from airflow_sfcc.localorg.soql.conditions import NOT_TEXT, Conditions
 from airflow_sfcc.localorg.soql.errors import SoqlError, at_position, no_such_column, no_such_relationship, unsupported
 from airflow_sfcc.localorg.soql.plan import (
     AggregateRow,
@@ -37,17 +38,26 @@ from airflow_sfcc.localorg.soql.plan import (
     Relation,
     Value,
 )
-from airflow_sfcc.localorg.soql.scope import Context, Reached, Scope, Table, new_context, open_scope
+from airflow_sfcc.localorg.soql.rules import check_rules, is_count, is_grouped, operands
+from airflow_sfcc.localorg.soql.scope import (
+    POLYMORPHIC_FIELDS,
+    Context,
+    Reached,
+    Scope,
+    Table,
+    new_context,
+    open_scope,
+)
+from airflow_sfcc.localorg.soql.sql_text import quoted
 
-MAX_OFFSET = 2000  # reference 2.3
 MAX_FIELDS_LIMIT = 200  # FIELDS(ALL) and FIELDS(CUSTOM); reference 2.3
-_NO_TEXT_ORDER = frozenset({"id", "reference"})
 
 
 def compile_query(query: Query, *, schema: Schema, viewer: Viewer, include_deleted: bool, now: datetime) -> Plan:
     """The plan of a query as `viewer` may run it at `now`. Raises SoqlError, with Salesforce's code and message."""
+    check_rules(query)
     context = new_context(query.text, schema, viewer, include_deleted=include_deleted or query.all_rows)
-    scope = open_scope(context, str(query.sobject), query.sobject.at, query.alias)
+    scope = open_scope(context, query)
     if not scope.root.sobject.queryable:
         name = scope.root.sobject.name
         raise SoqlError("INVALID_TYPE_FOR_OPERATION", f"entity type {name} does not support query")
@@ -94,15 +104,11 @@ class _Compiler:
         query = self._query
         if query.offset is not None:
             self._features.add("offset")
-            if query.offset > MAX_OFFSET:
-                raise SoqlError("NUMBER_OUTSIDE_VALID_RANGE", f"Maximum SOQL offset allowed is {MAX_OFFSET}")
-        if _is_count(query):
+        if is_count(query):
             self._features.add("aggregate")
             relation = self._relation(order=False)
             return Plan("count", self._sobject, relation, (), AggregateRow({}), features=frozenset(self._features))
-        aggregate = bool(query.group_by) or any(
-            isinstance(item, CallItem) and functions.is_aggregate(item.call) for item in query.select
-        )
+        aggregate = is_grouped(query)
         shape = self._aggregate_row() if aggregate else self._record()
         relation = self._relation(group=aggregate)
         return Plan(
@@ -225,14 +231,14 @@ class _Compiler:
 
     def _add_children(self, members: dict[str, Member], item: ChildItem) -> None:
         self._features.add("subquery")
-        relationship = self._sobject.child_relationship(str(item.query.sobject))
+        named = self._scope.own_parts(item.query.sobject)
+        relationship = self._sobject.child_relationship(named[0]) if len(named) == 1 else None
         child = self._context.visible(relationship.child_sobject) if relationship else None
         if relationship is None or child is None or child.field(relationship.field) is None:
             raise no_such_relationship(self._context.text, item.query.sobject.at, str(item.query.sobject))
         scope = Scope(self._context, Table(child, self._context.aliases()), item.query.alias)
+        scope.name_relationships(item.query.related)
         inner = _Compiler(item.query, scope, self._now)
-        if _is_count(item.query) or item.query.group_by:
-            raise unsupported(self._context.text, item.query.sobject.at, "An aggregate in a child subquery")
         shape = inner._record()
         key = scope.root.column(relationship.field)
         plan = ChildPlan(inner._relation(), tuple(inner._columns.all), shape, key)
@@ -243,17 +249,43 @@ class _Compiler:
     def _add_typeof(self, members: dict[str, Member], item: TypeOfItem) -> None:
         self._features.add("typeof")
         names, tables = self._scope.parents(item.path)
+        if len(tables) == 1:
+            message = f"TYPEOF takes a relationship to several objects, which {item.path} is not"
+            raise at_position(self._context.text, item.path.at, "MALFORMED_QUERY", message)
+        targets = {table.sobject.name.lower() for table in tables}
+        for name, paths in item.cases:
+            if name.lower() not in targets:
+                message = f"{name} is not an object that {item.path} can refer to"
+                raise at_position(self._context.text, paths[0].at, "INVALID_FIELD", message)
+            self._context.count_relationship("TYPEOF", str(item.path).lower(), name.lower())
         cases = {name.lower(): paths for name, paths in item.cases}
         candidates = []
         for table in tables:
             record = self._candidate(table)
-            for chosen in cases.get(table.sobject.name.lower(), item.otherwise):
-                found = self._scope.name_of(table, chosen.parts[-1])
-                if found is None or len(chosen.parts) > 1:
-                    raise no_such_column(self._context.text, chosen.at, str(chosen), table.sobject.name)
-                dict_of(record)[found.name] = Value(self._columns.add(Column(table.column(found.name), found.type)))
+            chosen = cases.get(table.sobject.name.lower())
+            for path in item.otherwise if chosen is None else chosen:
+                name, column = self._typeof_field(table, path, is_named=chosen is not None)
+                dict_of(record)[name] = Value(self._columns.add(column))
             candidates.append(record)
         self._put(members, names[-1], Parent(tuple(candidates)), item.path.at)
+
+    def _typeof_field(self, table: Table, path: Path, *, is_named: bool) -> tuple[str, Column]:
+        """A field of a WHEN, or with `is_named` off of ELSE, which takes what the object called Name has."""
+        if len(path.parts) > 1:
+            raise unsupported(self._context.text, path.at, "A relationship within TYPEOF")
+        found = self._scope.name_of(table, path.parts[0])
+        if not is_named and path.parts[0].lower() not in POLYMORPHIC_FIELDS:
+            raise no_such_column(self._context.text, path.at, str(path), "Name")
+        if found is None and is_named:
+            raise no_such_column(self._context.text, path.at, str(path), table.sobject.name)
+        return (
+            (path.parts[0], Column("NULL", "string"))
+            if found is None
+            else (
+                found.name,
+                Column(table.column(found.name), found.type),
+            )
+        )
 
     # Aggregates
 
@@ -272,24 +304,28 @@ class _Compiler:
                 column = self._grouped(item.path)
                 name, at = item.alias or self._scope.reach(item.path).names[-1], item.path.at
             else:
-                raise unsupported(
-                    self._context.text, self._query.sobject.at, "A subquery or TYPEOF in an aggregate query"
-                )
+                raise TypeError(f"The rules let {type(item).__name__} into an aggregate query.")
             place = self._columns.add(column)
             self._put(members, name, Value(place), at)
             self._header.append((name, place))
         return AggregateRow(members)
 
-    def _grouped(self, operand: Operand) -> Column:
+    def _grouped(self, operand: Operand, message: str = "Field must be grouped or aggregated") -> Column:
         """A field or date function, which must be grouped by."""
         column = self._conditions.operand(operand)
         grouped = [self._conditions.operand(group).sql for group in self._query.group_by]
         if column.sql not in grouped:
             name = operand.name if isinstance(operand, Call) else operand.parts[-1]
-            raise at_position(
-                self._context.text, operand.at, "MALFORMED_QUERY", f"Field must be grouped or aggregated: {name}"
-            )
+            raise at_position(self._context.text, operand.at, "MALFORMED_QUERY", f"{message}: {name}")
         return column
+
+    def _having(self) -> str | None:
+        """The SQL of HAVING, which tests aggregates and what is grouped by."""
+        having = self._query.having
+        for operand in operands(having):
+            if not (isinstance(operand, Call) and functions.is_aggregate(operand)):
+                self._grouped(operand)
+        return self._conditions.sql(having) if having is not None else None
 
     # Clauses
 
@@ -299,9 +335,9 @@ class _Compiler:
         where += self._scope_filter()
         if query.where is not None:
             where.append(self._conditions.sql(query.where))
-        having = self._conditions.sql(query.having) if query.having is not None else None
         group_by = tuple(self._group_key(operand) for operand in query.group_by)
-        order_by = [self._order(item) for item in query.order_by] if order else []
+        having = self._having()
+        order_by = [key for item in query.order_by for key in self._order(item, group)] if order else []
         if order_by and not group:
             order_by.append(self._scope.root.id)
         return Relation(
@@ -335,41 +371,70 @@ class _Compiler:
                 raise at_position(self._context.text, operand.at, "INVALID_FIELD", message)
         return self._conditions.operand(operand).sql
 
-    def _order(self, item: OrderItem) -> str:
-        column = self._order_column(item.operand)
-        plain = column.type in _NO_TEXT_ORDER or not _is_text(column.type)
-        expression = column.sql if plain else f"lower({column.sql})"
-        direction = "DESC" if item.descending else "ASC"
-        return f"{expression} {direction} NULLS {'LAST' if item.nulls_last else 'FIRST'}"
+    def _order(self, item: OrderItem, group: bool) -> list[str]:
+        """The sort keys of one ORDER BY item: text by its upper case, picklists by the order of their values.
 
-    def _order_column(self, operand: Operand) -> Column:
-        if isinstance(operand, Path) and len(operand.parts) == 1:
-            for item in self._query.select:
-                if isinstance(item, CallItem) and item.alias and item.alias.lower() == operand.parts[0].lower():
-                    return self._conditions.operand(item.call)
+        Source: SOQL and SOSL Reference, "ORDER BY"; nulls of a reference stay first whatever the query says.
+        """
+        field = self._order_field(item.operand) if isinstance(item.operand, Path) else None
+        column = self._order_column(item.operand, group)
+        keys = [f"upper({column.sql})" if _is_text(column.type) else column.sql]
+        position = functions.picklist_position(field, column.sql) if field else None
+        keys = keys if position is None else [position, *keys]
+        direction = "DESC" if item.descending else "ASC"
+        nulls = "LAST" if item.nulls_last and column.type != "reference" else "FIRST"
+        return [f"{key} {direction} NULLS {nulls}" for key in keys]
+
+    def _order_field(self, path: Path) -> Field | None:
+        if self._aliased(path) is not None:
+            return None
+        field = self._scope.reach(path).field
+        if not field.sortable or field.is_compound:
+            message = f"field '{field.name}' can not be sorted in a query call"
+            raise at_position(self._context.text, path.at, "INVALID_FIELD", message)
+        return field
+
+    def _order_column(self, operand: Operand, group: bool) -> Column:
+        if isinstance(operand, Path):
+            aliased = self._aliased(operand)
+            if aliased is not None:
+                return self._conditions.operand(aliased)
+        if group and not (isinstance(operand, Call) and functions.is_aggregate(operand)):
+            return self._grouped(operand, "Ordered field must be grouped or aggregated")
         if isinstance(operand, Path):
             reached = self._scope.reach(operand)
-            if not reached.field.sortable:
-                message = f"field '{reached.field.name}' can not be sorted in a query call"
-                raise at_position(self._context.text, operand.at, "INVALID_FIELD", message)
             return Column(reached.sql, reached.field.type)
         return self._conditions.operand(operand)
 
-    def _semi_join(self, query: Query) -> str:
-        """The SQL of a semi-join's query: one id column."""
-        items = query.select
-        if len(items) != 1 or not isinstance(items[0], FieldItem):
+    def _aliased(self, path: Path) -> Call | None:
+        """The function of the SELECT list that the path names by its alias."""
+        named = (item for item in self._query.select if isinstance(item, CallItem) and item.alias)
+        return next((item.call for item in named if [str(item.alias).lower()] == [p.lower() for p in path.parts]), None)
+
+    def _semi_join(self, join: SemiJoin, left: Reached) -> str:
+        """The SQL of a semi-join's query: one id column. Messages are Salesforce's."""
+        query = join.query
+        scope = open_scope(self._context, query)
+        inner = _Compiler(query, scope, self._now)
+        item = query.select[0]
+        if not isinstance(item, FieldItem):
+            raise TypeError("The rules let a semi-join select something else than a field.")
+        reached = scope.reach(item.path)
+        if len(reached.names) > 1 or reached.field.type not in ("id", "reference"):
+            message = f"The selected field '{item.path}' of a semi join sub-select must be an id or a reference field"
+            raise at_position(self._context.text, item.path.at, "MALFORMED_QUERY", message)
+        if scope.root.sobject is self._sobject:
+            message = "The inner and outer selects should not be on the same object type"
+            raise at_position(self._context.text, query.sobject.at, "MALFORMED_QUERY", message)
+        if not _targets(reached) & _targets(left):
             raise at_position(
                 self._context.text,
-                query.sobject.at,
+                item.path.at,
                 "MALFORMED_QUERY",
-                "A semi-join selects exactly one id or reference field",
+                f"The selected field '{item.path}' in the subquery and the left operand field in the where expression in "
+                f"the outer query '{join.operand}' should point to the same object type",
             )
-        scope = open_scope(self._context, str(query.sobject), query.sobject.at, query.alias)
-        inner = _Compiler(query, scope, self._now)
-        reached = scope.reach(items[0].path)
-        relation = inner._relation()
-        return relation.select([reached.sql])
+        return inner._relation().select([reached.sql])
 
 
 def dict_of(record: Record) -> dict[str, Any]:
@@ -379,16 +444,13 @@ def dict_of(record: Record) -> dict[str, Any]:
     return found
 
 
-def _is_count(query: Query) -> bool:
-    """SELECT COUNT() FROM ..., which answers a number instead of rows."""
-    if len(query.select) != 1 or query.group_by:
-        return False
-    item = query.select[0]
-    return isinstance(item, CallItem) and item.call.function == "COUNT" and not item.call.arguments and not item.alias
+def _targets(reached: Reached) -> set[str]:
+    """The objects that an id or reference field points at."""
+    return {reached.owner} if reached.field.type == "id" else set(reached.field.reference_to)
 
 
 def _is_text(kind: str) -> bool:
-    return kind not in ("boolean", "date", "datetime", "time", "int", "long", "double", "currency", "percent")
+    return kind not in NOT_TEXT
 
 
 def _part_name(compound: Field, component: Field) -> str:

@@ -1,7 +1,8 @@
 """WHERE and HAVING to SQL.
 
 Every comparison is true or false, never unknown, as in Salesforce: a null field differs from every value, and NOT turns
-that round. Text compares without case, ids with it.
+that round. Empty text is null, and a boolean is never null: of a parent that is not there it is false. Text compares
+without case ("Comparison Operators": by its upper case, as "ORDER BY" says), ids and case-sensitive fields with it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, time, timezone
 
-from airflow_sfcc.localorg.ids import to_18
+from airflow_sfcc.localorg.ids import is_id, to_18
 from airflow_sfcc.localorg.soql import functions
 from airflow_sfcc.localorg.soql.ast import (
     Boolean,
@@ -26,7 +27,7 @@ from airflow_sfcc.localorg.soql.ast import (
     Null,
     Number,
     Operand,
-    Query,
+    Path,
     SemiJoin,
     Text,
     Time,
@@ -35,17 +36,25 @@ from airflow_sfcc.localorg.soql.ast import (
 from airflow_sfcc.localorg.soql.date_ranges import date_range
 from airflow_sfcc.localorg.soql.errors import SoqlError, at_position
 from airflow_sfcc.localorg.soql.plan import Column
-from airflow_sfcc.localorg.soql.scope import Scope
+from airflow_sfcc.localorg.soql.scope import Reached, Scope
+from airflow_sfcc.localorg.soql.sql_text import quoted
+from airflow_sfcc.localorg.soql.text_escapes import ESCAPES, code_point, pieces
 
 NUMBERS = frozenset({"double", "currency", "percent", "int", "long"})
+EXACT_TEXT = "case-sensitive text"
 _IDS = frozenset({"id", "reference"})
-_WITHOUT_CASE_FOLDING = NUMBERS | _IDS | {"boolean", "date", "datetime", "time"}
+_UNQUOTED = NUMBERS | {"boolean", "date", "datetime", "time"}
+NOT_TEXT = _UNQUOTED | _IDS
+_WITHOUT_CASE_FOLDING = NOT_TEXT | {EXACT_TEXT}
 
-Subquery = Callable[[Query], str]
+Subquery = Callable[[SemiJoin, Reached], str]
 
 
 class Conditions:
-    """Compiles the conditions of one scope. `subquery` compiles a semi-join's query to SQL of one column."""
+    """Compiles the conditions of one scope.
+
+    `subquery` compiles a semi-join's query to SQL of one column, given the field on its left.
+    """
 
     def __init__(self, scope: Scope, now: datetime, subquery: Subquery) -> None:
         self._scope = scope
@@ -73,19 +82,22 @@ class Conditions:
                 return functions.aggregate(self._scope, operand)
             return functions.scalar(self._scope, operand)[0]
         reached = self._scope.reach(operand)
-        if not reached.field.filterable and not reached.field.is_compound:
-            raise self._error(
-                operand.at, "INVALID_FIELD", f"field '{reached.field.name}' can not be filtered in a query call"
-            )
-        return Column(reached.sql, reached.field.type)
+        field = reached.field
+        if not field.filterable or field.is_compound:
+            raise self._error(operand.at, "INVALID_FIELD", f"field '{field.name}' can not be filtered in a query call")
+        if field.type == "boolean" and len(reached.names) > 1:
+            return Column(f"coalesce({reached.sql}, FALSE)", field.type)
+        return Column(reached.sql, EXACT_TEXT if field.case_sensitive else field.type)
 
     def _comparison(self, comparison: Comparison) -> str:
         left = self.operand(comparison.operand)
         operator, value = comparison.operator, comparison.value
         if operator == "LIKE":
             return self._like(left, comparison)
-        if isinstance(value, Null) or (isinstance(value, Text) and value.value == ""):
-            return self._against_null(left, operator, comparison)
+        if left.type == "boolean" and operator not in ("=", "!="):
+            raise self._invalid_operator(comparison.operand)
+        if _is_null(value):
+            return self._against_null(left, operator)
         if isinstance(value, DateRange):
             return self._against_range(left, operator, value, comparison.operand)
         right = self._literal(left, value, comparison.operand)
@@ -93,14 +105,17 @@ class Conditions:
             return f"({_folded(left)} IS DISTINCT FROM {right})"
         return f"coalesce({_folded(left)} {operator} {right}, FALSE)"
 
-    def _against_null(self, left: Column, operator: str, comparison: Comparison) -> str:
-        if operator in ("=", "!="):
-            return f"({left.sql} IS {'NOT ' if operator == '!=' else ''}NULL)"
-        return "FALSE"
+    def _against_null(self, left: Column, operator: str) -> str:
+        if operator not in ("=", "!="):
+            return "FALSE"
+        if left.type == "boolean":
+            # "If you run a query on a boolean field, null matches FALSE values."
+            return f"coalesce(NOT {left.sql}, TRUE)" if operator == "=" else f"coalesce({left.sql}, FALSE)"
+        return f"({left.sql} IS {'NOT ' if operator == '!=' else ''}NULL)"
 
     def _against_range(self, left: Column, operator: str, value: DateRange, operand: Operand) -> str:
         if left.type not in ("date", "datetime"):
-            raise self._wrong_type(left, operand, value.at)
+            raise self._wrong_type(left, operand)
         try:
             first, after = date_range(value.name, value.count, self._now.date())
         except (OverflowError, ValueError):
@@ -118,21 +133,30 @@ class Conditions:
         return others[operator]
 
     def _like(self, left: Column, comparison: Comparison) -> str:
-        if not isinstance(comparison.value, Text) or left.type in _WITHOUT_CASE_FOLDING - _IDS:
-            raise self._error(_at(comparison.operand), "INVALID_QUERY_FILTER_OPERATOR", "invalid operator")
-        pattern = _like_pattern(comparison.value)
-        return f"coalesce(lower({left.sql}) LIKE lower({quoted(pattern)}) ESCAPE '\\', FALSE)"
+        if not isinstance(comparison.value, Text) or left.type in _UNQUOTED:
+            raise self._invalid_operator(comparison.operand)
+        if left.type in _IDS:
+            raise self._error(_at(comparison.operand), "INVALID_QUERY_FILTER_OPERATOR", "invalid operator on id field")
+        pattern = _folded(Column(quoted(_like_pattern(comparison.value)), left.type))
+        return f"coalesce({_folded(left)} LIKE {pattern} ESCAPE '\\', FALSE)"
 
     def _membership(self, membership: Membership) -> str:
         left = self.operand(membership.operand)
         if membership.operator in ("INCLUDES", "EXCLUDES"):
             found = self._includes(left, membership)
             return found if membership.operator == "INCLUDES" else f"(NOT {found})"
-        nulls = [value for value in membership.values if isinstance(value, Null) or getattr(value, "value", None) == ""]
-        others = [self._literal(left, value, membership.operand) for value in membership.values if value not in nulls]
-        tests = [f"coalesce({_folded(left)} IN ({', '.join(others)}), FALSE)"] if others else []
-        tests += [f"{left.sql} IS NULL"] if nulls else []
-        found = "(" + " OR ".join(tests or ["FALSE"]) + ")"
+        tests = []
+        literals = []
+        for value in membership.values:
+            if _is_null(value):
+                tests.append(self._against_null(left, "="))
+            elif isinstance(value, DateRange):
+                tests.append(self._against_range(left, "=", value, membership.operand))
+            else:
+                literals.append(self._literal(left, value, membership.operand))
+        if literals:
+            tests.append(f"coalesce({_folded(left)} IN ({', '.join(literals)}), FALSE)")
+        found = "(" + " OR ".join(tests) + ")"
         return found if membership.operator == "IN" else f"(NOT {found})"
 
     def _includes(self, left: Column, membership: Membership) -> str:
@@ -142,41 +166,46 @@ class Conditions:
                 "INVALID_FIELD",
                 "includes or excludes operator only valid on multipicklist field",
             )
-        chosen = f"string_split(lower({left.sql}), ';')"
+        chosen = f"string_split(upper({left.sql}), ';')"
         tests = []
         for value in membership.values:
             if not isinstance(value, Text):
-                raise self._wrong_type(left, membership.operand, _at(membership.operand))
-            parts = ", ".join(f"lower({quoted(part)})" for part in value.value.split(";"))
+                raise self._wrong_type(left, membership.operand)
+            parts = ", ".join(f"upper({quoted(part)})" for part in value.value.split(";"))
             tests.append(f"coalesce(list_has_all({chosen}, [{parts}]), FALSE)")
         return "(" + " OR ".join(tests) + ")"
 
     def _semi_join(self, join: SemiJoin) -> str:
-        left = self.operand(join.operand)
-        if left.type not in _IDS:
+        left = self._scope.reach(join.operand) if isinstance(join.operand, Path) else None
+        if left is None or left.field.type not in _IDS or len(left.names) > 1:
             raise self._error(
                 _at(join.operand),
                 "INVALID_QUERY_FILTER_OPERATOR",
-                "The left operand of a semi-join must be an id or a reference field",
+                "The left operand of a semi join must be an id or a reference field of the queried object",
             )
-        found = f"coalesce({left.sql} IN ({self._subquery(join.query)}), FALSE)"
+        found = f"coalesce({left.sql} IN ({self._subquery(join, left)}), FALSE)"
         return found if join.operator == "IN" else f"(NOT {found})"
 
     def _literal(self, left: Column, value: Value, operand: Operand) -> str:
+        if left.type in _IDS and isinstance(value, Text) and not is_id(value.value):
+            raise self._error(value.at, "INVALID_QUERY_FILTER_OPERATOR", f"invalid ID field: {value.value}")
         sql = _literal_of(left.type, value)
         if sql is None:
-            raise self._wrong_type(left, operand, getattr(value, "at", 0))
+            raise self._wrong_type(left, operand)
         return sql
 
-    def _wrong_type(self, left: Column, operand: Operand, at: int) -> SoqlError:
-        quotes = "not " if left.type in _WITHOUT_CASE_FOLDING - _IDS else ""
-        kind = {"datetime": "dateTime", "reference": "ID", "id": "ID"}.get(left.type, left.type)
+    def _wrong_type(self, left: Column, operand: Operand) -> SoqlError:
+        quotes = "not " if left.type in _UNQUOTED else ""
+        kind = {"datetime": "dateTime", "reference": "ID", "id": "ID", EXACT_TEXT: "string"}.get(left.type, left.type)
         name = operand.name if isinstance(operand, Call) else operand.parts[-1]
         return self._error(
             _at(operand),
             "INVALID_FIELD",
             f"value of filter criterion for field '{name}' must be of type {kind} and should {quotes}be enclosed in quotes",
         )
+
+    def _invalid_operator(self, operand: Operand) -> SoqlError:
+        return self._error(_at(operand), "INVALID_QUERY_FILTER_OPERATOR", "invalid operator")
 
     def _error(self, at: int, code: str, message: str) -> SoqlError:
         return at_position(self._scope.context.text, at, code, message)
@@ -187,7 +216,11 @@ def _at(operand: Operand) -> int:
 
 
 def _folded(column: Column) -> str:
-    return column.sql if column.type in _WITHOUT_CASE_FOLDING else f"lower({column.sql})"
+    return column.sql if column.type in _WITHOUT_CASE_FOLDING else f"upper({column.sql})"
+
+
+def _is_null(value: Value) -> bool:
+    return isinstance(value, Null) or (isinstance(value, Text) and value.value == "")
 
 
 def _literal_of(kind: str, value: Value) -> str | None:
@@ -206,7 +239,7 @@ def _literal_of(kind: str, value: Value) -> str | None:
         return None
     if kind in _IDS:
         return quoted(to_18(value.value) if len(value.value) == 15 else value.value)
-    return f"lower({quoted(value.value)})"
+    return quoted(value.value) if kind == EXACT_TEXT else f"upper({quoted(value.value)})"
 
 
 def timestamp(moment: datetime) -> str:
@@ -219,19 +252,12 @@ def _time_text(value: time) -> str:
 
 
 def _like_pattern(text: Text) -> str:
-    """SOQL's wildcards are those of SQL; only its escapes of other characters have to go."""
-    pattern, escaped = "", False
-    meanings = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
-    for char in text.raw:
-        if escaped:
-            pattern += f"\\{char}" if char in "%_\\" else meanings.get(char.lower(), char)
-        elif char != "\\":
-            pattern += char
-        escaped = char == "\\" and not escaped
+    """SOQL's wildcards are those of SQL; every escaped character stands for itself."""
+    pattern = ""
+    for _, piece in pieces(text.raw):
+        if piece[0] != "\\":
+            pattern += piece
+            continue
+        char = code_point(piece) if len(piece) > 2 else ESCAPES[piece[1]]
+        pattern += f"\\{char}" if char in "%_\\" else char
     return pattern
-
-
-def quoted(text: str) -> str:
-    """`text` as a SQL string expression; NUL cannot stand in SQL text."""
-    parts = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
-    return parts[0] if len(parts) == 1 else "(" + " || chr(0) || ".join(parts) + ")"

@@ -14,12 +14,21 @@ from airflow_sfcc.localorg.soql.errors import SoqlError, at_position, unexpected
 from airflow_sfcc.localorg.soql.tree_builder import TreeBuilder
 
 MAX_LENGTH = 100_000  # characters; reference 2.3
+_KEPT_TREES = 256
 
 
 def parse(soql: str) -> Query:
-    """The syntax tree of `soql`. Raises SoqlError for text that is not a supported query."""
+    """The syntax tree of `soql`. Raises SoqlError for text that is not a supported query.
+
+    Clients repeat their queries: trees are kept by text, and shared, since nothing can change them.
+    """
     if len(soql) > MAX_LENGTH:
         raise SoqlError("MALFORMED_QUERY", f"SOQL statements cannot be longer than {MAX_LENGTH} characters.")
+    return _parsed(soql)
+
+
+@lru_cache(maxsize=_KEPT_TREES)
+def _parsed(soql: str) -> Query:
     try:
         tree = _parser().parse(soql)
         query: Query = TreeBuilder(soql).transform(tree)
@@ -37,7 +46,8 @@ def parse(soql: str) -> Query:
 @lru_cache(maxsize=1)
 def _parser() -> Lark:
     grammar = resources.files(__package__).joinpath("grammar.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", lexer="contextual", maybe_placeholders=True)
+    # ASCII, because without case even the Kelvin sign would be a letter K.
+    return Lark(grammar, parser="lalr", lexer="contextual", maybe_placeholders=True, g_regex_flags=re.ASCII)
 
 
 def _syntax_error(soql: str, error: UnexpectedInput) -> SoqlError:
@@ -47,6 +57,8 @@ def _syntax_error(soql: str, error: UnexpectedInput) -> SoqlError:
         return unexpected_token(soql, len(soql), "<EOF>")
     if isinstance(error, UnexpectedToken) and error.accepts == {"COMMA", "_FROM"}:
         at = _misread_alias(soql, at)
+    if soql[at] == ":":
+        return at_position(soql, at, "MALFORMED_QUERY", "Bind variables only allowed in Apex code")
     if soql[at] == "'" and isinstance(error, UnexpectedCharacters):
         return at_position(soql, at, "MALFORMED_QUERY", "mismatched character '<EOF>' expecting '''")
     word = re.compile(r"\w+|.", re.DOTALL).match(soql, at)

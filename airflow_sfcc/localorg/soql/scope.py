@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from airflow_sfcc.localorg.schema import Field, Schema, SObject, Viewer
-from airflow_sfcc.localorg.soql.ast import Path
+from airflow_sfcc.localorg.soql.ast import Path, Query, Related
 from airflow_sfcc.localorg.soql.errors import (
+    SoqlError,
     at_position,
     no_such_column,
     no_such_object,
     no_such_relationship,
 )
 
-MAX_PARENTS = 5
+MAX_PARENTS = 5  # levels; reference 2.3
+MAX_RELATIONSHIPS = 55  # child-to-parent, of a whole query; reference 2.3
 
 # What a reference to several objects shows of whichever record it points at: the fields of the object called Name.
 POLYMORPHIC_FIELDS = frozenset(
@@ -32,6 +34,7 @@ class Context:
     viewer: Viewer
     include_deleted: bool
     aliases: Callable[[], str]
+    relationships: set[tuple[str, ...]] = field(default_factory=set)
 
     def visible(self, name: str) -> SObject | None:
         """The object, unless it is hidden from the viewer."""
@@ -42,6 +45,13 @@ class Context:
         """The field, unless it is hidden from the viewer."""
         found = sobject.field(name)
         return found if found and self.viewer.sees_field(sobject.name, found.name) else None
+
+    def count_relationship(self, *relationship: str) -> None:
+        """Count a child-to-parent relationship, the same one once. Raises SoqlError when they become too many."""
+        self.relationships.add(relationship)
+        if len(self.relationships) > MAX_RELATIONSHIPS:
+            message = f"A query can use at most {MAX_RELATIONSHIPS} child-to-parent relationships"
+            raise SoqlError("MALFORMED_QUERY", message)
 
 
 def new_context(text: str, schema: Schema, viewer: Viewer, *, include_deleted: bool) -> Context:
@@ -83,11 +93,15 @@ class Reached:
 
 @dataclass
 class Scope:
-    """The tables of one SELECT. Parents join it as paths need them."""
+    """The tables of one SELECT. Parents join it as paths need them.
+
+    `shorthands` are names that FROM gives to relationships: {"a": ("Account",)} for `FROM Contact c, c.Account a`.
+    """
 
     context: Context
     root: Table
     alias: str | None = None
+    shorthands: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _parents: dict[tuple[str, ...], tuple[str, tuple[Table, ...]]] = field(default_factory=dict)
     _joins: list[str] = field(default_factory=list)
 
@@ -114,11 +128,20 @@ class Scope:
         return self._walk(self.own_parts(path), path)
 
     def own_parts(self, path: Path) -> tuple[str, ...]:
-        """The path without a leading object name or alias."""
+        """The path from the root object on: without a leading object name or alias, shorthands written out."""
         first = path.parts[0].lower()
+        if len(path.parts) > 1 and first in self.shorthands:
+            return (*self.shorthands[first], *path.parts[1:])
         mine = {self.root.sobject.name.lower(), (self.alias or "").lower()}
         prefixed = len(path.parts) > 1 and first in mine and not self.root.sobject.parent_field(path.parts[0])
         return path.parts[1:] if prefixed else path.parts
+
+    def name_relationships(self, related: Sequence[Related]) -> None:
+        """Take in what FROM lists after its object. Raises SoqlError for what is no relationship."""
+        for each in related:
+            self.parents(each.path)
+            if each.alias:
+                self.shorthands[each.alias.lower()] = self.own_parts(each.path)
 
     def _walk(self, relationships: tuple[str, ...], path: Path) -> tuple[tuple[str, ...], tuple[Table, ...]]:
         if len(relationships) > MAX_PARENTS:
@@ -133,6 +156,7 @@ class Scope:
         for place, relationship in enumerate(relationships):
             key = tuple(name.lower() for name in relationships[: place + 1])
             if key not in self._parents:
+                self.context.count_relationship(self.root.alias, *key)
                 self._parents[key] = self._join(tables, relationship, path)
             name, tables = self._parents[key]
             names = (*names, name)
@@ -176,9 +200,11 @@ class Scope:
 _TYPE_FIELD = Field(name="Type", label="Type", type="string", soap_type="xsd:string", length=40)
 
 
-def open_scope(context: Context, name: str, at: int, alias: str | None) -> Scope:
-    """The scope of a query on the object with this name. Raises SoqlError for an object that is not there."""
-    sobject = context.visible(name)
+def open_scope(context: Context, query: Query) -> Scope:
+    """The scope of a query on an object. Raises SoqlError for an object that is not there."""
+    sobject = context.visible(str(query.sobject))
     if sobject is None:
-        raise no_such_object(context.text, at, name)
-    return Scope(context, Table(sobject, context.aliases()), alias)
+        raise no_such_object(context.text, query.sobject.at, str(query.sobject))
+    scope = Scope(context, Table(sobject, context.aliases()), query.alias)
+    scope.name_relationships(query.related)
+    return scope

@@ -11,12 +11,20 @@ from lark import Token, Transformer
 
 from airflow_sfcc.localorg.soql import ast
 from airflow_sfcc.localorg.soql.date_ranges import is_date_range
-from airflow_sfcc.localorg.soql.errors import SoqlError, at_position, unexpected_token
+from airflow_sfcc.localorg.soql.errors import at_position, unexpected_token, unsupported
+from airflow_sfcc.localorg.soql.text_escapes import ESCAPES, code_point, pieces
 
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\", "_": "_", "%": "%"}
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_UNICODE_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
 _MAX_STRING = 4000  # characters; reference 2.3
+_MODES = ("SECURITY_ENFORCED", "USER_MODE", "SYSTEM_MODE")
+_CURRENCY_LITERAL = re.compile(r"[A-Z]{3}[0-9]+", re.IGNORECASE)
+
+# SOQL and SOSL Reference, "Alias Notation" and "USING SCOPE".
+_NEVER_ALIASES = frozenset(
+    "AND ASC DESC EXCLUDES FIRST FROM GROUP HAVING IN INCLUDES LAST LIKE LIMIT NOT NULL NULLS OR SELECT USING WHERE WITH".split()
+)
+_SCOPES = frozenset(
+    "delegated everything mine mine_and_my_groups my_territory my_team_territory scopingrule team".split()
+)
 
 
 class TreeBuilder(Transformer[Token, Any]):
@@ -34,10 +42,11 @@ class TreeBuilder(Transformer[Token, Any]):
         items = tuple(child for child in children if isinstance(child, _SELECT_ITEMS))
         path = next(child for child in children if isinstance(child, ast.Path))
         alias = next((child for child in children if isinstance(child, str)), None)
+        related = tuple(child for child in children if isinstance(child, ast.Related))
         clauses: dict[str, Any] = {"modes": (), "purposes": ()}
         for name, value in (child for child in children if isinstance(child, tuple)):
             clauses[name] = clauses[name] + value if name in ("modes", "purposes") else value
-        return ast.Query(text=self._text, select=items, sobject=path, alias=alias, **clauses)
+        return ast.Query(text=self._text, select=items, sobject=path, alias=alias, related=related, **clauses)
 
     def field_item(self, children: list[Any]) -> ast.FieldItem:
         return ast.FieldItem(*children)
@@ -64,7 +73,12 @@ class TreeBuilder(Transformer[Token, Any]):
         return tuple(children)
 
     def alias(self, children: list[Token]) -> str:
+        if str(children[0]).upper() in _NEVER_ALIASES:
+            raise unexpected_token(self._text, _at(children[0]), str(children[0]))
         return str(children[0])
+
+    def related(self, children: list[Any]) -> ast.Related:
+        return ast.Related(*children)
 
     def path(self, children: list[Token]) -> ast.Path:
         return ast.Path(tuple(str(child) for child in children), _at(children[0]))
@@ -74,13 +88,24 @@ class TreeBuilder(Transformer[Token, Any]):
         return ast.Call(str(name), tuple(each for each in arguments if each is not None), _at(name))
 
     def scope(self, children: list[Token]) -> tuple[str, str]:
+        if str(children[0]).lower() not in _SCOPES:
+            raise unexpected_token(self._text, _at(children[0]), str(children[0]))
         return "scope", str(children[0])
 
     def where(self, children: list[Any]) -> tuple[str, ast.Condition]:
         return "where", children[0]
 
-    def with_(self, children: list[Token]) -> tuple[str, tuple[str, ...]]:
-        return "modes", (" ".join(str(word).upper() for word in children),)
+    def with_mode(self, children: list[Token]) -> tuple[str, tuple[str, ...]]:
+        return "modes", self._words(children, _MODES)
+
+    def with_data_category(self, children: list[Any]) -> tuple[str, Any]:
+        raise unsupported(self._text, _at(children[0]), "WITH DATA CATEGORY")
+
+    def with_filter(self, children: list[Any]) -> tuple[str, Any]:
+        raise unsupported(self._text, _at(children[0]), f"WITH {children[0]}")
+
+    def with_context(self, children: list[Any]) -> tuple[str, Any]:
+        raise unsupported(self._text, _at(children[0]), f"WITH {children[0]}")
 
     def group_by(self, children: list[Any]) -> tuple[str, tuple[ast.Operand, ...]]:
         return "group_by", tuple(children)
@@ -156,16 +181,17 @@ class TreeBuilder(Transformer[Token, Any]):
         number = None if count is None else self._count(count)
         if is_date_range(name, number):
             return ast.DateRange(name, number, at)
+        if _CURRENCY_LITERAL.fullmatch(name) and count is None:
+            raise unsupported(self._text, at, f"The currency literal {word}")
         raise unexpected_token(self._text, at, str(word))
 
     def string(self, children: list[Token]) -> ast.Text:
         raw = str(children[0])[1:-1]
         at = _at(children[0])
-        value = _ESCAPE.sub(lambda match: self._unescape(match, at), _UNICODE_ESCAPE.sub(_code_unit, raw))
+        value = "".join(self._meaning(piece, at + 1 + place) for place, piece in pieces(raw))
         if len(value) > _MAX_STRING:
-            raise SoqlError(
-                "MALFORMED_QUERY", f"A string in a WHERE clause cannot be longer than {_MAX_STRING} characters."
-            )
+            message = f"A string in a WHERE clause cannot be longer than {_MAX_STRING} characters."
+            raise at_position(self._text, at, "MALFORMED_QUERY", message)
         return ast.Text(raw, value, at)
 
     def number(self, children: list[Token]) -> ast.Number:
@@ -199,16 +225,20 @@ class TreeBuilder(Transformer[Token, Any]):
             raise unexpected_token(self._text, _at(token), str(token))
         return int(token)
 
-    def _unescape(self, match: re.Match[str], at: int) -> str:
-        if match.group(1) not in _ESCAPES:
-            place = at + 1 + match.start()
+    def _meaning(self, piece: str, at: int) -> str:
+        """What one character or escape sequence of a string stands for."""
+        if piece[0] != "\\":
+            return piece
+        if len(piece) > 2:
+            return code_point(piece)
+        if piece[1] not in ESCAPES:
             raise at_position(
                 self._text,
-                place,
+                at,
                 "MALFORMED_QUERY",
-                rf"Illegal escape sequence '\{match.group(1)}' (only \b \f \n \r \t \\ \" \' \_ \% \uXXXX are valid)",
+                rf"Illegal escape sequence '{piece}' (only \b \f \n \r \t \\ \" \' \_ \% \uXXXX are valid)",
             )
-        return _ESCAPES[match.group(1)]
+        return ESCAPES[piece[1]]
 
     def _checked(self, read: Any, token: Token, written: str) -> Any:
         try:
@@ -217,20 +247,14 @@ class TreeBuilder(Transformer[Token, Any]):
             raise at_position(self._text, _at(token), "MALFORMED_QUERY", f"Invalid date: {token}") from None
 
 
-# `else` and `with` are rules of the grammar and words of Python.
+# `else` is a rule of the grammar and a word of Python.
 setattr(TreeBuilder, "else", TreeBuilder.else_)
-setattr(TreeBuilder, "with", TreeBuilder.with_)
 
 _SELECT_ITEMS = (ast.FieldItem, ast.CallItem, ast.ChildItem, ast.TypeOfItem)
 
 
 def _at(token: Token) -> int:
     return token.start_pos or 0
-
-
-def _code_unit(match: re.Match[str]) -> str:
-    char = chr(int(match.group(1), 16))
-    return "\\" + char if char in "\\'" else char
 
 
 def _milliseconds(written: str) -> str:
