@@ -95,7 +95,7 @@ def test_a_compound_field_is_refused_with_its_parts_named(client: SalesforceClie
 @pytest.mark.parametrize("api", ["auto", "rest", "bulk"])
 @pytest.mark.parametrize(
     ("where", "says"),
-    [("Name = = 'x'", "unexpected token"), ("Nmae = 'x'", "No such column 'Nmae'"), ("Name = :x", "unexpected token")],
+    [("Name = = 'x'", "unexpected token"), ("Nmae = 'x'", "No such column 'Nmae'"), ("Name = :x", "Bind variables")],
 )
 def test_a_malformed_query_is_one_sentence(org: RunningOrg, tmp_path: Path, api: str, where: str, says: str) -> None:
     with pytest.raises(QueryError, match=says) as problem:
@@ -128,11 +128,11 @@ def test_soql_of_every_kind_is_typed(org: RunningOrg, records: Records, tmp_path
     manifest = extract(
         org,
         tmp_path,
-        soql="SELECT StageName, COUNT(Id) n, SUM(Amount), MAX(CloseDate) last, CALENDAR_YEAR(CloseDate) FROM Opportunity "
+        soql="SELECT StageName, COUNT(Id) n, SUM(Amount), MAX(CloseDate) latest, CALENDAR_YEAR(CloseDate) FROM Opportunity "
         "GROUP BY StageName, CALENDAR_YEAR(CloseDate)",
     )
     types = {column["name"]: column["type"] for column in manifest["schema"]}
-    assert types == {"StageName": "string", "n": "int64", "expr0": "float64", "last": "date32", "expr1": "int64"}
+    assert types == {"StageName": "string", "n": "int64", "expr0": "float64", "latest": "date32", "expr1": "int64"}
     rows = read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)
     assert sum(row["n"] for row in rows) == records.count("Opportunity")
 
