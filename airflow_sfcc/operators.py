@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 
+from airflow_sfcc.extract_surface import ExtractSurface, set_defaults
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -98,7 +100,7 @@ class SalesforceQueryOperator(BaseOperator):
         return records
 
 
-class SalesforceExtractOperator(BaseOperator):
+class SalesforceExtractOperator(ExtractSurface, BaseOperator):
     """Extract an object, or the result of a query, into typed and counted files with a manifest.
 
     Returns `manifest, path, files, rows, bytes, deleted_rows, api, job_id, window, watermark, api_calls, seconds`.
@@ -167,6 +169,7 @@ class SalesforceExtractOperator(BaseOperator):
         salesforce_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
+        set_defaults(kwargs, destination, sobject, soql)
         super().__init__(**kwargs)
         _require_one_of("file_format", file_format, ("parquet", "csv", "jsonl"))
         _require_one_of("api", api, ("auto", "rest", "bulk"))
@@ -204,6 +207,7 @@ class SalesforceExtractOperator(BaseOperator):
     def partial(cls, **kwargs: Any) -> Any:
         """As in every operator; each mapped task shows its object's name, unless told otherwise."""
         kwargs.setdefault("map_index_template", "{{ task.sobject or 'query' }}")
+        set_defaults(kwargs, kwargs.get("destination"), kwargs.get("sobject"), kwargs.get("soql"))
         return super().partial(**kwargs)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -213,11 +217,11 @@ class SalesforceExtractOperator(BaseOperator):
             plan = extraction.plan
             self.log.info("Extracting %s by %s API, since %s", plan.sobject, plan.api.upper(), plan.api_reason)
             if plan.job_id is None:
-                return self._land(extraction)
+                return self.announce(context, self._land(extraction))
             self.log.info("Submitted Bulk job %s", plan.job_id)
             if not self.deferrable:
                 self._wait(extraction)
-                return self._land(extraction)
+                return self.announce(context, self._land(extraction))
             extraction.stage_plan()
         self._defer(plan.job_id)
 
@@ -282,7 +286,7 @@ class SalesforceExtractOperator(BaseOperator):
                 raise errors.named(event.get("error"), str(event.get("message")))
             if event["status"] == "timeout":
                 self._give_up(extraction)
-            return self._land(extraction, other_calls=int(event.get("api_calls", 0)))
+            return self.announce(context, self._land(extraction, other_calls=int(event.get("api_calls", 0))))
 
     def _sobject_name(self) -> str:
         from airflow_sfcc.salesforce import soql

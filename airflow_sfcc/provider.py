@@ -69,6 +69,15 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.hooks"]}],
         "operators": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.operators"]}],
         "triggers": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.triggers"]}],
+        "extra-links": ["airflow_sfcc.links.BulkJobLink", "airflow_sfcc.links.ListViewLink"],
+        "asset-uris": [
+            {
+                "schemes": ["salesforce"],
+                "handler": "airflow_sfcc.assets.sanitize_uri",
+                "factory": "airflow_sfcc.assets.create_asset",
+                "to_openlineage_converter": "airflow_sfcc.assets.convert_asset_to_openlineage",
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "sfcc",

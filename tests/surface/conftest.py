@@ -43,5 +43,8 @@ def connected_org(org: RunningOrg, connect: Connect) -> RunningOrg:
 @pytest.fixture
 def context() -> dict[str, Any]:
     """What a task of a scheduled run gets."""
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
     ti = SimpleNamespace(dag_id="nightly", task_id="extract", run_id="scheduled__2026-11-23", map_index=-1)
-    return {"ti": ti, "dag_run": SimpleNamespace(logical_date=NIGHT, run_after=NIGHT)}
+    dag_run = SimpleNamespace(logical_date=NIGHT, run_after=NIGHT)
+    return {"ti": ti, "dag_run": dag_run, "outlet_events": OutletEventAccessors()}
