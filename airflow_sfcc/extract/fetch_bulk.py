@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 
 import requests
 
-from airflow_sfcc.extract.csv_pages import RowTooLongError
+from airflow_sfcc.extract.csv_pages import ReadAgainError
 from airflow_sfcc.extract.landing import Landing
 from airflow_sfcc.extract.page_file import PageFiles
 from airflow_sfcc.extract.pages import LandedPage
@@ -136,9 +137,11 @@ class BulkFetcher:
                 return self._read(opened.page, response)
 
         what = f"result page {opened.page.index}"
-        page = self._client.session.retries.run(attempt, what=what, also=(IncompleteResultError, RowTooLongError))
-        self._landing.save_receipt(page)
-        return page
+        while True:
+            with suppress(ReadAgainError):
+                page = self._client.session.retries.run(attempt, what=what, also=(IncompleteResultError,))
+                self._landing.save_receipt(page)
+                return page
 
     def _read(self, page: ResultPage, response: requests.Response) -> LandedPage:
         try:

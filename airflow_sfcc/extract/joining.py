@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from airflow_sfcc.extract.gzip_join import join_csv, join_json_lines
 from airflow_sfcc.extract.landing import Landing
-from airflow_sfcc.extract.pages import LandedPage, Part, grouped, part_name
+from airflow_sfcc.extract.pages import LARGE_CSV_PAGE, SMALLEST_PART, LandedPage, Part, grouped, part_name
 from airflow_sfcc.extract.parquet_join import join_parquet
 from airflow_sfcc.extract.parts import EXTENSIONS
 from airflow_sfcc.extract.plan import FileFormat
@@ -17,7 +17,8 @@ _JOINERS = {"parquet": join_parquet, "csv": join_csv, "jsonl": join_json_lines}
 def parts_of(pages: Sequence[LandedPage], landing: Landing, file_format: FileFormat) -> dict[Part, str]:
     """The parts that hold the pages' rows, and for each the staged file that is to become it."""
     parts: dict[Part, str] = {}
-    for number, group in enumerate(grouped(pages)):
+    large = LARGE_CSV_PAGE if file_format == "csv" else SMALLEST_PART
+    for number, group in enumerate(grouped(pages, large)):
         name = part_name(number, EXTENSIONS[file_format])
         if len(group) == 1:
             (page,) = group

@@ -1,18 +1,40 @@
-"""One result page, from its open answer to a staged file of its own."""
+"""One result page, from its open answer to a staged file of its own.
+
+For CSV files a page's gzip data is kept as it came, when it says what the file is to say: the same columns in the same
+order, and every value one that its column's type can hold. It is unpacked and parsed beside that, so it is verified
+like the pages that are converted.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
 import requests
 
+from airflow_sfcc.extract.columns import Column
 from airflow_sfcc.extract.convert import Converter
-from airflow_sfcc.extract.csv_pages import BLOCK_BYTES, LARGEST_BLOCK_BYTES, RowTooLongError, text_batches
+from airflow_sfcc.extract.csv_pages import (
+    BLOCK_BYTES,
+    LARGEST_BLOCK_BYTES,
+    ReadAgainError,
+    RowTooLongError,
+    header_names,
+    read_columns,
+    text_batches,
+)
 from airflow_sfcc.extract.landing import Landing
-from airflow_sfcc.extract.page_stream import PageStream
+from airflow_sfcc.extract.page_stream import PageStream, is_gzip
 from airflow_sfcc.extract.pages import LandedPage, page_name
-from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
+from airflow_sfcc.extract.parts import EXTENSIONS, CountedFile, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
 from airflow_sfcc.salesforce.errors import RowCountError, UnexpectedAnswerError
+
+
+class NotAsSentError(ReadAgainError):
+    """A page's own CSV cannot be kept: it has to be converted."""
 
 
 class PageFiles:
@@ -23,28 +45,55 @@ class PageFiles:
         self._landing = landing
         self._converter = Converter(plan.columns)
         self._block_bytes = BLOCK_BYTES
+        self._converts_csv = False
 
     def write(self, page: ResultPage, response: requests.Response) -> LandedPage:
         """Land the page's rows.
 
         Raises RowCountError when they are not as many as Salesforce reports, IncompleteResultError when the body breaks
-        off, and RowTooLongError, after which another try with larger blocks may succeed.
+        off, and ReadAgainError, after which another try goes another way.
         """
         name = page_name(page.index, EXTENSIONS[self._plan.file_format])
-        stream = PageStream(response)
-        with self._landing.open_file(name) as file:
-            writer = part_writer(self._plan.file_format, file, self._converter.schema)
-            rows = 0
-            try:
-                for batch in text_batches(stream, self._plan.columns, self._block_bytes):
-                    writer.write(self._converter.from_text(batch, rows))
-                    rows += batch.num_rows
-            except RowTooLongError:
-                self._enlarge_blocks()
-                raise
-            writer.finish()
+        as_sent = self._plan.file_format == "csv" and is_gzip(response) and not self._converts_csv
+        with self._landing.open_file(name) as file, self._another_way():
+            rows = self._keep(response, file) if as_sent else self._convert(response, file)
             _require_rows(page, reported_rows(response), rows)
         return LandedPage(page.index, name, rows, file.bytes, file.sha256, page.url, next_locator(response))
+
+    def _convert(self, response: requests.Response, file: CountedFile) -> int:
+        """Write typed values; returns the number of rows."""
+        writer = part_writer(self._plan.file_format, file, self._converter.schema)
+        rows = 0
+        for batch in text_batches(PageStream(response), self._plan.columns, self._block_bytes):
+            writer.write(self._converter.from_text(batch, rows))
+            rows += batch.num_rows
+        writer.finish()
+        return rows
+
+    def _keep(self, response: requests.Response, file: CountedFile) -> int:
+        """Write the body as it came, and verify it; returns the number of rows."""
+        stream = PageStream(response, keep=file.write)
+        if header_names(stream) != [column.name for column in self._plan.columns]:
+            raise NotAsSentError("A result page's header is not that of the file.")
+        typed = _typed_columns(self._plan.columns)
+        converter = Converter(typed)
+        rows = 0
+        for batch in read_columns(stream, [column.name for column in typed], self._block_bytes):
+            _require_plain_integers(batch, converter.from_text(batch, rows))
+            rows += batch.num_rows
+        return rows
+
+    @contextmanager
+    def _another_way(self) -> Iterator[None]:
+        """Remember what a ReadAgainError asks for."""
+        try:
+            yield
+        except RowTooLongError:
+            self._enlarge_blocks()
+            raise
+        except NotAsSentError:
+            self._converts_csv = True
+            raise
 
     def _enlarge_blocks(self) -> None:
         if self._block_bytes >= LARGEST_BLOCK_BYTES:
@@ -52,6 +101,21 @@ class PageFiles:
                 f"A row is longer than {LARGEST_BLOCK_BYTES:,} bytes, which an extract does not carry."
             )
         self._block_bytes = min(self._block_bytes * 16, LARGEST_BLOCK_BYTES)
+
+
+def _typed_columns(columns: Sequence[Column]) -> list[Column]:
+    """The columns whose text may not fit their type, or any one column, to count rows by."""
+    return [column for column in columns if column.type != "string"] or list(columns[:1])
+
+
+def _require_plain_integers(text: pa.RecordBatch, typed: pa.RecordBatch) -> None:
+    """Salesforce writes integers as `5.0` or `9.0E7` at times (reference 3.8), which readers of CSV take for no integer."""
+    for column, field in zip(text.columns, typed.schema):
+        if pa.types.is_integer(field.type):
+            try:
+                column.cast(pa.int64())
+            except pa.ArrowInvalid:
+                raise NotAsSentError(f"Column {field.name} has integers in another notation.") from None
 
 
 def _require_rows(page: ResultPage, reported: int | None, rows: int) -> None:

@@ -11,8 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 SMALLEST_PART = 128 * 1024 * 1024
-"""Bytes. Pages are joined until a part has this many; a page that has them is a part as it is. Parts of about 128 to
+"""Bytes. Pages are joined until a part has this many. Parts of about 128 to
 512 MB are what Spark, Trino, Snowflake and BigQuery advise."""
+
+LARGE_CSV_PAGE = 1024 * 1024
+"""Bytes. A CSV page as Salesforce packed it has its header in the same gzip data as its rows, so joining it means packing
+it anew; that is worth it for small pages only."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,16 @@ def part_name(index: int, extension: str) -> str:
     return f"part-{index:05d}.{extension}"
 
 
-def grouped(pages: Iterable[LandedPage]) -> list[list[LandedPage]]:
-    """The pages of each part, in page order. Pages without rows are in none."""
+def grouped(pages: Iterable[LandedPage], large: int = SMALLEST_PART) -> list[list[LandedPage]]:
+    """The pages of each part, in page order; a page of `large` bytes stays alone. Pages without rows are in none."""
     groups: list[list[LandedPage]] = []
     open_bytes = SMALLEST_PART
     for page in sorted(pages, key=lambda page: page.index):
         if not page.rows:
             continue
-        if open_bytes >= SMALLEST_PART or page.bytes >= SMALLEST_PART:
+        if open_bytes >= SMALLEST_PART or page.bytes >= large:
             groups.append([])
             open_bytes = 0
         groups[-1].append(page)
-        open_bytes += page.bytes
+        open_bytes = SMALLEST_PART if page.bytes >= large else open_bytes + page.bytes
     return groups

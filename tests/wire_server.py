@@ -1,0 +1,143 @@
+"""A throw-away server that answers with the texts a test gives it, in the shapes of the documents' examples.
+
+It knows nothing of SOQL or of rows: `pages` are the bodies of Bulk result pages, `records` are the JSON texts of REST
+records, `fields` the describe. What it sends is written by the test, byte for byte.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from airflow_sfcc.salesforce import SalesforceClient, connect
+from airflow_sfcc.salesforce.transport import TransportOptions
+
+SOBJECT = "Thing__c"
+JOB_ID = "750R0000000zxr8IAA"
+VERSION = "67.0"
+
+
+@dataclass
+class Wire:
+    """What is answered. `pages` are pairs of a CSV body and its number of records; `requests` what was asked."""
+
+    url: str = ""
+    fields: Sequence[dict[str, Any]] = ()
+    pages: Sequence[tuple[bytes, int]] = ()
+    packed: bool = True
+    records: Sequence[str] = ()
+    batch: int = 2000
+    requests: list[str] = field(default_factory=list)
+
+    def client(self) -> SalesforceClient:
+        transport = TransportOptions(request_timeout=60, max_retries=2)
+        return connect(self.url, "key", "secret", api_version=VERSION, transport=transport)
+
+
+def described(name: str, kind: str, **more: Any) -> dict[str, Any]:
+    """A field as describe shows it, as far as an extract looks at it."""
+    return {"name": name, "type": kind, "nillable": True, "relationshipName": None, "referenceTo": [], **more}
+
+
+@contextmanager
+def wire() -> Iterator[Wire]:
+    """Serve on a free port of the loopback interface."""
+    said = Wire()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(said))
+    said.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield said
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(said: Wire) -> type[BaseHTTPRequestHandler]:
+    class Handler(_Handler):
+        wire = said
+
+    return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wire: Wire
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(urlsplit(self.path).path, {}, body)
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        self._answer(parts.path, parse_qs(parts.query), b"")
+
+    def _answer(self, path: str, query: dict[str, list[str]], body: bytes) -> None:
+        self.wire.requests.append(f"{self.command} {self.path}")
+        data = f"/services/data/v{VERSION}"
+        if path == "/services/oauth2/token":
+            self._json({"access_token": "00D!token", "instance_url": self.wire.url, "issued_at": "1735689600000"})
+        elif path == f"{data}/sobjects/{SOBJECT}/describe":
+            self._json({"name": SOBJECT, "queryable": True, "fields": list(self.wire.fields)})
+        elif path == f"{data}/jobs/query" and body:
+            self._json(self._job("UploadComplete"))
+        elif path == f"{data}/jobs/query/{JOB_ID}":
+            self._json({**self._job("JobComplete"), "numberRecordsProcessed": sum(rows for _, rows in self.wire.pages)})
+        elif path == f"{data}/jobs/query/{JOB_ID}/resultPages":
+            links = [f"{data}/jobs/query/{JOB_ID}/results?locator={index}" for index in range(len(self.wire.pages))]
+            self._json({"resultPages": [{"resultUrl": link} for link in links], "done": True})
+        elif path == f"{data}/jobs/query/{JOB_ID}/results":
+            self._page(int(query["locator"][0]))
+        elif path.startswith(f"{data}/query"):
+            self._records(int(path.rpartition("-")[2]) if "-" in path else 0)
+        else:
+            self.send_error(404)
+
+    def _job(self, state: str) -> dict[str, Any]:
+        return {
+            "id": JOB_ID,
+            "operation": "query",
+            "object": SOBJECT,
+            "createdDate": "2018-12-17T21:00:17.000+0000",
+            "state": state,
+            "apiVersion": float(VERSION),
+        }
+
+    def _page(self, index: int) -> None:
+        body, rows = self.wire.pages[index]
+        more = {"Sforce-NumberOfRecords": str(rows), "Sforce-Locator": "null"}
+        if self.wire.packed:
+            body = gzip.compress(body, 1)
+            more["Content-Encoding"] = "gzip"
+        self._send(body, "text/csv; charset=UTF-8", more)
+
+    def _records(self, first: int) -> None:
+        """Written as text, so that every digit of a number is the test's."""
+        last = first + self.wire.batch
+        done = last >= len(self.wire.records)
+        link = "" if done else f'"nextRecordsUrl":"/services/data/v{VERSION}/query/0r8RO0000016PIAYA2-{last}",'
+        records = ",".join(self.wire.records[first:last])
+        text = f'{{"totalSize":{len(self.wire.records)},"done":{json.dumps(done)},{link}"records":[{records}]}}'
+        self._send(text.encode(), "application/json;charset=UTF-8", {})
+
+    def _json(self, payload: Any) -> None:
+        self._send(json.dumps(payload).encode(), "application/json;charset=UTF-8", {})
+
+    def _send(self, body: bytes, kind: str, more: dict[str, str]) -> None:
+        self.send_response(200)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **more}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
