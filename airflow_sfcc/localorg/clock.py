@@ -7,28 +7,54 @@ from datetime import datetime, timedelta, timezone
 
 
 class Clock:
-    """The org's time: real time plus an offset that tests move."""
+    """The org's time: real time plus an offset that tests move, or a moment that stands still."""
 
     def __init__(self) -> None:
         self._offset = timedelta(0)
+        self._frozen: datetime | None = None
         self._lock = threading.Lock()
 
     def now(self) -> datetime:
         """The org's present moment, aware, in UTC."""
         with self._lock:
-            return datetime.now(timezone.utc) + self._offset
+            return self._now()
 
     def advance(self, delta: timedelta) -> None:
         """Move the org's time by `delta` (a negative one moves it back)."""
         with self._lock:
-            self._offset += delta
+            self._move(self._now() + delta)
 
     def set(self, moment: datetime) -> None:
-        """Make `moment` (aware) the org's present; time keeps ticking from there.
+        """Make `moment` (aware) the org's present; time goes on from there, unless it stands still.
 
         Raises ValueError for a moment without a timezone.
         """
         if moment.tzinfo is None:
             raise ValueError("The clock takes an aware datetime; give the moment a timezone, such as UTC.")
         with self._lock:
+            self._move(moment)
+
+    def freeze(self, moment: datetime | None = None) -> None:
+        """Let time stand still, at `moment` (aware) if given; `advance` and `set` still move it.
+
+        Raises ValueError for a moment without a timezone.
+        """
+        if moment is not None:
+            self.set(moment)
+        with self._lock:
+            self._frozen = self._now()
+
+    def resume(self) -> None:
+        """Let time go on from where it stands."""
+        with self._lock:
+            moment, self._frozen = self._now(), None
+            self._move(moment)
+
+    def _now(self) -> datetime:
+        return self._frozen if self._frozen is not None else datetime.now(timezone.utc) + self._offset
+
+    def _move(self, moment: datetime) -> None:
+        if self._frozen is not None:
+            self._frozen = moment
+        else:
             self._offset = moment - datetime.now(timezone.utc)

@@ -38,3 +38,15 @@ def record_id(prefix: str, number: int) -> str:
         number, digit = divmod(number, 62)
         counter = BASE62[digit] + counter
     return to_18(prefix + INSTANCE + counter)
+
+
+def record_number(id18: str) -> int:
+    """The number that `record_id` made this id of."""
+    number = 0
+    for char in id18[15 - COUNTER_LENGTH : 15]:
+        number = number * 62 + BASE62.index(char)
+    return number
+
+
+# The integration user that tokens act for and that changes are written down to, unless something else is said.
+INTEGRATION_USER = record_id("005", 1)

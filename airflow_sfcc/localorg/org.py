@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,10 +19,11 @@ from airflow_sfcc.localorg.calls import Calls
 from airflow_sfcc.localorg.clock import Clock
 from airflow_sfcc.localorg.faults import Faults
 from airflow_sfcc.localorg.host_names import ANY_MY_DOMAIN, MY_DOMAIN
-from airflow_sfcc.localorg.ids import record_id, to_18
+from airflow_sfcc.localorg.ids import INTEGRATION_USER, to_18
 from airflow_sfcc.localorg.locators import QueryLocators
 from airflow_sfcc.localorg.records import Records
-from airflow_sfcc.localorg.schema import Schema, Viewer
+from airflow_sfcc.localorg.schema import Field, Schema, SObject, Viewer
+from airflow_sfcc.localorg.schema_changes import SchemaChanges
 from airflow_sfcc.localorg.sessions import Sessions
 from airflow_sfcc.localorg.usage import Usage
 
@@ -44,6 +45,7 @@ DEFAULT_COUNTS: Mapping[str, int] = {
     "Event": 200,
     "Invoice__c": 1000,
 }
+DATA_FORMAT = 2  # of a data folder: 2 brought the log of deletions
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -131,7 +133,8 @@ class LocalOrg:
     ) -> None:
         self.config = config or OrgConfig()
         self.clock = clock or Clock()
-        self.schema = schema or Schema.standard()
+        # Orgs with records of their own may change their schema; those on shared records share it.
+        self.schema = (schema or Schema.standard()).copy() if records is None else (schema or Schema.standard())
         self._closing = contextlib.ExitStack()
         self._data_dir = data_dir or Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="sfcc-org-")))
         self._data_dir.mkdir(parents=True, exist_ok=True)
@@ -150,12 +153,14 @@ class LocalOrg:
         self._closing.callback(self.bulk_jobs.close)
         self.faults = Faults()
         self.calls = Calls()
-        self.schema_changed = self.clock.now().replace(microsecond=0) - timedelta(days=1)
+        self.hidden_fields: set[tuple[str, str]] = set()
+        self.hidden_objects: set[str] = set()
         self.run_as = self.config.run_as_username
         self.client_credentials_enabled = self.config.client_credentials_enabled
         self.login_refusal: LoginRefusal | None = None
-        self.hidden_fields: set[tuple[str, str]] = set()
-        self.hidden_objects: set[str] = set()
+        self._schema_changes = SchemaChanges(self.schema, self.records)
+        self._schema_changed = self.clock.now().replace(microsecond=0) - timedelta(days=1)
+        self._described = self._hidden()
 
     def _open_bulk_jobs(self, directory: Path) -> BulkJobs:
         config = self.config
@@ -188,17 +193,82 @@ class LocalOrg:
 
     def _made_of(self) -> dict[str, Any]:
         fields = {each.name: len(each.fields) for each in self.schema}
-        return {"seed": self.config.seed, "counts": dict(self.config.counts), "fields": fields}
+        return {"format": DATA_FORMAT, "seed": self.config.seed, "counts": dict(self.config.counts), "fields": fields}
 
     @property
     def run_as_user_id(self) -> str:
         """The id of the integration user that tokens act for."""
-        return record_id("005", 1)
+        return INTEGRATION_USER
 
     @property
     def viewer(self) -> Viewer:
         """The integration user with what is hidden from them at this moment."""
         return Viewer(self.run_as_user_id, frozenset(self.hidden_fields), frozenset(self.hidden_objects))
+
+    # Schema changes while the org runs
+
+    def add_field(self, sobject: str, field: Mapping[str, Any], value: Any = None, formula: str | None = None) -> Field:
+        """Add a field, such as `{"name": "Tier__c", "type": "string", "length": 40}`; see `SchemaChanges.add_field`."""
+        added = self._schema_changes.add_field(sobject, field, value, formula)
+        self._note_schema_change()
+        return added
+
+    def remove_field(self, sobject: str, name: str) -> None:
+        """Delete a field with its values."""
+        self._schema_changes.remove_field(sobject, name)
+        self._note_schema_change()
+
+    def change_field(self, sobject: str, name: str, changes: Mapping[str, Any]) -> Field:
+        """Change describe keys of a field, its type for one; see `SchemaChanges.change_field`."""
+        changed = self._schema_changes.change_field(sobject, name, changes)
+        self._note_schema_change()
+        return changed
+
+    def change_formula(self, sobject: str, name: str, formula: str) -> None:
+        """Give a field another formula (SQL over the object's columns): all its values change, no stamp moves."""
+        self._schema_changes.change_formula(sobject, name, formula)
+        self._note_schema_change()
+
+    def add_object(self, describe: Mapping[str, Any]) -> SObject:
+        """Add an object without records, from its describe answer (`name` and `fields` are enough)."""
+        added = self._schema_changes.add_object(describe)
+        self._note_schema_change()
+        return added
+
+    def drop_object(self, name: str) -> None:
+        """Delete an object with its records."""
+        self._schema_changes.drop_object(name)
+        self._note_schema_change()
+
+    def set_flags(self, sobject: str, **flags: bool) -> SObject:
+        """Change what may be done with an object: bulk, needs_filter, queryable, replicateable, createable, ..."""
+        changed = self._schema_changes.set_flags(sobject, **flags)
+        self._note_schema_change()
+        return changed
+
+    def hide_field(self, sobject: str, name: str) -> None:
+        """Take a field from the integration user (field-level security): for them it does not exist."""
+        self.hidden_fields.add((sobject, name))
+
+    def show_field(self, sobject: str, name: str) -> None:
+        """Give a hidden field back."""
+        self.hidden_fields -= {each for each in self.hidden_fields if _same_name(each, (sobject, name))}
+
+    @property
+    def schema_changed(self) -> datetime:
+        """When describes last changed, in whole seconds, each change later than the one before."""
+        if self._described != self._hidden():
+            self._note_schema_change()
+        return self._schema_changed
+
+    def _note_schema_change(self) -> None:
+        self._described = self._hidden()
+        # The next whole second, so that a describe read within this one is older than the change.
+        following = self.clock.now().replace(microsecond=0) + timedelta(seconds=1)
+        self._schema_changed = max(following, self._schema_changed + timedelta(seconds=1))
+
+    def _hidden(self) -> tuple[frozenset[tuple[str, str]], frozenset[str]]:
+        return frozenset(self.hidden_fields), frozenset(self.hidden_objects)
 
     def expire_sessions(self) -> int:
         """End all sessions at once, as an administrator or an idle night would; returns how many ended."""
@@ -214,3 +284,7 @@ class LocalOrg:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _same_name(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    return [each.lower() for each in one] == [each.lower() for each in other]

@@ -55,8 +55,37 @@ DERIVED: Mapping[str, Mapping[str, str]] = {
 }
 
 
+class Formulas:
+    """The expressions in force: those above, and what an administrator changed while the org runs."""
+
+    def __init__(self) -> None:
+        self._changed: dict[str, dict[str, str]] = {}
+
+    def of(self, sobject: SObject) -> dict[str, str]:
+        """Expressions by field name, in an order in which later ones may use earlier ones."""
+        changed = self._changed.get(sobject.name, {})
+        return {**derived_fields(sobject), **{name: sql for name, sql in changed.items() if sobject.field(name)}}
+
+    def change(self, sobject: SObject, field_name: str, sql: str) -> None:
+        """Give a field another expression."""
+        self._changed.setdefault(sobject.name, {})[field_name] = sql
+
+    def layers(self, sobject: SObject) -> list[dict[str, str]]:
+        """The expressions in groups that one statement can write: none uses another of its group."""
+        layers: list[dict[str, str]] = []
+        for name, sql in self.of(sobject).items():
+            if not layers or layers[-1].keys() & _used(sql):
+                layers.append({})
+            layers[-1][name] = sql
+        return layers
+
+
 def derived_fields(sobject: SObject) -> dict[str, str]:
-    """Expressions by field name. Empty when an org's own schema lacks a field that the object's expressions name."""
+    """Expressions by field name, without those that name a field which the object lacks."""
     expressions = DERIVED.get(sobject.name, {})
-    used = {part for sql in expressions.values() for part in sql.split('"')[1::2]} | expressions.keys()
-    return dict(expressions) if all(sobject.field(name) for name in used) else {}
+    return {name: sql for name, sql in expressions.items() if all(map(sobject.field, {name, *_used(sql)}))}
+
+
+def _used(sql: str) -> set[str]:
+    """The columns that an expression names."""
+    return set(sql.split('"')[1::2])

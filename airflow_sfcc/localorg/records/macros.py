@@ -8,7 +8,7 @@ from airflow_sfcc.localorg.ids import BASE62, CHECKSUM, record_id
 
 # record_id counts in nine digits; the macro writes the last five, which is plenty for rows that one machine holds.
 _SQL_DIGITS = 5
-MAX_ROWS = 62**_SQL_DIGITS
+MAX_ROWS: int = 62**_SQL_DIGITS
 FIRST_INSERTED = MAX_ROWS  # records that people add count from here, so their ids never meet those of generated rows
 
 

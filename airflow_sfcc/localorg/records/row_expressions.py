@@ -241,8 +241,18 @@ class RowExpressions:
 
 def auto_number(sobject: SObject, number: str) -> str:
     """The SQL of an auto number field's value for a SQL integer expression: 00000042, or INV-000042 in custom objects."""
-    start, digits = ("INV-", 6) if sobject.custom else ("", 8)
+    start, digits = _auto_number_shape(sobject)
     return f"concat('{start}', lpad(CAST({number} AS VARCHAR), {digits}, '0'))"
+
+
+def auto_number_text(sobject: SObject, number: int) -> str:
+    """The value of an auto number field."""
+    start, digits = _auto_number_shape(sobject)
+    return f"{start}{number:0{digits}d}"
+
+
+def _auto_number_shape(sobject: SObject) -> tuple[str, int]:
+    return ("INV-", 6) if sobject.custom else ("", 8)
 
 
 def _is_coordinate(field: Field) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,17 @@ import duckdb
 
 from airflow_sfcc.localorg.clock import Clock
 from airflow_sfcc.localorg.ids import is_id
-from airflow_sfcc.localorg.records.changes import insert_record, update_record
+from airflow_sfcc.localorg.records.changing_tables import RECYCLE_BIN, ChangingTables
 from airflow_sfcc.localorg.records.csv_export import CsvExport, export_pages
 from airflow_sfcc.localorg.records.cursor import SNAPSHOTS, Cursor
+from airflow_sfcc.localorg.records.delete_log import (
+    deleted_between,
+    log_generated,
+)
 from airflow_sfcc.localorg.records.generate import generate_rows
 from airflow_sfcc.localorg.records.macros import create_macros
 from airflow_sfcc.localorg.records.stored_values import naive_utc
-from airflow_sfcc.localorg.records.tables import create_table, identifier
+from airflow_sfcc.localorg.records.tables import identifier
 from airflow_sfcc.localorg.schema import Schema, SObject, Viewer
 from airflow_sfcc.localorg.soql import Plan, SoqlError, compile_query, parse
 
@@ -34,21 +37,18 @@ _BULK_REFUSALS = {
 }
 
 
-class Records:
+class Records(ChangingTables):
     """The org's rows, in DuckDB. Safe to use from several threads: each call has a connection of its own."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, schema: Schema, clock: Clock) -> None:
-        self._connection = connection
-        self._schema = schema
-        self._clock = clock
-        self._writing = threading.RLock()
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, schema: Schema, clock: Clock, in_bin: timedelta = RECYCLE_BIN
+    ) -> None:
+        super().__init__(connection, schema, clock, in_bin)
         self._cursors = itertools.count()
         create_macros(connection)
         # An org that ended without closing its cursors left their tables in the file.
         connection.execute(f"DROP SCHEMA IF EXISTS {SNAPSHOTS} CASCADE")
         connection.execute(f"CREATE SCHEMA {SNAPSHOTS}")
-        for sobject in schema:
-            connection.execute(create_table(sobject))
 
     @classmethod
     def open(cls, schema: Schema, *, clock: Clock, path: Path | None = None) -> Records:
@@ -60,20 +60,25 @@ class Records:
     ) -> None:
         """Fill the tables; see `generate_rows`."""
         with self._writing:
-            generate_rows(self.raw(), self._schema, counts, seed, progress)
+            generate_rows(self._connect(), self._schema, counts, seed, progress)
+            for sobject in self._schema:
+                log_generated(self._connect(), sobject)
 
     def count(self, sobject: str) -> int:
         """How many rows of the object are not in the recycle bin."""
+        self._settled()
         found = self._sobject(sobject)
         live = 'WHERE NOT "IsDeleted"' if found.field("IsDeleted") else ""
-        row = self.raw().execute(f"SELECT count(*) FROM {identifier(found.name)} {live}").fetchone()
+        row = self._connect().execute(f"SELECT count(*) FROM {identifier(found.name)} {live}").fetchone()
         return int(row[0]) if row else 0
 
     def open_cursor(self, soql: str, *, include_deleted: bool, viewer: Viewer) -> Cursor:
         """Run a query and keep its result as it is now. Raises SoqlError."""
         plan = self._plan(soql, include_deleted=include_deleted, viewer=viewer)
+        _check_filter(plan, soql, "MALFORMED_QUERY")
         with self._writing, _query_faults():
-            return Cursor(self.raw, plan, f"{SNAPSHOTS}.cursor_{next(self._cursors)}")
+            self._settle()
+            return Cursor(self._connect, plan, f"{SNAPSHOTS}.cursor_{next(self._cursors)}")
 
     def export_csv(
         self,
@@ -88,8 +93,9 @@ class Records:
     ) -> CsvExport:
         """Run a query and write its rows as Bulk result pages into `directory`. Raises SoqlError."""
         plan = self._bulk_plan(soql, include_deleted=include_deleted, viewer=viewer)
+        self._settled()
         with _query_faults():
-            return export_pages(self.raw(), plan, directory, page_rows, delimiter, line_ending)
+            return export_pages(self._connect(), plan, directory, page_rows, delimiter, line_ending)
 
     def check_bulk(self, soql: str, *, viewer: Viewer) -> SObject:
         """The object of a query that Bulk API 2.0 takes. Raises SoqlError with the refusal otherwise (reference 3.6)."""
@@ -99,9 +105,7 @@ class Records:
         plan = self._plan(soql, include_deleted=include_deleted, viewer=viewer)
         if not plan.sobject.bulk:
             raise SoqlError("INVALIDENTITY", f"Entity '{plan.sobject.name}' is not supported by the Bulk API.")
-        if plan.sobject.needs_filter and parse(soql).where is None:
-            message = f"Implementation restriction: {plan.sobject.name} can only be queried with a filter."
-            raise SoqlError("API_ERROR", message)
+        _check_filter(plan, soql, "API_ERROR")
         for feature, message in _BULK_REFUSALS.items():
             if feature in plan.features:
                 raise SoqlError("API_ERROR", message)
@@ -111,24 +115,6 @@ class Records:
         return compile_query(
             parse(soql), schema=self._schema, viewer=viewer, include_deleted=include_deleted, now=self._clock.now()
         )
-
-    def insert(self, sobject: str, values: Mapping[str, Any], *, user_id: str) -> str:
-        """Add a record; returns its id. Raises ValueError for values that its fields cannot hold."""
-        with self._writing:
-            return insert_record(self.raw(), self._sobject(sobject), values, user_id, self._clock.now())
-
-    def update(self, sobject: str, record_id: str, values: Mapping[str, Any], *, user_id: str) -> None:
-        """Change fields of a record. Raises LookupError when there is none, ValueError for values its fields cannot hold."""
-        with self._writing:
-            update_record(self.raw(), self._sobject(sobject), record_id, values, user_id, self._clock.now())
-
-    def delete(self, sobject: str, record_id: str, *, user_id: str) -> None:
-        """Move a record to the recycle bin. Raises LookupError when there is none."""
-        self.update(sobject, record_id, {"IsDeleted": True}, user_id=user_id)
-
-    def undelete(self, sobject: str, record_id: str, *, user_id: str) -> None:
-        """Take a record out of the recycle bin. Raises LookupError when there is none."""
-        self.update(sobject, record_id, {"IsDeleted": False}, user_id=user_id)
 
     def get(self, sobject: str, record_id: str, *, viewer: Viewer, api_version: str = "67.0") -> dict[str, Any] | None:
         """All visible fields of a record, deleted or not, in the JSON forms of a query; None when there is none."""
@@ -145,38 +131,38 @@ class Records:
         return records[0] if records else None
 
     def deleted_between(self, sobject: str, start: datetime, end: datetime) -> list[tuple[str, datetime]]:
-        """Ids and times of deletion of records deleted in [start, end)."""
-        return self._stamped_between(sobject, start, end, deleted=True)
+        """Ids and times of deletion in [start, end) of records that are deleted now, in the recycle bin or for good."""
+        self._settled()
+        found = deleted_between(self._connect(), self._sobject(sobject), naive_utc(start), naive_utc(end))
+        return [(record, stamp.replace(tzinfo=timezone.utc)) for record, stamp in found]
 
     def updated_between(self, sobject: str, start: datetime, end: datetime) -> list[str]:
         """Ids of live records whose SystemModstamp lies in [start, end)."""
-        return [found for found, _ in self._stamped_between(sobject, start, end, deleted=False)]
-
-    def _stamped_between(
-        self, sobject: str, start: datetime, end: datetime, *, deleted: bool
-    ) -> list[tuple[str, datetime]]:
+        self._settled()
         found = self._sobject(sobject)
-        if not found.field("IsDeleted") or not found.field("SystemModstamp"):
+        if not found.field("SystemModstamp"):
             return []
-        rows = self.raw().execute(
-            f'SELECT "Id", "SystemModstamp" FROM {identifier(found.name)} WHERE "IsDeleted" = ? '
-            'AND "SystemModstamp" >= ? AND "SystemModstamp" < ? ORDER BY "SystemModstamp", "Id"',
-            [deleted, naive_utc(start), naive_utc(end)],
+        live = 'NOT "IsDeleted" AND' if found.field("IsDeleted") else ""
+        rows = self._connect().execute(
+            f'SELECT "Id" FROM {identifier(found.name)} WHERE {live} "SystemModstamp" >= ? AND "SystemModstamp" < ? '
+            'ORDER BY "SystemModstamp", "Id"',
+            [naive_utc(start), naive_utc(end)],
         )
-        return [(record, stamp.replace(tzinfo=timezone.utc)) for record, stamp in rows.fetchall()]
+        return [record for (record,) in rows.fetchall()]
 
     def raw(self) -> duckdb.DuckDBPyConnection:
-        """A connection of one's own to the database, for reading rows without SOQL."""
-        return self._connection.cursor()
+        """A connection of one's own to the database as it is now, for reading rows without SOQL."""
+        self._settled()
+        return self._connect()
 
     def close(self) -> None:
         self._connection.close()
 
-    def _sobject(self, name: str) -> SObject:
-        found = self._schema.sobject(name)
-        if found is None:
-            raise ValueError(f"The local org has no object {name!r}.")
-        return found
+
+def _check_filter(plan: Plan, soql: str, code: str) -> None:
+    if plan.sobject.needs_filter and parse(soql).where is None:
+        message = f"Implementation restriction: {plan.sobject.name} can only be queried with a filter."
+        raise SoqlError(code, message)
 
 
 class _query_faults:  # noqa: N801  reads as a statement: with _query_faults():

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timezone
 from typing import Any
 
+import pyarrow as pa
+
 from airflow_sfcc.localorg.schema import Field, SObject
+
+_ARROW_TYPES: Mapping[str, pa.DataType] = {
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "double": pa.float64(),
+    "currency": pa.float64(),
+    "percent": pa.float64(),
+    "date": pa.date32(),
+    "datetime": pa.timestamp("us"),
+    "time": pa.time64("us"),
+}
 
 
 def stored_values(sobject: SObject, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,6 +36,20 @@ def stored_values(sobject: SObject, values: Mapping[str, Any]) -> dict[str, Any]
             raise ValueError(f"{sobject.name} has no field {name!r} that can be written; check its describe.")
         row[field.name] = _column_value(field, value)
     return row
+
+
+def arrow_table(sobject: SObject, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of column values as a table; a column that a row lacks is null there.
+
+    Raises ValueError for a value that its column cannot hold.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {}
+    for name in names:
+        field = sobject.field(name)
+        kind = _ARROW_TYPES.get(field.type, pa.string()) if field else pa.string()
+        columns[name] = pa.array([row.get(name) for row in rows], kind)
+    return pa.table(columns)
 
 
 def naive_utc(moment: datetime) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow_sfcc.localorg.schema.sobject import SObject
@@ -40,8 +41,26 @@ class Schema:
         """The object with this name in any case, or None."""
         return self._by_name.get(name.lower())
 
+    def copy(self) -> Schema:
+        """A schema of the same objects that changes by itself."""
+        return Schema(self)
+
+    def put(self, sobject: SObject) -> None:
+        """Add an object, or put it in the place of the one with its name."""
+        self._by_name = {**self._by_name, sobject.name.lower(): sobject}
+
+    def remove(self, name: str) -> None:
+        """Take an object away, with the relationships of its parents to it."""
+        gone = name.lower()
+        self._by_name = {key: _without_children(each, gone) for key, each in self._by_name.items() if key != gone}
+
     def __iter__(self) -> Iterator[SObject]:
         return iter(self._by_name.values())
 
     def __len__(self) -> int:
         return len(self._by_name)
+
+
+def _without_children(sobject: SObject, child: str) -> SObject:
+    kept = tuple(each for each in sobject.child_relationships if each.child_sobject.lower() != child)
+    return sobject if kept == sobject.child_relationships else replace(sobject, child_relationships=kept)

@@ -78,12 +78,17 @@ class ChildRelationship:
 
 @dataclass(frozen=True, eq=False)
 class SObject:
-    """One object. `attributes` holds every key of its describe answer but fields and childRelationships."""
+    """One object. `attributes` holds every key of its describe answer but fields and childRelationships.
+
+    `bulk_allowed` and `filter_required` go before what is known of the object's name.
+    """
 
     name: str
     fields: tuple[Field, ...]
     child_relationships: tuple[ChildRelationship, ...] = ()
     attributes: Mapping[str, Any] = attribute(default_factory=dict)
+    bulk_allowed: bool | None = None
+    filter_required: bool | None = None
 
     @classmethod
     def from_describe(cls, answer: Mapping[str, Any]) -> SObject:
@@ -146,12 +151,12 @@ class SObject:
     @property
     def bulk(self) -> bool:
         """Whether the Bulk API may query it. No describe key tells this; the names are known (reference 3.9)."""
-        return supports_bulk(self.name)
+        return supports_bulk(self.name) if self.bulk_allowed is None else self.bulk_allowed
 
     @property
     def needs_filter(self) -> bool:
         """Whether a query without WHERE is refused (reference 3.9)."""
-        return needs_filter(self.name)
+        return needs_filter(self.name) if self.filter_required is None else self.filter_required
 
     def flag(self, key: str) -> bool:
         """A true-or-false key of the describe answer, such as `createable`."""

@@ -23,9 +23,9 @@ def list_faults(call: ApiCall) -> Answer:
 def add_fault(call: ApiCall) -> Answer:
     """POST /_org/faults: the fields of Fault as a JSON object"""
     try:
-        fault = Fault.from_json(_json_body(call))
+        fault = Fault.from_json(json_body(call))
     except ValueError as error:
-        raise _refused(str(error)) from None
+        raise refused(str(error)) from None
     return JsonAnswer(201, {}, call.org.faults.add(fault).to_json())
 
 
@@ -47,13 +47,13 @@ def read_clock(call: ApiCall) -> Answer:
 
 def move_clock(call: ApiCall) -> Answer:
     """POST /_org/clock with {"advance_seconds": n} or {"set": "2026-11-23T02:00:00+00:00"}"""
-    body = _json_body(call)
+    body = json_body(call)
     try:
         moment = _moment(body, call.org.clock.now())
     except (ValueError, TypeError, OverflowError) as error:
-        raise _refused(f"The clock could not be moved: {error}") from None
+        raise refused(f"The clock could not be moved: {error}") from None
     if moment.tzinfo is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise _refused(f"The clock takes a moment with a timezone in the years {FIRST_YEAR} to {LAST_YEAR}.")
+        raise refused(f"The clock takes a moment with a timezone in the years {FIRST_YEAR} to {LAST_YEAR}.")
     call.org.clock.set(moment)
     return read_clock(call)
 
@@ -91,16 +91,16 @@ def read_settings(call: ApiCall) -> Answer:
 def change_settings(call: ApiCall) -> Answer:
     """PATCH /_org/settings: any of the keys that GET shows"""
     org = call.org
-    body = _json_body(call)
+    body = json_body(call)
     unknown = sorted(set(body) - set(_settings(org)))
     if unknown:
-        raise _refused(f"There is no setting {unknown[0]!r}; GET /_org/settings shows them all.")
+        raise refused(f"There is no setting {unknown[0]!r}; GET /_org/settings shows them all.")
     changed = {**_settings(org), **body}
     run_as, enabled, refusal = changed["run_as"], changed["client_credentials_enabled"], changed["login_refusal"]
     if not (run_as is None or isinstance(run_as, str)) or not isinstance(enabled, bool):
-        raise _refused("run_as is a user name or null; client_credentials_enabled is true or false.")
+        raise refused("run_as is a user name or null; client_credentials_enabled is true or false.")
     if refusal is not None and not (isinstance(refusal, str) and refusal in LOGIN_REFUSALS):
-        raise _refused(f"login_refusal is null or one of {', '.join(LOGIN_REFUSALS)}.")
+        raise refused(f"login_refusal is null or one of {', '.join(LOGIN_REFUSALS)}.")
     hidden_fields = _names(changed["hidden_fields"], "hidden_fields", "Account.Phone")
     org.hidden_objects = set(_names(changed["hidden_objects"], "hidden_objects", "Lead"))
     org.hidden_fields = {(sobject, name) for sobject, _, name in (each.partition(".") for each in hidden_fields)}
@@ -120,16 +120,16 @@ def _settings(org: LocalOrg) -> dict[str, Any]:
 
 def _names(value: Any, setting: str, example: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _refused(f"{setting} is a list of names such as {example!r}.")
+        raise refused(f"{setting} is a list of names such as {example!r}.")
     return value
 
 
-def _json_body(call: ApiCall) -> dict[str, Any]:
+def json_body(call: ApiCall) -> dict[str, Any]:
     """The body, which must say that it is JSON: pages of other sites cannot send that type to the loopback unasked."""
     if call.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", "Send a JSON object with Content-Type: application/json.")
     return call.json_object()
 
 
-def _refused(message: str) -> ApiError:
+def refused(message: str) -> ApiError:
     return ApiError(400, "INVALID_INPUT", message)

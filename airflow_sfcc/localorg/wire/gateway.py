@@ -17,11 +17,10 @@ from airflow_sfcc.localorg.wire.answers import Answer, Preferences, TextAnswer, 
 from airflow_sfcc.localorg.wire.fault_effects import Wire, altered, kills_session, replacement, resets
 from airflow_sfcc.localorg.wire.oauth import host_name, is_loopback
 from airflow_sfcc.localorg.wire.perform import Performer, Target, Visitor
-from airflow_sfcc.localorg.wire.route_table import ALL_ROUTES
+from airflow_sfcc.localorg.wire.route_table import ADMIN_ROUTES, ALL_ROUTES
 from airflow_sfcc.localorg.wire.routes import Routes
 
 LARGEST_HEAD = 16_384  # bytes, REST API Developer Guide: of the URI alone (414), of URI and headers together (431)
-ADMIN_ROUTES = frozenset({"console", "org_faults", "org_clock", "org_calls", "org_sessions", "org_settings"})
 
 
 class Gateway:

@@ -94,7 +94,13 @@ def _minute(moment: datetime) -> datetime:
 
 
 def _covered(call: ApiCall, end: datetime) -> datetime:
-    return min(end, _minute(call.org.clock.now()))
+    """Up to where the answer is complete.
+
+    "Changes that started ... but didn't complete before endDate" are still to come, so it ends before their stamps.
+    """
+    uncommitted = call.org.records.earliest_uncommitted()
+    moments = [end, call.org.clock.now(), *([uncommitted] if uncommitted else [])]
+    return _minute(min(moments))
 
 
 def _check_count(count: int) -> None:

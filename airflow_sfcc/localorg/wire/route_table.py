@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow_sfcc.localorg.wire import (
     admin,
+    admin_data,
     bulk,
     composite,
     console,
@@ -71,7 +72,10 @@ ADMIN = (
     Route("org_calls", ("GET",), "/_org/calls", admin.list_calls, "admin"),
     Route("org_calls", ("DELETE",), "/_org/calls", admin.clear_calls, "admin"),
     Route("org_sessions", ("DELETE",), "/_org/sessions", admin.expire_sessions, "admin"),
+    Route("org_records", ("POST",), "/_org/records", admin_data.change_records, "admin"),
+    Route("org_schema", ("POST",), "/_org/schema", admin_data.change_schema, "admin"),
     Route("org_settings", ("GET",), "/_org/settings", admin.read_settings, "admin"),
     Route("org_settings", ("PATCH",), "/_org/settings", admin.change_settings, "admin"),
 )
 ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + BULK + ADMIN
+ADMIN_ROUTES = frozenset(route.name for route in ADMIN)
