@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import BaseOperator
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CONN_ID = "sfcc_default"
 DEFAULT_TIMEOUT = timedelta(hours=12)
+DEFAULT_LAG = timedelta(minutes=5)
+DEFAULT_LOOKBACK = timedelta(minutes=10)
 _KILL_SECONDS = 3.0
 """Airflow kills a task's process 5 s after asking it to end."""
 
@@ -116,11 +118,20 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
     :param destination: any ObjectStoragePath URL; `{sobject}` in it becomes the object's name.
     :param file_format: `parquet` (Zstandard), `csv` or `jsonl` (both gzip).
     :param api: `rest`, `bulk` (Bulk API 2.0), or `auto`: Bulk from 10,000 rows on where Bulk can do the query.
-    :param mode: `full`.
-    :param deletes: `ignore`, or `soft`: also rows in the recycle bin and archived ones, with `IsDeleted`.
+    :param mode: `full`, or `incremental`: what changed since the destination's newest extract (docs/incremental.md).
+    :param cursor_field: the datetime field that windows are cut on; the best of SystemModstamp, LastModifiedDate,
+        CreatedDate and LoginTime if not given.
+    :param initial_start: where the first incremental extract begins (datetime or ISO 8601 text with time zone,
+        templated); at the beginning if not given.
+    :param lookback: how far before the last watermark a window begins (seconds or timedelta).
+    :param lag: how far before the org's present a window ends at the latest (seconds or timedelta).
+    :param deletes: `ignore`, `soft`: also rows in the recycle bin and archived ones, with `IsDeleted`, or `hard`: also
+        the ids that were deleted for good, as `deleted-00000` with `Id` and `DeletedDate`.
+    :param on_schema_change: `evolve`: go on with types that hold both, or `fail` before a row is asked for.
     :param numbers: `float` (what the wire carries), or `decimal` (declared precision and scale; a value that does not
         fit is an error).
-    :param skip_if_empty: end as skipped, and land nothing, when there is no row.
+    :param skip_if_empty: end as skipped when there is no row. A full extract then lands nothing; an incremental one
+        lands its manifest with a file of no rows, so that its watermark moves.
     :param page_size: rows asked for per Bulk result page where the org does not list result pages itself.
     :param parallel_pages: Bulk result pages in flight at once.
     :param deferrable: wait for the Bulk job in the triggerer instead of holding a worker slot.
@@ -138,6 +149,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         "soql",
         "bind",
         "destination",
+        "initial_start",
         "salesforce_conn_id",
     )
     template_ext: Sequence[str] = (".soql",)
@@ -156,8 +168,13 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         bind: Mapping[str, Any] | None = None,
         file_format: Literal["parquet", "csv", "jsonl"] = "parquet",
         api: Literal["auto", "rest", "bulk"] = "auto",
-        mode: Literal["full"] = "full",
-        deletes: Literal["ignore", "soft"] = "ignore",
+        mode: Literal["full", "incremental"] = "full",
+        cursor_field: str | None = None,
+        initial_start: datetime | str | None = None,
+        lookback: float | timedelta = DEFAULT_LOOKBACK,
+        lag: float | timedelta = DEFAULT_LAG,
+        deletes: Literal["ignore", "soft", "hard"] = "ignore",
+        on_schema_change: Literal["evolve", "fail"] = "evolve",
         numbers: Literal["float", "decimal"] = "float",
         skip_if_empty: bool = False,
         page_size: int = 100_000,
@@ -173,8 +190,9 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         super().__init__(**kwargs)
         _require_one_of("file_format", file_format, ("parquet", "csv", "jsonl"))
         _require_one_of("api", api, ("auto", "rest", "bulk"))
-        _require_one_of("mode", mode, ("full",))
-        _require_one_of("deletes", deletes, ("ignore", "soft"))
+        _require_one_of("mode", mode, ("full", "incremental"))
+        _require_one_of("deletes", deletes, ("ignore", "soft", "hard"))
+        _require_one_of("on_schema_change", on_schema_change, ("evolve", "fail"))
         _require_one_of("numbers", numbers, ("float", "decimal"))
         if (sobject is None) == (soql is None):
             raise ValueError("SalesforceExtractOperator takes exactly one of sobject and soql.")
@@ -190,7 +208,12 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         self.file_format = file_format
         self.api = api
         self.mode = mode
+        self.cursor_field = cursor_field
+        self.initial_start = initial_start
+        self.lookback = _span("lookback", lookback)
+        self.lag = _span("lag", lag)
         self.deletes = deletes
+        self.on_schema_change = on_schema_change
         self.numbers = numbers
         self.skip_if_empty = skip_if_empty
         self.page_size = page_size
@@ -228,6 +251,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
     def _plan(self, context: Context) -> Extraction:
         from airflow_sfcc.extract.extraction import Extraction
         from airflow_sfcc.extract.plan import ExtractRequest, make_plan
+        from airflow_sfcc.extract.windows import moment
 
         request = ExtractRequest(
             sobject=self.sobject,
@@ -238,13 +262,19 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             bind=self.bind,
             file_format=self.file_format,
             api=self.api,
+            mode=self.mode,
             deletes=self.deletes,
+            cursor_field=self.cursor_field,
+            initial_start=moment(self.initial_start) if self.initial_start else None,
+            lookback=self.lookback,
+            lag=self.lag,
+            on_schema_change=self.on_schema_change,
             numbers=self.numbers,
             page_size=self.page_size,
             parallel_pages=self.parallel_pages,
         )
         client = self._hook().client
-        plan = make_plan(client, request, _identity(context))
+        plan = make_plan(client, request, _identity(context), self._destination)
         self._extraction = Extraction(client, self._destination(plan.sobject), plan)
         return self._extraction
 
@@ -324,10 +354,15 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
         pages = extraction.land()
-        if self.skip_if_empty and not any(page.rows for page in pages):
+        is_empty = self.skip_if_empty and not any(page.rows for page in pages)
+        if is_empty and self.mode == "full":
             extraction.discard()
             raise AirflowSkipException(f"{extraction.plan.sobject}: no rows, so nothing was landed.")
         result = extraction.commit(pages, other_calls=other_calls)
+        if is_empty and not result["deleted_rows"]:
+            raise AirflowSkipException(
+                f"{extraction.plan.sobject}: nothing changed; the watermark is {result['watermark']}."
+            )
         self.log.info(
             "Landed %s rows of %s in %s files, %s bytes, with %s API calls: %s",
             f"{result['rows']:,}",
@@ -369,14 +404,29 @@ def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
 
 
+def _span(name: str, value: float | timedelta) -> timedelta:
+    span = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    if span < timedelta(0):
+        raise ValueError(f"{name} must not be negative.")
+    return span
+
+
 def _identity(context: Context) -> RunIdentity:
+    """Which task instance this is.
+
+    The data interval is empty for cron schedules since Airflow 3, and absent where a run has no logical date, as with asset
+    and partitioned schedules; then the run's own moment counts.
+    """
     from airflow_sfcc.extract.plan import RunIdentity
 
     ti, dag_run = context["ti"], context["dag_run"]
+    start, end = getattr(dag_run, "data_interval_start", None), getattr(dag_run, "data_interval_end", None)
     return RunIdentity(
         dag_id=ti.dag_id,
         task_id=ti.task_id,
         run_id=ti.run_id,
         map_index=ti.map_index if ti.map_index is not None else -1,
         moment=dag_run.logical_date or dag_run.run_after,
+        interval=(start, end) if start and end and start < end else None,
+        is_backfill=str(getattr(dag_run, "run_type", "")).rsplit(".", 1)[-1].lower().startswith("backfill"),
     )

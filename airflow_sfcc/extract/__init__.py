@@ -1,6 +1,26 @@
 """The extract engine: plan -> fetch -> convert -> land. Knows data; imports no Airflow.
 
-It writes to any universal-pathlib path.
+It writes to any universal-pathlib path. For those who read what landed: `read_manifests` and `latest_state` tell what a
+destination holds, and `current_table_sql` is the query that makes it one table.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_sfcc.extract.current_table import current_table_sql
+    from airflow_sfcc.extract.state import latest_state, read_manifests
+
+__all__ = ["current_table_sql", "latest_state", "read_manifests"]
+
+_HOMES = {"current_table_sql": "current_table", "latest_state": "state", "read_manifests": "state"}
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when they are asked for: they need pyarrow, and this package is imported wherever Airflow parses DAGs."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -20,12 +20,14 @@ hands to the next is plain JSON (`ExtractPlan`, `ResultPage`, `LandedPage`) or l
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
+from airflow_sfcc.extract.commit_lock import commit_lock
+from airflow_sfcc.extract.companions import gather_companions
 from airflow_sfcc.extract.convert import arrow_schema
 from airflow_sfcc.extract.fetch_bulk import BulkFetcher
 from airflow_sfcc.extract.fetch_rest import RestFetcher
@@ -35,6 +37,9 @@ from airflow_sfcc.extract.manifest import make_manifest
 from airflow_sfcc.extract.pages import LandedPage, Part, part_name
 from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
+from airflow_sfcc.extract.schema_changes import vanishing_fields_explained
+from airflow_sfcc.extract.state import latest_state
+from airflow_sfcc.extract.windows import moment
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.errors import BulkUnsupportedError, ResultsExpiredError, RowCountError, SalesforceError
@@ -89,7 +94,8 @@ class Extraction:
 
     def _submit(self) -> None:
         try:
-            self._job = self.client.bulk.create(self.plan.soql, include_deleted=self.plan.include_deleted)
+            with self._vanishing_fields_explained():
+                self._job = self.client.bulk.create(self.plan.soql, include_deleted=self.plan.include_deleted)
         except BulkUnsupportedError as refusal:
             if not self.plan.may_fall_back:
                 raise
@@ -161,10 +167,11 @@ class Extraction:
 
         Raises RowCountError when rows are missing or too many.
         """
-        if self.plan.api == "bulk":
-            pages = self._bulk().land_job(self.job())
-        else:
-            pages = RestFetcher(self.client.stoppable(self._stop), self.plan, self.landing).land()
+        with self._vanishing_fields_explained():
+            if self.plan.api == "bulk":
+                pages = self._bulk().land_job(self.job())
+            else:
+                pages = RestFetcher(self.client.stoppable(self._stop), self.plan, self.landing).land()
         self._require_every_row(pages)
         return pages
 
@@ -183,9 +190,28 @@ class Extraction:
         """
         self._require_every_row(pages)
         parts = parts_of(pages, self.landing, self.plan.file_format) or self._empty_part()
-        manifest = make_manifest(self.plan, list(parts), api_calls=self._calls + other_calls)
-        path = self.landing.commit(manifest, {part.name: staged for part, staged in parts.items()})
+        companions = gather_companions(self.client, self.landing, self.plan, parts)
+        manifest = make_manifest(self.plan, list(parts), companions, api_calls=self._calls + other_calls)
+        files = {part.name: staged for part, staged in parts.items()}
+        with self._alone():
+            path = self.landing.commit(manifest, {**files, **companions.files})
         return self._result(manifest, path)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other commit to the destination at the same time, and none since this extract was planned from its state.
+
+        Raises ConcurrentRunError.
+        """
+        position, destination = self.plan.position, self.landing.destination
+        if position.mode == "full":
+            yield
+            return
+        with commit_lock(destination, self.plan.extract_id):
+            initial_start = moment(position.initial_start) if position.initial_start else None
+            state = latest_state(destination, initial_start=initial_start)
+            position.require_unchanged(state, self.plan.extract_id)
+            yield
 
     def _require_every_row(self, pages: Sequence[LandedPage]) -> None:
         if self.plan.api != "bulk":
@@ -224,6 +250,9 @@ class Extraction:
             "api_calls": manifest["api_calls"],
             "seconds": round(_seconds_between(manifest["started_at"], manifest["finished_at"]), 3),
         }
+
+    def _vanishing_fields_explained(self) -> AbstractContextManager[None]:
+        return vanishing_fields_explained(self.plan.sobject, self.plan.columns)
 
     def discard(self) -> None:
         """Remove what was staged."""

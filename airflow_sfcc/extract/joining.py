@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from airflow_sfcc.extract.formats import FileFormat
 from airflow_sfcc.extract.gzip_join import join_csv, join_json_lines
 from airflow_sfcc.extract.landing import Landing
 from airflow_sfcc.extract.pages import LARGE_CSV_PAGE, SMALLEST_PART, LandedPage, Part, grouped, part_name
 from airflow_sfcc.extract.parquet_join import join_parquet
 from airflow_sfcc.extract.parts import EXTENSIONS
-from airflow_sfcc.extract.plan import FileFormat
 
 _JOINERS = {"parquet": join_parquet, "csv": join_csv, "jsonl": join_json_lines}
 

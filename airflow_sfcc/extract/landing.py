@@ -33,6 +33,7 @@ STAGING = "_staging"
 MANIFEST = "_manifest.json"
 PLAN = "_plan.json"
 _COMMIT = "_commit"
+_REPLACED = "_replaced"
 _LOCAL = frozenset({"", "file", "local"})
 
 
@@ -51,15 +52,17 @@ class Landing:
 
     @property
     def _is_local(self) -> bool:
-        return self.destination.protocol in _LOCAL
+        return is_local(self.destination)
 
     def start_afresh(self) -> None:
         """An empty staging folder, whatever an earlier try left there."""
+        self.put_back()
         self._remove(self.staging)
         self.keep_staged()
 
     def keep_staged(self) -> None:
         """A staging folder with all that an earlier try left there."""
+        self.put_back()
         self.staging.mkdir(parents=True, exist_ok=True)
 
     def save_plan(self, plan: Mapping[str, Any]) -> None:
@@ -81,6 +84,7 @@ class Landing:
 
     def find_manifest(self) -> dict[str, Any] | None:
         """The manifest that this extract committed, if it did."""
+        self.put_back()
         return _read_json(self.folder / MANIFEST)
 
     @contextmanager
@@ -149,21 +153,47 @@ class Landing:
         for name, staged in files.items():
             _link((self.staging / staged).path, (ready / name).path)
         self._write_json(ready / MANIFEST, manifest)
-        self._remove_committed()
+        self._set_aside()
         self._fs.mv(ready.path, self.folder.path, recursive=True)
 
     def _commit_by_copies(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> None:
-        self._remove_committed()
+        self._set_aside()
         for name, staged in files.items():
             self._fs.copy((self.staging / staged).path, (self.folder / name).path)
         self._write_json(self.folder / MANIFEST, manifest)
 
-    def _remove_committed(self) -> None:
+    def _set_aside(self) -> None:
+        """Keep what was committed before, until what replaces it is: it may hold the only copy of a row."""
+        replaced = self.staging / _REPLACED
+        if self._exists(self.folder / MANIFEST):
+            self._remove(replaced)
+            if self._is_local:
+                self._fs.mv(self.folder.path, replaced.path, recursive=True)
+                return
+            self._fs.copy(self.folder.path, replaced.path, recursive=True)
         self._remove(self.folder / MANIFEST)
         self._remove(self.folder)
 
+    def put_back(self) -> None:
+        """Undo the first half of a commit that died before its second."""
+        replaced = self.staging / _REPLACED
+        if self._exists(self.folder / MANIFEST) or not self._exists(replaced / MANIFEST):
+            return
+        self._remove(self.folder)
+        if self._is_local:
+            self._fs.mv(replaced.path, self.folder.path, recursive=True)
+            return
+        files = [path for path in self._fs.find(replaced.path) if not path.endswith(f"/{MANIFEST}")]
+        for path in [*files, (replaced / MANIFEST).path]:
+            self._fs.copy(path, f"{self.folder.path}/{path.rsplit('/', 1)[-1]}")
+
+    def _exists(self, path: StoragePath) -> bool:
+        self._fs.invalidate_cache(path.parent.path)
+        return bool(self._fs.exists(path.path))
+
     def discard(self) -> None:
         """Remove what is staged; what was committed before stays."""
+        self.put_back()
         self._remove(self.staging)
         with contextlib.suppress(OSError):
             if self._is_local and self._staging_root.exists():
@@ -176,6 +206,11 @@ class Landing:
     def _write_json(self, path: StoragePath, data: Mapping[str, Any]) -> None:
         with path.open("wb") as file:
             file.write((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def is_local(path: StoragePath) -> bool:
+    """Whether the path is on a disk, where there are folders and renames."""
+    return path.protocol in _LOCAL
 
 
 def _link(source: str, target: str) -> None:

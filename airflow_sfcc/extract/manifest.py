@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_sfcc import __version__
 from airflow_sfcc.extract.columns import Column
+from airflow_sfcc.extract.companions import NO_COMPANIONS, Companions
 from airflow_sfcc.extract.pages import Part
 from airflow_sfcc.extract.plan import ExtractPlan, utc_now
 
@@ -21,8 +22,12 @@ def schema_fingerprint(columns: Sequence[Column]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def make_manifest(plan: ExtractPlan, parts: Sequence[Part], *, api_calls: int) -> dict[str, Any]:
+def make_manifest(
+    plan: ExtractPlan, parts: Sequence[Part], companions: Companions = NO_COMPANIONS, *, api_calls: int
+) -> dict[str, Any]:
     """The manifest of a finished extract. `api_calls` counts all stages."""
+    position = plan.position
+    all_parts = [*parts, *companions.carried]
     return {
         "format_version": FORMAT_VERSION,
         "extract_id": plan.extract_id,
@@ -33,18 +38,24 @@ def make_manifest(plan: ExtractPlan, parts: Sequence[Part], *, api_calls: int) -
         "api": plan.api,
         "api_version": plan.api_version,
         "job_id": plan.job_id,
-        "mode": "full",
-        "cursor_field": None,
-        "window": None,
-        "watermark": None,
+        "mode": position.mode,
+        "cursor_field": position.cursor_field,
+        "where": position.where,
+        "window": position.window,
+        "watermark": position.watermark,
+        "read_at": position.read_at,
+        "deletes": companions.deletes_known,
         "include_deleted": plan.include_deleted,
-        "rows": sum(part.rows for part in parts),
-        "deleted_rows": None,
-        "bytes": sum(part.bytes for part in parts),
-        "files": [{"path": part.name, "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256} for part in parts],
+        "rows": sum(part.rows for part in all_parts),
+        "carried_rows": sum(part.rows for part in companions.carried),
+        "deleted_rows": companions.deleted_rows,
+        "bytes": sum(part.bytes for part in all_parts),
+        "files": [_file(part) for part in all_parts],
+        "deleted_files": [_file(part) for part in companions.deleted],
         "schema": [column.to_json() for column in plan.columns],
         "schema_fingerprint": schema_fingerprint(plan.columns),
-        "schema_changes": [],
+        "schema_changes": list(position.schema_changes),
+        "stale_fields": list(position.stale_fields),
         "api_calls": api_calls,
         "started_at": plan.started_at,
         "finished_at": utc_now(),
@@ -54,3 +65,7 @@ def make_manifest(plan: ExtractPlan, parts: Sequence[Part], *, api_calls: int) -
         "map_index": plan.map_index,
         "package_version": __version__,
     }
+
+
+def _file(part: Part) -> dict[str, Any]:
+    return {"path": part.name, "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256}

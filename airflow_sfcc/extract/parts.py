@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any, BinaryIO, Protocol, cast
 
 import pyarrow as pa
@@ -17,8 +18,8 @@ import pyarrow.parquet as pq
 from isal import isal_zlib
 
 from airflow_sfcc.extract.convert import as_text
+from airflow_sfcc.extract.formats import FileFormat
 from airflow_sfcc.extract.gzip_join import GZIP_LEVEL, GZIP_WINDOW
-from airflow_sfcc.extract.plan import FileFormat
 
 EXTENSIONS: dict[FileFormat, str] = {"parquet": "parquet", "csv": "csv.gz", "jsonl": "jsonl.gz"}
 
@@ -151,6 +152,19 @@ class CsvPart:
         sink = pa.BufferOutputStream()
         pa_csv.write_csv(pa.RecordBatch.from_arrays(text, names=batch.schema.names), sink, self._options)
         self._gzip.write(sink.getvalue())
+
+    def finish(self) -> None:
+        self._gzip.finish()
+
+
+class RawJsonLinesPart:
+    """Gzip JSON Lines, of lines that are written already."""
+
+    def __init__(self, file: CountedFile) -> None:
+        self._gzip = _Gzip(file)
+
+    def write_lines(self, lines: Sequence[bytes]) -> None:
+        self._gzip.write(b"".join(lines))
 
     def finish(self) -> None:
         self._gzip.finish()

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
 from airflow_sfcc.extract.columns import Column, ColumnResolver, Numbers
+from airflow_sfcc.extract.formats import FileFormat
+from airflow_sfcc.extract.landing import StoragePath
+from airflow_sfcc.extract.position import Deletes, IncrementalOptions, Mode, Position, Source, find_position
+from airflow_sfcc.extract.schema_changes import OnSchemaChange
+from airflow_sfcc.extract.special_objects import refuse_unwindowed
+from airflow_sfcc.extract.state import State, latest_state
+from airflow_sfcc.extract.windows import (
+    DEFAULT_LAG,
+    DEFAULT_LOOKBACK,
+    FULL_INSTEAD,
+    RunTimes,
+    choose_cursor,
+    moment,
+)
 from airflow_sfcc.salesforce import soql as soql_text
 from airflow_sfcc.salesforce.bulk_support import supports_bulk
 from airflow_sfcc.salesforce.client import SalesforceClient
@@ -19,9 +33,7 @@ from airflow_sfcc.salesforce.queries import fits_uri
 
 log = logging.getLogger(__name__)
 
-FileFormat = Literal["parquet", "csv", "jsonl"]
 Api = Literal["auto", "rest", "bulk"]
-Deletes = Literal["ignore", "soft"]
 
 FEWEST_BULK_ROWS = 10_000
 """With `api="auto"`, results smaller than this are read by REST: 5 pages of 2,000 rows cost no more calls than creating,
@@ -45,7 +57,13 @@ class ExtractRequest:
     bind: Mapping[str, Any] | None = None
     file_format: FileFormat = "parquet"
     api: Api = "auto"
+    mode: Mode = "full"
     deletes: Deletes = "ignore"
+    cursor_field: str | None = None
+    initial_start: datetime | None = None
+    lookback: timedelta = DEFAULT_LOOKBACK
+    lag: timedelta = DEFAULT_LAG
+    on_schema_change: OnSchemaChange = "evolve"
     numbers: Numbers = "float"
     page_size: int = DEFAULT_PAGE_SIZE
     parallel_pages: int = DEFAULT_PARALLEL_PAGES
@@ -56,16 +74,37 @@ class ExtractRequest:
         if self.soql and (self.fields or self.exclude_fields or self.where):
             raise QueryError("fields, exclude_fields and where go with sobject; with soql, write them into the query.")
 
+    @property
+    def incremental(self) -> IncrementalOptions:
+        return IncrementalOptions(
+            mode=self.mode,
+            deletes=self.deletes,
+            cursor_field=self.cursor_field,
+            initial_start=self.initial_start,
+            lookback=self.lookback,
+            lag=self.lag,
+            on_schema_change=self.on_schema_change,
+        )
+
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """Which task instance an extract belongs to; `moment` is the run's logical date, or when it was due."""
+    """Which task instance an extract belongs to; `moment` is the run's logical date, or when it was due.
+
+    `interval` and `is_backfill` are those of RunTimes.
+    """
 
     dag_id: str
     task_id: str
     run_id: str
     map_index: int
     moment: datetime
+    interval: tuple[datetime, datetime] | None = None
+    is_backfill: bool = False
+
+    @property
+    def times(self) -> RunTimes:
+        return RunTimes(self.moment, self.interval, self.is_backfill)
 
     @property
     def extract_id(self) -> str:
@@ -103,6 +142,7 @@ class ExtractPlan:
     task_id: str
     run_id: str
     map_index: int
+    position: Position
     job_id: str | None = None
     api_calls: int = 0
     format_version: int = field(default=1)
@@ -112,7 +152,8 @@ class ExtractPlan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ExtractPlan:
-        return cls(**{**data, "columns": tuple(Column(**column) for column in data["columns"])})
+        columns = tuple(Column(**column) for column in data["columns"])
+        return cls(**{**data, "columns": columns, "position": Position.from_json(data["position"])})
 
     def submitted(self, job_id: str) -> ExtractPlan:
         return replace(self, job_id=job_id)
@@ -125,18 +166,31 @@ class ExtractPlan:
 
 
 def make_plan(
-    client: SalesforceClient, request: ExtractRequest, run: RunIdentity, *, earlier: Checkpoint | None = None
+    client: SalesforceClient,
+    request: ExtractRequest,
+    run: RunIdentity,
+    destination: StoragePath | Callable[[str], StoragePath] | None = None,
+    *,
+    earlier: Checkpoint | None = None,
 ) -> ExtractPlan:
-    """Describe, write the SOQL, resolve the columns, choose the API. Reads no row.
+    """Describe, resolve the columns, find the extract's position, write the SOQL, choose the API. Reads no row.
 
-    `earlier` is what an earlier try of the same task left: the plan is made as of the moment of that try's plan, so that
-    it comes out the same, and takes over its Bulk job when it does. Raises QueryError, NotFoundError or AccessError for
-    what cannot be extracted.
+    `destination` is where the object's extracts live, or says that of an object's name; without it nothing is known of
+    earlier extracts. `earlier` is what an earlier try of the same task left: the plan is made as of the moment of that
+    try's plan, so that it comes out the same, and takes over its Bulk job when it does. Raises QueryError, NotFoundError
+    or AccessError for what cannot be extracted, and what `find_position` raises.
     """
     query, columns = _query_and_columns(client, request)
     if query.is_count:
         raise QueryError("SELECT COUNT() answers a number and no rows: use COUNT(Id), or SalesforceQueryOperator.")
-    draft = _draft(client, request, run, query, columns, earlier.planned_at if earlier else utc_now())
+    planned_at = earlier.planned_at if earlier else utc_now()
+    source = _source(client, request, query, columns)
+    state = _state(request, destination, source.sobject)
+    now = moment(planned_at) + client.ahead
+    position, columns = find_position(source, request.incremental, run.times, run.extract_id, state, now=now)
+    if position.condition:
+        query = soql_text.scan(query.narrowed(position.condition))
+    draft = _draft(client, request, run, query, columns, planned_at, position)
     if earlier and earlier.fingerprint == fingerprint(draft):
         return replace(draft, api_reason="an earlier try submitted its job", job_id=earlier.job_id)
     api, reason = _choose_api(client, request, query, draft.include_deleted)
@@ -150,6 +204,7 @@ def _draft(
     query: soql_text.Query,
     columns: tuple[Column, ...],
     planned_at: str,
+    position: Position,
 ) -> ExtractPlan:
     """The plan but for its API."""
     token = client.auth.token
@@ -163,7 +218,7 @@ def _draft(
         api_reason="",
         may_fall_back=request.api == "auto",
         api_version=client.api_version,
-        include_deleted=request.deletes == "soft",
+        include_deleted=request.deletes != "ignore",
         columns=columns,
         file_format=request.file_format,
         numbers=request.numbers,
@@ -174,7 +229,55 @@ def _draft(
         task_id=run.task_id,
         run_id=run.run_id,
         map_index=run.map_index,
+        position=position,
     )
+
+
+def _source(
+    client: SalesforceClient, request: ExtractRequest, query: soql_text.Query, columns: tuple[Column, ...]
+) -> Source:
+    is_whole = not query.is_aggregate and not {"LIMIT", "OFFSET"} & set(query.clauses)
+    source = Source(
+        client.auth.token.org_id, client.describe(query.sobject), columns, query.clauses.get("WHERE"), is_whole
+    )
+    if request.mode == "incremental":
+        _require_incremental(source, request)
+    return source
+
+
+def _require_incremental(source: Source, request: ExtractRequest) -> None:
+    """Raise QueryError unless windows can be cut out of the query, and its rows be told apart and put in order."""
+    if not source.is_whole:
+        raise QueryError(
+            "A query that aggregates, or has LIMIT or OFFSET, answers something else than the rows that changed: leave that "
+            f"out, or {FULL_INSTEAD}."
+        )
+    for name in _needed_columns(source.describe, request):
+        if not source.has(name):
+            raise QueryError(
+                f"An incremental extract needs the column {name}: "
+                + (f"select {name} in the query." if request.soql else "take it out of exclude_fields.")
+            )
+
+
+def _needed_columns(describe: Mapping[str, Any], request: ExtractRequest) -> list[str]:
+    """What the extract must have beside the fields asked for."""
+    needed = []
+    if request.mode == "incremental":
+        refuse_unwindowed(describe, request.where or request.soql, cursor_asked=bool(request.cursor_field))
+        needed = ["Id", choose_cursor(describe, request.cursor_field)]
+    if request.deletes != "ignore" and any(field["name"] == "IsDeleted" for field in describe["fields"]):
+        needed.append("IsDeleted")
+    return needed
+
+
+def _state(
+    request: ExtractRequest, destination: StoragePath | Callable[[str], StoragePath] | None, sobject: str
+) -> State:
+    if destination is None:
+        return State((), request.initial_start)
+    place = destination(sobject) if callable(destination) else destination
+    return latest_state(place, initial_start=request.initial_start)
 
 
 def utc_now() -> str:
@@ -194,8 +297,9 @@ def _query_and_columns(client: SalesforceClient, request: ExtractRequest) -> tup
     if not describe.get("queryable", True):
         raise QueryError(f"{sobject} cannot be queried (its describe says queryable: false).")
     fields = list(request.fields) if request.fields else None
-    if request.deletes == "soft" and fields and "isdeleted" not in {name.lower() for name in fields}:
-        fields.append("IsDeleted")
+    if fields:
+        there = {name.lower() for name in fields}
+        fields += [name for name in _needed_columns(describe, request) if name.lower() not in there]
     columns = resolver.of_sobject(sobject, fields, request.exclude_fields)
     text = soql_text.select(str(describe["name"]), [column.name for column in columns], request.where)
     return soql_text.scan(soql_text.bind(text, request.bind)), columns

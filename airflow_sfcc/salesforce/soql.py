@@ -174,6 +174,18 @@ class Query:
         source = f"{self.sobject} {self.alias}" if self.alias else self.sobject
         return " ".join([f"SELECT COUNT() FROM {source}", *kept])
 
+    def narrowed(self, condition: str) -> str:
+        """This query's text with one more condition on its rows."""
+        top = [token for token in _tokens(self.text) if token.depth == 0]
+        source = next(i for i, token in enumerate(top) if token.kind == "word" and token.text.upper() == "FROM")
+        heads = list(_clause_heads(top, source + 2))
+        here = next((start for name, start, _ in heads if name not in ("USING SCOPE", "WHERE")), len(self.text))
+        rest = f" {self.text[here:]}" if here < len(self.text) else ""
+        for name, start, body in heads:
+            if name == "WHERE":
+                return f"{self.text[:start]}WHERE ({self.text[body:here].strip()}) AND {condition}{rest}"
+        return f"{self.text[:here].rstrip()} WHERE {condition}{rest}"
+
 
 AGGREGATES = frozenset({"COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX"})
 _CLAUSES = ("USING SCOPE", "WHERE", "WITH", "GROUP BY", "HAVING", "ORDER BY", "LIMIT", "OFFSET", "FOR", "ALL ROWS")

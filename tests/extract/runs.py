@@ -32,11 +32,12 @@ def extract(
     *,
     client: SalesforceClient | None = None,
     run_id: str = "scheduled__2026-11-23",
+    run: RunIdentity | None = None,
     **request: Any,
 ) -> dict[str, Any]:
     """One extract from plan to manifest; what is staged is removed when it fails. Returns the manifest."""
     client = client or org.client()
-    plan = make_plan(client, ExtractRequest(**request), run_identity(run_id))
+    plan = make_plan(client, ExtractRequest(**request), run or run_identity(run_id), UPath(destination))
     extraction = Extraction(client, UPath(destination), plan)
     try:
         extraction.start()

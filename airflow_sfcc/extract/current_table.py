@@ -1,0 +1,87 @@
+"""The current table of a destination, as one DuckDB query over its Parquet files and manifests.
+
+Of each Id the row with the newest cursor counts, of equal ones that which was read last; what was read before the newest
+full extract does not count at all. A row in the recycle bin is no row, and neither is one whose deletion in a
+`deleted-…` file is later than the row. docs/incremental.md has the same in SQL to copy, and for Spark.
+"""
+
+from __future__ import annotations
+
+from airflow_sfcc.extract.landing import StoragePath, is_local
+from airflow_sfcc.extract.state import Manifest, StateError, read_manifests, storage_path
+
+_QUERY = """\
+WITH extracts AS (
+    SELECT extract_id, read_at, mode = 'full' AND watermark IS NOT NULL AS is_snapshot
+    FROM read_json({root}/extract=*/_manifest.json', hive_partitioning = false, columns = {{
+        extract_id: 'VARCHAR', read_at: 'TIMESTAMPTZ', mode: 'VARCHAR', watermark: 'VARCHAR'}})
+),
+counting AS (
+    SELECT extract_id, read_at FROM extracts
+    WHERE read_at >= coalesce((SELECT max(read_at) FROM extracts WHERE is_snapshot), '-infinity')
+),
+newest AS (
+    SELECT parts.* EXCLUDE (extract)
+    FROM read_parquet({root}/extract=*/part-*.parquet', union_by_name = true, hive_types_autocast = false) AS parts
+    JOIN counting ON counting.extract_id = parts.extract
+    QUALIFY row_number() OVER (PARTITION BY parts."Id" ORDER BY parts."{cursor}" DESC, counting.read_at DESC) = 1
+){gone}
+SELECT {columns}
+FROM newest{conditions}"""
+
+_GONE = """,
+gone AS (
+    SELECT deleted."Id", max(deleted."DeletedDate") AS "DeletedDate"
+    FROM read_parquet({root}/extract=*/deleted-*.parquet', hive_types_autocast = false) AS deleted
+    JOIN counting ON counting.extract_id = deleted.extract
+    GROUP BY deleted."Id"
+)"""
+
+_NOT_GONE = """NOT EXISTS (FROM gone WHERE gone."Id" = newest."Id" AND gone."DeletedDate" > newest."{cursor}")"""
+
+
+def current_table_sql(destination: StoragePath | str) -> str:
+    """The DuckDB query whose result is the current table: the columns of the newest extract, one row per live record.
+
+    Needs Parquet extracts with Id and a cursor field, as mode="incremental" lands them. Raises StateError when the
+    destination holds none.
+    """
+    root = storage_path(destination)
+    manifests = read_manifests(root)
+    newest = next((each for each in reversed(manifests) if each.get("cursor_field")), None)
+    if newest is None:
+        raise StateError(
+            f"{root} holds no extract that a current table can be made of: land one with mode='incremental' first."
+        )
+    _require_parquet(manifests)
+    quoted_root = "'" + _url(root).replace("'", "''")
+    cursor = str(newest["cursor_field"])
+    conditions = []
+    if any(column["name"] == "IsDeleted" for manifest in manifests for column in manifest["schema"]):
+        conditions.append('newest."IsDeleted" IS NOT TRUE')
+    has_gone = any(manifest.get("deleted_files") for manifest in manifests)
+    if has_gone:
+        conditions.append(_NOT_GONE.format(cursor=cursor))
+    return _QUERY.format(
+        root=quoted_root,
+        cursor=cursor,
+        gone=_GONE.format(root=quoted_root) if has_gone else "",
+        columns=", ".join(f'newest."{column["name"]}"' for column in newest["schema"]),
+        conditions="".join(f"\n{word} {each}" for word, each in zip(["WHERE", *["  AND"] * 9], conditions)),
+    )
+
+
+def _url(root: StoragePath) -> str:
+    """How DuckDB names the folder: a path on a disk, a URL elsewhere."""
+    if is_local(root):
+        return root.path.rstrip("/")
+    return f"{root.protocol}://{root.path.rstrip('/')}"
+
+
+def _require_parquet(manifests: list[Manifest]) -> None:
+    for manifest in manifests:
+        for file in manifest["files"]:
+            if not file["path"].endswith(".parquet"):
+                raise StateError(
+                    f"{manifest['path']}/{file['path']} is no Parquet file; the current table is made of Parquet extracts."
+                )

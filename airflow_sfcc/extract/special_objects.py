@@ -1,0 +1,77 @@
+"""Objects that cannot be read by windows of time as others can, and what to do instead (reference 3.9 and 4).
+
+docs/incremental.md has the table for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_sfcc.salesforce.errors import QueryError
+
+_NEEDS_IDS = "Salesforce only answers queries on it that filter by"
+
+_NEED_FILTER: Mapping[str, str] = {
+    "contentdocumentlink": (
+        f"{_NEEDS_IDS} Id, ContentDocumentId or LinkedEntityId. Give where, for example "
+        "LinkedEntityId IN (SELECT Id FROM Account)"
+    ),
+    "contentfolderitem": f"{_NEEDS_IDS} Id or ParentContentFolderId. Give such a where",
+    "contentfoldermember": f"{_NEEDS_IDS} Id, ParentContentFolderId or ChildRecordId. Give such a where",
+    "ideacomment": f"{_NEEDS_IDS} Id, CommunityId or IdeaId. Give such a where",
+    "vote": f"{_NEEDS_IDS} Id, ParentId or Parent.Type. Give such a where",
+}
+
+_ONLY_SMALL: Mapping[str, str] = {
+    "newsfeed": "Salesforce answers at most 1,000 rows of it",
+    "topicassignment": "Salesforce answers at most 1,100 rows of it unless they are filtered by id",
+    "userrecordaccess": "it is computed for at most 200 records of one user at a time",
+    "recentlyviewed": "it holds what one user saw last, not records",
+}
+
+_EVENTS = frozenset(
+    """
+    apievent apianomalyevent bulkapiresultevent concurlongrunapexerrevent credentialstuffingevent fileevent
+    guestuseranomalyevent identityproviderevent identityverificationevent lightningurievent
+    listviewevent loginasevent loginevent logoutevent permissionsetevent
+    reportanomalyevent reportevent sessionhijackingevent urievent
+    """.split()
+)
+"""Event monitoring's objects, which refuse ordinary filters (reference 4)."""
+
+
+def refuse_unwindowed(describe: Mapping[str, Any], where: str | None, *, cursor_asked: bool) -> None:
+    """Raise QueryError for an object that an incremental extract cannot read whole, with the reason and the way out.
+
+    `where` is the condition that the user gave; a `cursor_asked` for by name is the user's own risk where only the
+    choice of the cursor is in doubt.
+    """
+    name = str(describe["name"])
+    lowered = name.lower()
+    reason = _ONLY_SMALL.get(lowered)
+    if lowered.endswith("__b"):
+        reason = "it is a big object, which can only be filtered along its index, never by a window of time"
+    elif lowered.endswith("__x"):
+        reason = "it is an external object: its rows live elsewhere and bear no stamps of Salesforce"
+    elif lowered.endswith("changeevent"):
+        reason = "it is a change event, which is subscribed to and not queried"
+    elif lowered in _EVENTS and not cursor_asked:
+        reason = "event objects refuse filters other than on EventDate, which is no stamp of a change"
+    if reason:
+        raise QueryError(
+            f"{name} cannot be extracted incrementally: {reason}. Use mode='full', with a where that fits it."
+        )
+    if not (where or "").strip():
+        _refuse_unfiltered(name)
+
+
+def _refuse_unfiltered(name: str) -> None:
+    lowered = name.lower()
+    if lowered in _NEED_FILTER:
+        raise QueryError(f"{name} cannot be extracted by a window of time alone: {_NEED_FILTER[lowered]}.")
+    if lowered.endswith("__kav") or lowered == "knowledgearticleversion":
+        raise QueryError(
+            f"{name} cannot be extracted by a window of time alone: Salesforce wants one publication status. Give where, such "
+            "as PublishStatus = 'Online' (and a task of its own for 'Draft' and 'Archived')."
+        )

@@ -1,0 +1,103 @@
+"""Removing what nobody reads: leftovers of runs that died, and extracts that a newer full one has superseded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow_sfcc.extract.commit_lock import commit_lock
+from airflow_sfcc.extract.landing import MANIFEST, STAGING, Landing, StoragePath
+from airflow_sfcc.extract.state import State, read_manifests, storage_path
+
+DEFAULT_AGE = timedelta(days=2)
+"""Leftovers younger than this may belong to a run that is still going on, or that Airflow is about to retry."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A folder to remove, why, and what it holds."""
+
+    path: str
+    reason: str
+    files: int
+    bytes: int
+
+
+def vacuum(
+    destination: StoragePath | str,
+    *,
+    superseded: bool = False,
+    older_than: timedelta = DEFAULT_AGE,
+    dry_run: bool = False,
+    now: datetime | None = None,
+) -> list[Leftover]:
+    """Remove leftovers below a destination, and with `superseded` the extracts read before the newest full one.
+
+    A leftover goes when none of its files was written within `older_than`. Committed extracts that count for the current
+    table or for the state of the next extract never go. Returns what was removed, or would be with `dry_run`.
+    """
+    root = storage_path(destination)
+    root.fs.invalidate_cache(root.path)
+    oldest = (now or datetime.now(timezone.utc)) - older_than
+    with commit_lock(root, "vacuum"):
+        found = [*_uncommitted(root, oldest), *(_superseded(root) if superseded else ())]
+        if not dry_run:
+            for leftover in found:
+                # The manifest goes first, so that nobody takes what is left of the folder for an extract.
+                with suppress(FileNotFoundError):
+                    root.fs.rm_file(f"{leftover.path}/{MANIFEST}")
+                with suppress(FileNotFoundError):
+                    root.fs.rm(leftover.path, recursive=True)
+    return found
+
+
+def _uncommitted(root: StoragePath, oldest: datetime) -> Iterator[Leftover]:
+    for folder in [*_folders(root, STAGING), *_folders(root, "")]:
+        name = folder.rsplit("/", 1)[-1]
+        if not name.startswith("extract="):
+            continue
+        Landing(root, name.removeprefix("extract=")).put_back()
+        if root.fs.exists(f"{folder}/{MANIFEST}"):
+            continue
+        files = _files(root, folder)
+        if all(_written(entry) < oldest for entry in files):
+            yield _leftover(folder, "a run that did not commit left it", files)
+
+
+def _superseded(root: StoragePath) -> Iterator[Leftover]:
+    state = State(tuple(read_manifests(root)))
+    for manifest in state.manifests[: len(state.manifests) - len(state.relevant)]:
+        folder = f"{root.path.rstrip('/')}/extract={manifest['extract_id']}"
+        snapshot = str((state.snapshot or {})["extract_id"])
+        yield _leftover(folder, f"superseded by the full extract {snapshot}", _files(root, folder))
+
+
+def _folders(root: StoragePath, name: str) -> list[str]:
+    with suppress(FileNotFoundError):
+        entries = root.fs.ls(f"{root.path.rstrip('/')}/{name}".rstrip("/"), detail=True)
+        return [str(each["name"]).rstrip("/") for each in entries if each["type"] == "directory"]
+    return []
+
+
+def _files(root: StoragePath, folder: str) -> list[dict[str, Any]]:
+    return [entry for entry in root.fs.find(folder, detail=True).values() if entry["type"] == "file"]
+
+
+def _written(entry: dict[str, Any]) -> datetime:
+    """When a file was written; stores call it by different names."""
+    for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
+        value = entry.get(key)
+        if isinstance(value, (int, float)):
+            return datetime.fromtimestamp(value, timezone.utc)
+        if isinstance(value, str):
+            return datetime.fromisoformat(value.replace("Z", "+00:00"))
+        if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    return datetime.now(timezone.utc)
+
+
+def _leftover(folder: str, reason: str, files: list[dict[str, Any]]) -> Leftover:
+    return Leftover(folder, reason, len(files), sum(int(entry["size"] or 0) for entry in files))
