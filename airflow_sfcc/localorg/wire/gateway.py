@@ -15,6 +15,7 @@ from airflow_sfcc.localorg.org import LocalOrg
 from airflow_sfcc.localorg.wire.access import bearer_token
 from airflow_sfcc.localorg.wire.answers import Answer, Preferences, TextAnswer, accepts_gzip
 from airflow_sfcc.localorg.wire.fault_effects import Wire, altered, kills_session, replacement, resets
+from airflow_sfcc.localorg.wire.header_names import documented_name
 from airflow_sfcc.localorg.wire.oauth import host_name, is_loopback
 from airflow_sfcc.localorg.wire.perform import Performer, Target, Visitor
 from airflow_sfcc.localorg.wire.route_table import ADMIN_ROUTES, ALL_ROUTES
@@ -70,6 +71,7 @@ class Gateway:
         answer = _oversized(scope) or replacement(faults) or await self._perform(request, faults, call)
         response = answer.to_response(_preferences(request.headers))
         response.headers["Date"] = format_datetime(org.clock.now(), usegmt=True)
+        response.raw_headers = [(documented_name(name), value) for name, value in response.raw_headers]
         try:
             await response(scope, receive, wire.send)
         finally:
