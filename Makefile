@@ -7,7 +7,7 @@ READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test conformance lint format clean
+.PHONY: help demo up test conformance lint format clean quarter
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -40,6 +40,9 @@ conformance: $(READY)  ## read the local org with clients that others wrote: sim
 	@$(BIN)/python -m tests.conformance.environments
 	@echo "==> Other people's clients against the local org"
 	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance $(PYTEST_ARGS)
+
+quarter: $(READY)  ## 90 nights of incremental extracts while records change; the current table is checked after each (SEEDS=5)
+	@$(BIN)/python -m tests.quarter --seeds $(or $(SEEDS),5) --first-seed $(or $(FIRST_SEED),1) --nights $(or $(NIGHTS),90)
 
 lint: $(READY)  ## check style and types
 	@echo "==> Style"

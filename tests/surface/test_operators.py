@@ -206,8 +206,9 @@ def test_permanent_failures_do_not_burn_retries(connected_org: RunningOrg, conte
     [
         {"file_format": "xlsx"},
         {"api": "soap"},
-        {"mode": "incremental"},
-        {"deletes": "hard"},
+        {"mode": "delta"},
+        {"deletes": "all"},
+        {"lag": -1},
         {"numbers": "text"},
         {"soql": "SELECT Id FROM Contact"},
         {"sobject": None},
