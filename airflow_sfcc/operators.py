@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, ObjectStoragePath
 
+    from airflow_sfcc.extract.checkpoint import Checkpoint
     from airflow_sfcc.extract.extraction import Extraction
     from airflow_sfcc.extract.plan import RunIdentity
     from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+    from airflow_sfcc.salesforce.errors import SalesforceError
+    from airflow_sfcc.task_state import TaskState
 
 DEFAULT_CONN_ID = "sfcc_default"
 DEFAULT_TIMEOUT = timedelta(hours=12)
@@ -135,6 +138,8 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
     :param page_size: rows asked for per Bulk result page where the org does not list result pages itself.
     :param parallel_pages: Bulk result pages in flight at once.
     :param deferrable: wait for the Bulk job in the triggerer instead of holding a worker slot.
+    :param durable: go on where the last try ended: with its Bulk job, and the pages it landed. Needs Airflow 3.3 or newer;
+        a task that is cleared starts over.
     :param cancel_on_kill: abort the Bulk job when the task is killed.
     :param poll_interval: seconds between the first polls of a Bulk job; later ones are further apart.
     :param timeout: how long a Bulk job may take (seconds or timedelta); then it is aborted and the task fails.
@@ -180,6 +185,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         page_size: int = 100_000,
         parallel_pages: int = 4,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        durable: bool = True,
         cancel_on_kill: bool = True,
         poll_interval: float = 5.0,
         timeout: float | timedelta = DEFAULT_TIMEOUT,
@@ -219,12 +225,14 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         self.page_size = page_size
         self.parallel_pages = parallel_pages
         self.deferrable = deferrable
+        self.durable = durable
         self.cancel_on_kill = cancel_on_kill
         self.poll_interval = poll_interval
         self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
         self.salesforce_conn_id = salesforce_conn_id
         self._killed = threading.Event()
         self._extraction: Extraction | None = None
+        self._state: TaskState | None = None
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
@@ -234,21 +242,53 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         return super().partial(**kwargs)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with _airflow_failures(), self._discarding_failures():
-            extraction = self._plan(context)
-            extraction.start()
-            plan = extraction.plan
-            self.log.info("Extracting %s by %s API, since %s", plan.sobject, plan.api.upper(), plan.api_reason)
-            if plan.job_id is None:
-                return self.announce(context, self._land(extraction))
-            self.log.info("Submitted Bulk job %s", plan.job_id)
-            if not self.deferrable:
-                self._wait(extraction)
-                return self.announce(context, self._land(extraction))
-            extraction.stage_plan()
-        self._defer(plan.job_id)
+        with _airflow_failures(), self._ending_tidily(context):
+            state = self._remembered(context)
+            extraction = self._plan(context, state.checkpoint)
+            extraction.start(state.checkpoint, abandoned=state.abandoned_job)
+            self._log_start(extraction)
+            return self.announce(context, self._proceed(extraction))
 
-    def _plan(self, context: Context) -> Extraction:
+    def _remembered(self, context: Context) -> TaskState:
+        from airflow_sfcc.task_state import TaskState
+
+        self._state = TaskState.of(context, self.retries or 0, durable=self.durable)
+        return self._state
+
+    def _log_start(self, extraction: Extraction) -> None:
+        plan = extraction.plan
+        self.log.info("Extracting %s by %s API, since %s", plan.sobject, plan.api.upper(), plan.api_reason)
+        if plan.job_id is not None:
+            self.log.info("%s Bulk job %s", "Going on with" if extraction.continues else "Submitted", plan.job_id)
+
+    def _proceed(self, extraction: Extraction) -> dict[str, Any]:
+        """From a started extract to its end, or into the triggerer."""
+        plan = extraction.plan
+        if plan.job_id is None:
+            return self._land(extraction)
+        self._remember(extraction)
+        before = extraction.committed()
+        if before is not None:
+            self.log.info("An earlier try had committed %s", before["manifest"])
+            return self._done(before)
+        if self.deferrable and extraction.is_waiting:
+            self._defer(plan.job_id)
+        self._wait(extraction)
+        return self._land(extraction)
+
+    def _remember(self, extraction: Extraction) -> None:
+        """Leave word of the submitted job: for the next try, and for whoever goes on after a deferral."""
+        checkpoint = extraction.checkpoint()
+        if checkpoint is not None and self._state is not None:
+            self._state.save(checkpoint)
+        extraction.stage_plan()
+
+    def _done(self, result: dict[str, Any]) -> dict[str, Any]:
+        if self._state is not None:
+            self._state.forget()
+        return result
+
+    def _plan(self, context: Context, earlier: Checkpoint | None) -> Extraction:
         from airflow_sfcc.extract.extraction import Extraction
         from airflow_sfcc.extract.plan import ExtractRequest, make_plan
         from airflow_sfcc.extract.windows import moment
@@ -274,7 +314,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             parallel_pages=self.parallel_pages,
         )
         client = self._hook().client
-        plan = make_plan(client, request, _identity(context), self._destination)
+        plan = make_plan(client, request, _identity(context), self._destination, earlier=earlier)
         self._extraction = Extraction(client, self._destination(plan.sobject), plan)
         return self._extraction
 
@@ -308,7 +348,8 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         from airflow_sfcc.extract.extraction import Extraction
         from airflow_sfcc.salesforce import errors
 
-        with _airflow_failures(), self._discarding_failures():
+        with _airflow_failures(), self._ending_tidily(context):
+            self._remembered(context)
             client = self._hook().client
             destination = self._destination(self._sobject_name())
             extraction = self._extraction = Extraction.resume(client, destination, _identity(context).extract_id)
@@ -325,7 +366,6 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
 
     def _wait(self, extraction: Extraction) -> None:
         from airflow_sfcc.salesforce.bulk import poll_delays
-        from airflow_sfcc.salesforce.errors import JobAbortedError
 
         end_time = time.monotonic() + self.timeout
         for delay in poll_delays(self.poll_interval):
@@ -337,26 +377,37 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             if left <= 0:
                 self._give_up(extraction)
             if self._killed.wait(min(delay, left)):
-                raise JobAbortedError(f"The task was killed while it waited for Bulk job {job.id}.")
+                raise self._kill_of(f"The task was killed while it waited for Bulk job {job.id}.")
+
+    def _kill_of(self, message: str) -> SalesforceError:
+        from airflow_sfcc.salesforce.errors import JobAbortedError, StoppedError
+
+        return JobAbortedError(message) if self.cancel_on_kill else StoppedError(message)
 
     def _give_up(self, extraction: Extraction) -> None:
-        from airflow_sfcc.salesforce.errors import JobTimeoutError, SalesforceError
+        from airflow_sfcc.salesforce.errors import JobTimeoutError
 
-        job_id = str(extraction.plan.job_id)
-        with suppress(SalesforceError):
-            extraction.client.bulk.abort(job_id)
+        extraction.abandon_job()
         raise JobTimeoutError(
-            f"Bulk job {job_id} on {extraction.plan.sobject} was not complete after {self.timeout:,.0f} s and was aborted. "
-            "Raise timeout, or ask for less at once."
+            f"Bulk job {extraction.plan.job_id} on {extraction.plan.sobject} was not complete after {self.timeout:,.0f} s and "
+            "was aborted. Raise timeout, or ask for less at once."
         )
 
     def _land(self, extraction: Extraction, *, other_calls: int = 0) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
-        pages = extraction.land()
+        from airflow_sfcc.salesforce.errors import ResultsExpiredError
+
+        try:
+            pages = extraction.land()
+        except ResultsExpiredError:
+            if not extraction.continues:
+                raise
+            self.log.warning("The results of Bulk job %s are gone: submitting the query again", extraction.plan.job_id)
+            extraction.start_over()
+            return self._proceed(extraction)
         is_empty = self.skip_if_empty and not any(page.rows for page in pages)
         if is_empty and self.mode == "full":
-            extraction.discard()
             raise AirflowSkipException(f"{extraction.plan.sobject}: no rows, so nothing was landed.")
         result = extraction.commit(pages, other_calls=other_calls)
         if is_empty and not result["deleted_rows"]:
@@ -372,27 +423,50 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             result["api_calls"],
             result["manifest"],
         )
-        return result
+        return self._done(result)
 
     @contextmanager
-    def _discarding_failures(self) -> Iterator[None]:
-        """A failure leaves nothing staged."""
+    def _ending_tidily(self, context: Context) -> Iterator[None]:
+        """A failure leaves nothing staged and no job running, unless the next try can go on from there."""
+        from airflow.sdk.exceptions import TaskDeferred
+
         try:
             yield
-        except BaseException:
+        except TaskDeferred:
+            raise
+        except BaseException as problem:
             if self._extraction is not None:
                 with suppress(Exception):
-                    self._extraction.discard()
+                    self._leave(self._extraction, problem)
             raise
 
+    def _leave(self, extraction: Extraction, problem: BaseException) -> None:
+        from airflow.providers.common.compat.sdk import AirflowSkipException
+
+        state = self._state
+        has_ended = isinstance(problem, AirflowSkipException) or not extraction.can_go_on_after(problem)
+        if state is not None and state.is_durable and state.more_tries and not has_ended:
+            self.log.warning(
+                "The next try goes on with Bulk job %s and the pages landed so far", extraction.plan.job_id
+            )
+            return
+        if not self._killed.is_set():
+            extraction.abandon_job()
+        if state is not None:
+            state.forget()
+        extraction.discard()
+
     def on_kill(self) -> None:
-        """Abort the Bulk job, in one short call."""
+        """Stop downloading, and abort the Bulk job if it is still running, in one short call."""
         self._killed.set()
         extraction = self._extraction
-        if extraction is None or extraction.plan.job_id is None or not self.cancel_on_kill:
+        if extraction is None:
+            return
+        extraction.stop()
+        if not (self.cancel_on_kill and extraction.is_waiting):
             return
         try:
-            extraction.client.in_a_hurry(_KILL_SECONDS).bulk.abort(extraction.plan.job_id)
+            extraction.client.in_a_hurry(_KILL_SECONDS).bulk.abort(str(extraction.plan.job_id))
         except Exception as problem:
             self.log.warning("Bulk job %s could not be aborted: %s", extraction.plan.job_id, problem)
         else:

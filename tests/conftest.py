@@ -16,6 +16,7 @@ from airflow_sfcc.localorg.org import LocalOrg, OrgConfig
 from airflow_sfcc.localorg.records import Records
 from airflow_sfcc.localorg.schema import Schema
 from airflow_sfcc.localorg.server import OrgServer
+from airflow_sfcc.localorg.soql.parser import parse
 from airflow_sfcc.salesforce import SalesforceClient, connect
 from airflow_sfcc.salesforce.transport import TransportOptions
 
@@ -59,6 +60,7 @@ def records() -> Iterator[Records]:
     """The org's rows. Tests that change rows make their own."""
     rows = Records.open(Schema.standard(), clock=Clock())
     rows.generate(COUNTS, seed=7)
+    parse("SELECT Id FROM User")  # builds the parser, which on a busy machine takes longer than a client waits
     yield rows
     rows.close()
 

@@ -42,10 +42,30 @@ from airflow_sfcc.extract.state import latest_state
 from airflow_sfcc.extract.windows import moment
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.errors import BulkUnsupportedError, ResultsExpiredError, RowCountError, SalesforceError
+from airflow_sfcc.salesforce.errors import (
+    BulkUnsupportedError,
+    JobAbortedError,
+    JobFailedError,
+    JobTimeoutError,
+    ResultsExpiredError,
+    RowCountError,
+    SalesforceError,
+    UnexpectedAnswerError,
+)
 from airflow_sfcc.salesforce.stopping import Stop
 
 log = logging.getLogger(__name__)
+
+_ABANDON_SECONDS = 5.0
+_SPOILING = (
+    JobFailedError,
+    JobAbortedError,
+    JobTimeoutError,
+    ResultsExpiredError,
+    RowCountError,
+    UnexpectedAnswerError,
+)
+"""Failures that another look at the same job would only repeat."""
 
 
 class Extraction:
@@ -69,9 +89,9 @@ class Extraction:
         plan = ExtractPlan.from_json(Landing(destination, extract_id).load_plan())
         return cls(client, destination, plan)
 
-    def start(self, earlier: Checkpoint | None = None) -> None:
+    def start(self, earlier: Checkpoint | None = None, *, abandoned: str | None = None) -> None:
         """Go on with the job of an `earlier` try if it is still good for this plan; else prepare the landing, and submit
-        the Bulk job if the plan is to use one.
+        the Bulk job if the plan is to use one. `abandoned` is a job that nobody waits for any more.
 
         Where the plan may fall back, a query that Bulk refuses is planned anew for REST instead of failing.
         """
@@ -80,7 +100,7 @@ class Extraction:
             self.plan = self.plan.with_calls(earlier.api_calls)
             self.landing.keep_staged()
         else:
-            self.start_over(abandoned=earlier.job_id if earlier else None)
+            self.start_over(abandoned=earlier.job_id if earlier else abandoned)
 
     def start_over(self, *, abandoned: str | None = None) -> None:
         """Start from nothing. A job that an earlier try left running (`abandoned`, or the staged plan's) is aborted."""
@@ -124,6 +144,23 @@ class Extraction:
             with suppress(SalesforceError):
                 self.client.bulk.abort(str(job_id))
                 log.info("Aborted Bulk job %s, which an earlier try left running", job_id)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is a Bulk job that, as far as is known, Salesforce is still working at."""
+        return self.plan.job_id is not None and (self._job is None or self._job.is_waiting)
+
+    def can_go_on_after(self, problem: BaseException) -> bool:
+        """Whether another try can go on with the job and the staged pages after this failure."""
+        return self.plan.job_id is not None and not (
+            isinstance(problem, _SPOILING) or getattr(problem, "permanent", False)
+        )
+
+    def abandon_job(self) -> None:
+        """Abort the job, if it is still running, since nobody will read its results."""
+        if self.is_waiting:
+            with suppress(SalesforceError):
+                self._job = self.client.in_a_hurry(_ABANDON_SECONDS).bulk.abort(str(self.plan.job_id))
 
     def checkpoint(self) -> Checkpoint | None:
         """What the next try needs to go on from here; None when there is nothing to go on with."""

@@ -192,7 +192,7 @@ def make_plan(
         query = soql_text.scan(query.narrowed(position.condition))
     draft = _draft(client, request, run, query, columns, planned_at, position)
     if earlier and earlier.fingerprint == fingerprint(draft):
-        return replace(draft, api_reason="an earlier try submitted its job", job_id=earlier.job_id)
+        return replace(draft, api_reason="an earlier try chose it", job_id=earlier.job_id)
     api, reason = _choose_api(client, request, query, draft.include_deleted)
     return replace(draft, api=api, api_reason=reason)
 

@@ -1,0 +1,336 @@
+"""What a task does in its second try: it goes on where the first one ended, or starts over where it should."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+
+from airflow_sfcc.localorg.bulk_jobs import BulkTimings
+from airflow_sfcc.localorg.faults import Fault
+from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.operators import SalesforceExtractOperator
+from airflow_sfcc.salesforce.errors import (
+    ApiBudgetError,
+    JobFailedError,
+    ResultsExpiredError,
+    RowCountError,
+    SalesforceError,
+    UnavailableError,
+)
+from airflow_sfcc.task_state import KEY
+from tests.conftest import RunningOrg
+from tests.extract.runs import NIGHT
+from tests.surface.conftest import Connect
+from tests.surface.test_operators import fire, only_job_state
+
+RETRIES = 2
+PAGE_ROWS = 100
+
+
+class Store:
+    """Airflow's task state store as far as it can be seen from a task: JSON values by key."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self.values[key]) if key in self.values else default
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        assert value is not None
+        self.values[key] = json.dumps(value)
+
+    def delete(self, key: str) -> None:
+        self.values.pop(key, None)
+
+
+@dataclass
+class TaskInstance:
+    """One task instance through its tries, as Airflow numbers them."""
+
+    destination: Path
+    store: Store | None = field(default_factory=Store)
+    try_number: int = 0
+    max_tries: int = RETRIES
+    clear_number: int = 0
+
+    def context(self) -> dict[str, Any]:
+        ti = SimpleNamespace(
+            dag_id="nightly",
+            task_id="extract",
+            run_id="scheduled__2026-11-23",
+            map_index=-1,
+            try_number=self.try_number,
+            max_tries=self.max_tries,
+        )
+        run = SimpleNamespace(logical_date=NIGHT, run_after=NIGHT, clear_number=self.clear_number)
+        store = {"task_state_store": self.store} if self.store else {}
+        return {"ti": ti, "dag_run": run, **store}
+
+    def operator(self, **options: Any) -> SalesforceExtractOperator:
+        settings: dict[str, Any] = {"sobject": "Contact", "fields": ["Id", "LastName"], "api": "bulk"}
+        settings |= {"poll_interval": 0.05, "retries": RETRIES, "page_size": PAGE_ROWS, "deferrable": False}
+        return SalesforceExtractOperator(
+            task_id="extract", destination=f"file://{self.destination}", **{**settings, **options}
+        )
+
+    def run(self, **options: Any) -> dict[str, Any]:
+        """The next try."""
+        self.try_number += 1
+        return self.operator(**options).execute(self.context())  # type: ignore[arg-type]
+
+    def resume(self, event: dict[str, Any], **options: Any) -> dict[str, Any]:
+        """The same try after its deferral."""
+        return self.operator(**options).resume(self.context(), event)  # type: ignore[arg-type]
+
+    def clear(self) -> None:
+        """As a person clears it: Airflow 3.3 keeps the stored state."""
+        self.max_tries = self.try_number + RETRIES
+        self.clear_number += 1
+
+    @property
+    def staged(self) -> list[str]:
+        return sorted(path.name for path in (self.destination / "_staging").rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def paged_org(start_org: Callable[..., RunningOrg], connect: Connect, shape: str) -> RunningOrg:
+    """An org whose jobs have nine pages."""
+    org = start_org(result_page_rows=PAGE_ROWS, result_pages_shape=shape)
+    connect(org.url, {"max_retries": 0, "request_timeout": 10})
+    return org
+
+
+@pytest.fixture
+def shape() -> str:
+    return "documented"
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> TaskInstance:
+    return TaskInstance(tmp_path)
+
+
+BROKEN: dict[str, Any] = {"status": 503, "body": "<html>"}
+
+
+def broken_off(org: RunningOrg, task: TaskInstance, *, good_pages: int = 3, **options: Any) -> None:
+    """A first try that fails at a page after some that are good."""
+    fault = org.org.faults.add(Fault(route="job_results", skip=good_pages, times=None, **BROKEN))
+    with pytest.raises(UnavailableError):
+        task.run(parallel_pages=1, **options)
+    org.org.faults.remove(fault.id)
+
+
+@pytest.mark.parametrize("shape", ["documented", "observed", "absent"])
+@pytest.mark.parametrize("file_format", ["parquet", "csv"])
+def test_a_retry_asks_for_the_missing_pages_only(
+    paged_org: RunningOrg, task: TaskInstance, records: Records, file_format: str
+) -> None:
+    broken_off(paged_org, task, file_format=file_format)
+    asked = paged_org.calls("job_results")
+    result = task.run(file_format=file_format)
+    assert result["rows"] == records.count("Contact")
+    assert paged_org.calls("job_create") == 1
+    assert paged_org.calls("job_results") - asked == -(-records.count("Contact") // PAGE_ROWS) - 3
+    assert task.store is not None and not task.store.values and not task.staged, "nothing is left behind"
+
+
+def test_what_is_kept_names_the_job_and_no_secret(paged_org: RunningOrg, task: TaskInstance) -> None:
+    broken_off(paged_org, task)
+    assert task.store is not None
+    kept = task.store.get(KEY)
+    assert set(kept) == {"run", "job_id", "fingerprint", "planned_at", "api_calls"}
+    assert kept["job_id"] == paged_org.org.bulk_jobs.all()[0].id and len(task.store.values[KEY]) < 1_000
+
+
+def test_a_cleared_task_starts_over(paged_org: RunningOrg, task: TaskInstance, records: Records) -> None:
+    broken_off(paged_org, task)
+    task.clear()
+    asked = paged_org.calls("job_results")
+    assert task.run()["rows"] == records.count("Contact")
+    assert paged_org.calls("job_create") == 2
+    assert paged_org.calls("job_results") - asked == -(-records.count("Contact") // PAGE_ROWS)
+
+
+def test_a_changed_query_starts_over(paged_org: RunningOrg, task: TaskInstance) -> None:
+    broken_off(paged_org, task)
+    result = task.run(fields=["Id", "FirstName"])
+    assert paged_org.calls("job_create") == 2 and result["job_id"] == paged_org.org.bulk_jobs.all()[0].id
+
+
+@pytest.mark.parametrize("loss", ["deleted", "aborted", "failed", "results"])
+def test_a_job_that_is_no_good_any_more_is_submitted_again(
+    paged_org: RunningOrg, task: TaskInstance, records: Records, loss: str
+) -> None:
+    broken_off(paged_org, task)
+    (job,) = paged_org.org.bulk_jobs.all()
+    if loss == "deleted":
+        paged_org.org.bulk_jobs.delete(job.id)
+    elif loss == "results":
+        gone = [{"errorCode": "NOT_FOUND", "message": "gone"}]
+        paged_org.fail("job_results", path=job.id, status=404, body=gone, times=None)
+    else:
+        job.state = "Aborted" if loss == "aborted" else "Failed"
+    assert task.run()["rows"] == records.count("Contact")
+    assert paged_org.calls("job_create") == 2
+
+
+def test_without_a_state_store_a_retry_starts_afresh(
+    paged_org: RunningOrg, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = TaskInstance(tmp_path, store=None)
+    with caplog.at_level("INFO"):
+        broken_off(paged_org, task)
+    assert "keeps no task state" in caplog.text and not task.staged
+    task.run()
+    assert paged_org.calls("job_create") == 2
+
+
+def test_durable_can_be_switched_off(paged_org: RunningOrg, task: TaskInstance) -> None:
+    broken_off(paged_org, task, durable=False)
+    assert task.store is not None and not task.store.values and not task.staged
+    task.run(durable=False)
+    assert paged_org.calls("job_create") == 2
+
+
+def test_the_last_try_leaves_nothing(paged_org: RunningOrg, task: TaskInstance) -> None:
+    task.try_number = RETRIES
+    broken_off(paged_org, task)
+    assert task.store is not None and not task.store.values and not task.staged
+
+
+@pytest.mark.parametrize(
+    ("route", "effects", "error"),
+    [
+        ("job_create", {"job_error": "x"}, JobFailedError),
+        ("job_results", {"status": 404, "body": [{"errorCode": "NOT_FOUND", "message": "gone"}]}, ResultsExpiredError),
+        ("job_results", {"number_of_records": 1}, RowCountError),
+    ],
+)
+def test_failures_that_the_same_job_would_repeat_are_not_kept(
+    paged_org: RunningOrg, task: TaskInstance, route: str, effects: dict[str, Any], error: type[SalesforceError]
+) -> None:
+    paged_org.fail(route, **effects)
+    with pytest.raises(error):
+        task.run()
+    assert task.store is not None and not task.store.values and not task.staged
+    assert task.run()["rows"] > 0 and paged_org.calls("job_create") == 2
+
+
+def test_nothing_is_kept_of_a_failure_that_lasts_or_of_a_skip(paged_org: RunningOrg, task: TaskInstance) -> None:
+    with pytest.raises(AirflowSkipException):
+        task.run(where="Id = null", skip_if_empty=True)
+    with pytest.raises(AirflowFailException):
+        task.run(fields=["Lastnam"])
+    assert task.store is not None and not task.store.values and not task.staged
+
+
+def test_a_try_that_died_after_its_commit_is_not_repeated(
+    paged_org: RunningOrg, task: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "delete", lambda self, key: None)
+    first = task.run()
+    calls = len(paged_org.org.calls)
+    second = task.run()
+    assert {**second, "api_calls": 0} == {**first, "api_calls": 0}
+    assert paged_org.calls("job_create") == 1 and paged_org.calls("job_results") == 9
+    assert len(paged_org.org.calls) - calls <= 5, "login, versions, describe, job"
+
+
+def test_a_try_that_died_in_its_commit_goes_on_there(
+    paged_org: RunningOrg, task: TaskInstance, monkeypatch: pytest.MonkeyPatch, records: Records
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr("airflow_sfcc.extract.landing.Landing._set_aside", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            task.run()
+    asked = paged_org.calls("job_results")
+    assert task.run()["rows"] == records.count("Contact") and paged_org.calls("job_results") == asked
+
+
+def test_a_page_whose_file_was_damaged_is_asked_for_again(
+    paged_org: RunningOrg, task: TaskInstance, records: Records
+) -> None:
+    broken_off(paged_org, task)
+    staging = next((task.destination / "_staging").iterdir())
+    (staging / "page-00001.parquet").write_bytes(b"half")
+    (staging / "page-00002.json").write_bytes(b'{"ind')
+    asked = paged_org.calls("job_results")
+    assert task.run()["rows"] == records.count("Contact") and paged_org.calls("job_results") - asked == 9 - 1
+
+
+def test_a_spent_budget_leaves_what_is_landed(
+    start_org: Callable[..., RunningOrg], connect: Connect, task: TaskInstance, records: Records
+) -> None:
+    org = start_org(result_page_rows=PAGE_ROWS, daily_api_requests=100)
+    connect(org.url, {"max_retries": 0, "api_call_budget": 8})
+    with pytest.raises(ApiBudgetError, match=r"stops at 8 %.*raise the budget"):
+        task.run(parallel_pages=1)
+    assert org.org.usage.api_requests.total() <= 8
+    pages = [name for name in task.staged if name.endswith(".parquet")]
+    assert 0 < len(pages) < 9
+    connect(org.url, {"max_retries": 0, "api_call_budget": 80})
+    asked = org.calls("job_results")
+    assert task.run()["rows"] == records.count("Contact")
+    assert org.calls("job_results") - asked == 9 - len(pages) and org.calls("job_create") == 1
+
+
+def test_deferred_tasks_go_on_too(paged_org: RunningOrg, task: TaskInstance, records: Records) -> None:
+    paged_org.org.bulk_jobs.timings = BulkTimings(in_progress_polls=1)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.run(deferrable=True, parallel_pages=1)
+    event = fire(deferred.value)
+    fault = paged_org.org.faults.add(Fault(route="job_results", skip=3, times=None, **BROKEN))
+    with pytest.raises(UnavailableError):
+        task.resume(event, deferrable=True)
+    paged_org.org.faults.remove(fault.id)
+    asked = paged_org.calls("job_results")
+    assert task.run(deferrable=True)["rows"] == records.count("Contact"), "a complete job is not waited for"
+    assert paged_org.calls("job_create") == 1 and paged_org.calls("job_results") - asked == 9 - 3
+
+
+def test_a_retry_waits_on_for_a_job_that_is_still_running(
+    paged_org: RunningOrg, task: TaskInstance, records: Records
+) -> None:
+    paged_org.org.bulk_jobs.timings = BulkTimings(in_progress_polls=4)
+    paged_org.fail("job_poll", **BROKEN)
+    with pytest.raises(UnavailableError):
+        task.run()
+    assert only_job_state(paged_org) == "InProgress"
+    with pytest.raises(TaskDeferred) as deferred:
+        task.run(deferrable=True)
+    assert task.resume(fire(deferred.value), deferrable=True)["rows"] == records.count("Contact")
+    assert paged_org.calls("job_create") == 1
+
+
+@pytest.mark.parametrize("how", ["cleared", "changed", "not durable"])
+def test_a_job_that_nobody_waits_for_any_more_is_aborted(paged_org: RunningOrg, task: TaskInstance, how: str) -> None:
+    paged_org.org.bulk_jobs.timings = BulkTimings(in_progress_seconds=3600)
+    with pytest.raises(TaskDeferred):
+        task.run(deferrable=True)
+    if how == "cleared":
+        task.clear()
+    with pytest.raises(TaskDeferred):
+        task.run(
+            deferrable=True, fields=["Id"] if how == "changed" else ["Id", "LastName"], durable=how != "not durable"
+        )
+    assert [job.state for job in paged_org.org.bulk_jobs.all()] == ["InProgress", "Aborted"]
+
+
+def test_a_store_that_fails_does_not_fail_the_task(
+    paged_org: RunningOrg, task: TaskInstance, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the API server is away")
+
+    for method in ("get", "set", "delete"):
+        monkeypatch.setattr(Store, method, broken)
+    assert task.run()["rows"] == records.count("Contact")
