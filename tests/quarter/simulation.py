@@ -70,6 +70,10 @@ class Simulation:
         for seconds in moments:
             self._wait_until(begun + seconds * SECOND)
             self._change()
+            if self.chance.random() < 0.15 / self._changes_a_day and self.world.nights:
+                # What changed since is in no window yet, so last night's files hold the only copy of what was before.
+                self._extract(self.world.nights[-1].run)
+                self.tally.night("cleared the day after")
         self._wait_until(due)
 
     def _wait_until(self, moment: datetime) -> None:
