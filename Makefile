@@ -7,7 +7,7 @@ READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test conformance lint format clean quarter
+.PHONY: help demo up test sample-test stack-test scale-test conformance lint format clean quarter
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -43,6 +43,9 @@ conformance: $(READY)  ## read the local org with clients that others wrote: sim
 
 quarter: $(READY)  ## 90 nights of incremental extracts while records change; the current table is checked after each (SEEDS=5)
 	@$(BIN)/python -m tests.quarter --seeds $(or $(SEEDS),5) --first-seed $(or $(FIRST_SEED),1) --nights $(or $(NIGHTS),90)
+
+sample-test: $(READY)  ## install the built wheel in an environment of its own and run the sample project's tests there
+	@$(BIN)/python -m tests.sample_from_wheel
 
 lint: $(READY)  ## check style and types
 	@echo "==> Style"

@@ -42,6 +42,9 @@ keep fernet_key "$(random_fernet_key)"
 keep jwt_secret "$(random_hex 64)"
 keep api_secret_key "$(random_hex 32)"
 keep admin_password "$(random_hex 12)"
+keep redis_password "$(random_hex 24)"
+keep s3_access_key "$(random_hex 10)"
+keep s3_secret_key "$(random_hex 20)"
 keep consumer_key "3MVG9$(random_hex 40)"
 keep consumer_secret "$(random_hex 32)"
 
@@ -50,6 +53,15 @@ keep simple_auth_manager_passwords.json "{\"admin\": \"$(value_of admin_password
 keep connection.json "{\"conn_type\": \"sfcc\", \"host\": \"http://$local_org_host\", \
 \"login\": \"$(value_of consumer_key)\", \"password\": \"$(value_of consumer_secret)\", \
 \"extra\": {\"allow_http\": true}}"
+keep broker_url "redis://:$(value_of redis_password)@redis:6379/0"
+# Nothing is kept on disk: what was queued when the broker ends is queued again by Airflow's scheduler.
+keep redis.conf "requirepass $(value_of redis_password)
+save \"\"
+appendonly no
+dir /tmp"
+keep landing_connection.json "{\"conn_type\": \"aws\", \"login\": \"$(value_of s3_access_key)\", \
+\"password\": \"$(value_of s3_secret_key)\", \
+\"extra\": {\"endpoint_url\": \"http://object-storage:9000\", \"region_name\": \"us-east-1\"}}"
 
 # Airflow's simple auth manager opens its passwords for writing, even when it has nothing to write.
 chmod 660 "$folder/simple_auth_manager_passwords.json"

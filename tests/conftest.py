@@ -24,6 +24,8 @@ from airflow_sfcc.salesforce.transport import TransportOptions
 settings.register_profile("airflow-sfcc", deadline=None, print_blob=True)
 settings.load_profile("airflow-sfcc")
 
+collect_ignore = ["sample_project"]  # a project of its own: tests/test_testing_kit.py runs its tests
+
 COUNTS = {"User": 20, "Account": 1200, "Contact": 900, "Opportunity": 400, "Case": 300, "Invoice__c": 500}
 KEY, SECRET = "3MVG9testconsumerkey", "SECRET0123456789ABCDEF-testconsumersecret"
 

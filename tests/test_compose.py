@@ -25,7 +25,9 @@ AIRFLOW_COMPONENTS = {
     "airflow-scheduler": "scheduler",
     "airflow-dag-processor": "dag-processor",
     "airflow-triggerer": "triggerer",
+    "airflow-worker": "celery worker",
 }
+SERVERS = {"postgres", "redis", "object-storage", "local-org"}
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +58,9 @@ def generated(tmp_path: Path) -> dict[str, str]:
 
 
 def test_every_component_of_the_stack_is_there(services: dict[str, Any]) -> None:
-    assert set(services) == ONE_SHOT | set(AIRFLOW_COMPONENTS) | {"postgres", "local-org"}
+    assert set(services) == ONE_SHOT | set(AIRFLOW_COMPONENTS) | SERVERS
     for name, command in AIRFLOW_COMPONENTS.items():
-        assert services[name]["command"] == [command]
+        assert services[name]["command"] == command.split()
     assert services["airflow-init"]["command"] == ["db", "migrate"]
 
 
@@ -78,9 +80,10 @@ def test_components_wait_for_what_they_need(services: dict[str, Any]) -> None:
             wanted = "service_completed_successfully" if needed in ONE_SHOT else "service_healthy"
             assert how == {"condition": wanted}
     for name in AIRFLOW_COMPONENTS:
-        assert {"airflow-init", "postgres"} <= set(services[name]["depends_on"])
+        assert {"airflow-init", "postgres", "redis"} <= set(services[name]["depends_on"])
     assert set(services["airflow-init"]["depends_on"]) == {"postgres", "stack-secrets"}
     assert "airflow-apiserver" in services["airflow-scheduler"]["depends_on"]
+    assert {"airflow-apiserver", "object-storage", "local-org"} <= set(services["airflow-worker"]["depends_on"])
 
 
 def test_every_volume_that_is_used_is_declared(compose: dict[str, Any]) -> None:
@@ -95,7 +98,7 @@ def test_every_volume_that_is_used_is_declared(compose: dict[str, Any]) -> None:
 
 
 def test_every_variable_has_a_default_and_an_explanation() -> None:
-    text = COMPOSE_FILE.read_text(encoding="utf-8")
+    text = COMPOSE_FILE.read_text(encoding="utf-8").replace("$$", "")  # which a shell in the container sees
     variables = re.findall(r"\$\{(\w+)([^}]*)\}", text)
     assert variables
     assert [name for name, default in variables if not default.startswith(":-")] == []
@@ -114,7 +117,7 @@ def test_no_secret_is_written_down(services: dict[str, Any]) -> None:
 
 def test_ports_are_open_to_this_machine_only_unless_asked_otherwise(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", [])]
-    assert len(ports) == 2
+    assert len(ports) == 3
     assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in ports)
 
 
@@ -122,7 +125,8 @@ def test_every_secret_that_the_stack_reads_is_generated(generated: dict[str, str
     readers = [COMPOSE_FILE, ROOT / "docker/entrypoint.sh"]
     named = {name for file in readers for name in re.findall(r"/run/stack-secrets/([\w.]+)", file.read_text())}
     named |= set(re.findall(r"\$secrets/(\w+)", (ROOT / "docker/local-org.sh").read_text()))
-    assert {"fernet_key", "jwt_secret", "consumer_secret", "connection.json"} <= named
+    named |= set(re.findall(r"^connect \w+ ([\w.]+)$", (ROOT / "docker/entrypoint.sh").read_text(), re.MULTILINE))
+    assert {"fernet_key", "jwt_secret", "consumer_secret", "connection.json", "redis.conf", "broker_url"} <= named
     assert named <= set(generated)
 
 
@@ -144,6 +148,23 @@ def test_generated_connection_leads_to_the_local_org(generated: dict[str, str], 
         "extra": {"allow_http": True},
     }
     assert services["local-org"]["ports"][0].endswith(":8711")
+
+
+def test_the_broker_asks_for_the_password_that_its_users_have(generated: dict[str, str]) -> None:
+    assert f"requirepass {generated['redis_password']}\n" in generated["redis.conf"]
+    assert generated["broker_url"] == f"redis://:{generated['redis_password']}@redis:6379/0"
+
+
+def test_the_landing_leads_to_the_bucket_of_the_object_storage(
+    generated: dict[str, str], services: dict[str, Any]
+) -> None:
+    connection = json.loads(generated["landing_connection.json"])
+    assert connection["conn_type"] == "aws"
+    assert connection["extra"]["endpoint_url"] == "http://object-storage:9000"
+    bucket = services["object-storage"]["environment"]["S3_BUCKET"]
+    landing = services["airflow-worker"]["environment"]["SFCC_LANDING"]
+    assert f"-s3://aws_landing@{bucket}}}/" in landing
+    assert "connect AIRFLOW_CONN_AWS_LANDING landing_connection.json" in (ROOT / "docker/entrypoint.sh").read_text()
 
 
 def test_the_local_org_is_started_with_options_it_has_and_answers_under_its_name() -> None:

@@ -1,0 +1,56 @@
+"""The testing kit from outside: the sample project, in a folder of its own, with airflow-sfcc installed from its wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = ROOT / "tests" / "sample_project"
+
+
+def run(*command: str, cwd: Path, **env: str) -> str:
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTEST_", "PYTHON"))
+    }
+    done = subprocess.run(
+        command, cwd=cwd, env={**clean, **env}, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def installed_wheel(folder: Path) -> Path:
+    """A Python that has airflow-sfcc from its wheel; what the wheel depends on comes from the Python that runs this test."""
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist"), cwd=ROOT)
+    (wheel,) = (folder / "dist").glob("airflow_sfcc-*.whl")
+    venv.create(folder / "venv", with_pip=False, symlinks=True)
+    (packages,) = (folder / "venv").glob("lib/python*/site-packages")
+    shutil.unpack_archive(wheel, packages, "zip")
+    theirs = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "dependencies.pth").write_text("\n".join(theirs) + "\n")
+    return folder / "venv" / "bin" / "python"
+
+
+def test_the_sample_project_passes_against_the_wheel(tmp_path: Path) -> None:
+    python = str(installed_wheel(tmp_path))
+    project = tmp_path / "project"
+    shutil.copytree(SAMPLE, project, ignore=shutil.ignore_patterns("__pycache__"))
+    where = run(python, "-c", "import airflow_sfcc; print(airflow_sfcc.__file__)", cwd=project)
+    assert where.startswith(str(tmp_path)), "the package is the wheel's, not this checkout's"
+    told = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project, AIRFLOW_HOME=str(tmp_path / "home"))
+    assert "3 passed" in told
+
+
+def test_the_plugin_costs_other_users_of_pytest_nothing() -> None:
+    heavy = ("airflow", "pyarrow", "duckdb", "requests", "starlette", "airflow_sfcc.localorg")
+    script = (
+        "import sys, pytest; before = set(sys.modules); import airflow_sfcc.testing; "
+        f"print([name for name in {heavy!r} if name in set(sys.modules) - before])"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
