@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
+
+import click  # comes with Airflow, by way of uvicorn
+
+from airflow_sfcc import __version__
+
+if TYPE_CHECKING:
+    from airflow_sfcc.salesforce import SalesforceClient
 
 MISSING_EXTRA = (
     "The local org needs the package {name!r}, which is not installed. Install all it needs with: "
@@ -10,30 +18,73 @@ MISSING_EXTRA = (
 )
 
 
+class _Commands(click.Group):
+    """The local org's command is imported when it is asked for, since its packages are an extra."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "org"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "org":
+            return super().get_command(ctx, cmd_name)
+        from airflow_sfcc.localorg.command import org
+
+        return org
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="airflow-sfcc")
+def commands() -> None:
+    """Salesforce extracts with client credentials (SFCC), for Apache Airflow."""
+
+
+@commands.command()
+@click.argument("conn_id", default="sfcc_default")
+@click.option("--object", "sobjects", multiple=True, metavar="NAME", help="Also check this object; may be repeated.")
+def check(conn_id: str, sobjects: tuple[str, ...]) -> None:
+    """Check an Airflow connection and the org behind it, step by step.
+
+    Prints each step of docs/salesforce-setup.md as passed, failed or not checkable, with what to do. Exit code 1 when a
+    step has failed.
+    """
+    from airflow_sfcc.check import check_org, lines
+
+    failed = 0
+    for finding, text in lines(check_org(lambda: _client(conn_id), sobjects)):
+        click.echo(text)
+        failed += finding.verdict == "failed"
+    if failed:
+        click.echo(f"{failed} step{'s' if failed > 1 else ''} failed.")
+        sys.exit(1)
+
+
+def _client(conn_id: str) -> SalesforceClient:
+    """The client of a connection, from wherever Airflow keeps it: environment, secrets backend or metadata database."""
+    from airflow.models.connection import Connection
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+    from airflow_sfcc.connection import client_for
+    from airflow_sfcc.salesforce.errors import ConfigurationError
+
+    try:
+        connection = Connection.get_connection_from_secrets(conn_id)
+    except AirflowNotFoundException:
+        raise ConfigurationError(
+            f"Airflow knows no connection {conn_id!r}: add it in the UI (Admin, Connections), or as "
+            f"AIRFLOW_CONN_{conn_id.upper()} in the environment."
+        ) from None
+    return client_for(connection, connection.extra_dejson)
+
+
 def main() -> None:
     """Run the command line; without the packages of the localorg extra, say so in one sentence."""
     try:
-        _run()
+        commands(prog_name="airflow-sfcc")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "airflow_sfcc":
             raise
         print(MISSING_EXTRA.format(name=error.name), file=sys.stderr)
         sys.exit(1)
-
-
-def _run() -> None:
-    import click  # part of the localorg extra, like everything the org itself imports
-
-    from airflow_sfcc import __version__
-    from airflow_sfcc.localorg.command import org
-
-    @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-    @click.version_option(__version__, prog_name="airflow-sfcc")
-    def commands() -> None:
-        """Salesforce extracts with client credentials (SFCC), for Apache Airflow."""
-
-    commands.add_command(org)
-    commands(prog_name="airflow-sfcc")
 
 
 if __name__ == "__main__":

@@ -118,8 +118,9 @@ class OrgConfig:
 class LocalOrg:
     """A Salesforce org in this process, without its HTTP side (that is `OrgServer`).
 
-    `run_as`, `client_credentials_enabled`, `login_refusal`, `hidden_fields` ((object, field) pairs) and
-    `hidden_objects` may be changed while it runs.
+    `run_as`, `client_credentials_enabled`, `login_refusal`, `hidden_fields` ((object, field) pairs),
+    `hidden_objects`, `permissions` (of the integration user, such as `ApiEnabled`) and `bulk_enabled` may be changed
+    while it runs.
     """
 
     def __init__(
@@ -161,6 +162,10 @@ class LocalOrg:
         self._schema_changes = SchemaChanges(self.schema, self.records)
         self._schema_changed = self.clock.now().replace(microsecond=0) - timedelta(days=1)
         self._described = self._hidden()
+        self.permissions = {"ApiEnabled", "ApiUserOnly", "ViewAllData"} | (
+            {"ViewSetup"} if self.config.can_view_setup else set()
+        )
+        self.bulk_enabled = True
 
     def _open_bulk_jobs(self, directory: Path) -> BulkJobs:
         config = self.config

@@ -122,6 +122,8 @@ def _judge(status: int, refusal: Refusal) -> tuple[type[SalesforceError], str, A
             ("The token was renewed once and refused again: check that the Run As user may use the API."),
             API_ENABLED,
         )
+    if code.upper() == "FEATURENOTENABLED" and "bulk" in message.lower():
+        return ConfigurationError, "Use api='rest', or ask the admin to enable the Bulk API for the org.", API_ENABLED
     if code.upper() in _API_OFF:
         return ConfigurationError, "Give the Run As user the permission API Enabled.", API_ENABLED
     if code == "REQUEST_LIMIT_EXCEEDED":

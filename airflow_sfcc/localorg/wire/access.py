@@ -40,3 +40,21 @@ def check_admin(org: LocalOrg, is_local: bool) -> None:
             "ADMIN_FROM_LOOPBACK_ONLY",
             "The local org's own pages answer callers on this machine only; start the org with --open-admin to open them.",
         )
+
+
+def check_api_enabled(org: LocalOrg) -> None:
+    """Refuse users without API Enabled, whose sessions were opened before they lost it.
+
+    Raises ApiError 403 API_CURRENTLY_DISABLED (reference 2.1).
+    """
+    if "ApiEnabled" not in org.permissions:
+        raise ApiError(403, "API_CURRENTLY_DISABLED", "API is disabled for this User")
+
+
+def check_bulk_enabled(org: LocalOrg) -> None:
+    """Refuse Bulk jobs where the org does not have them.
+
+    Raises ApiError 400 FEATURENOTENABLED (reference 3.6).
+    """
+    if not org.bulk_enabled:
+        raise ApiError(400, "FEATURENOTENABLED", "Bulk API isn't enabled for this organization")

@@ -11,6 +11,7 @@ from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError
 from airflow_sfcc.localorg.wire.oauth import LOGIN_REFUSALS
+from airflow_sfcc.localorg.wire.permissions import PERMISSIONS
 
 FIRST_YEAR, LAST_YEAR = 2000, 2100  # generous, and far from where dates end
 
@@ -101,10 +102,16 @@ def change_settings(call: ApiCall) -> Answer:
         raise refused("run_as is a user name or null; client_credentials_enabled is true or false.")
     if refusal is not None and not (isinstance(refusal, str) and refusal in LOGIN_REFUSALS):
         raise refused(f"login_refusal is null or one of {', '.join(LOGIN_REFUSALS)}.")
+    if not isinstance(changed["bulk_enabled"], bool):
+        raise refused("bulk_enabled is true or false.")
+    permissions = set(_names(changed["permissions"], "permissions", "ApiEnabled"))
+    if not permissions <= set(PERMISSIONS):
+        raise refused(f"permissions are some of {', '.join(PERMISSIONS)}.")
     hidden_fields = _names(changed["hidden_fields"], "hidden_fields", "Account.Phone")
     org.hidden_objects = set(_names(changed["hidden_objects"], "hidden_objects", "Lead"))
     org.hidden_fields = {(sobject, name) for sobject, _, name in (each.partition(".") for each in hidden_fields)}
     org.run_as, org.client_credentials_enabled, org.login_refusal = run_as, enabled, refusal
+    org.permissions, org.bulk_enabled = permissions, changed["bulk_enabled"]
     return JsonAnswer(payload=_settings(org))
 
 
@@ -115,6 +122,8 @@ def _settings(org: LocalOrg) -> dict[str, Any]:
         "login_refusal": org.login_refusal,
         "hidden_fields": sorted(f"{sobject}.{name}" for sobject, name in org.hidden_fields),
         "hidden_objects": sorted(org.hidden_objects),
+        "permissions": sorted(org.permissions),
+        "bulk_enabled": org.bulk_enabled,
     }
 
 

@@ -114,7 +114,7 @@ def _basic_credentials(authorization: str) -> tuple[str, str]:
 
 def _admit(org: LocalOrg) -> str:
     """The Run As user, when the app's and the user's policies let them in."""
-    if org.run_as is None:
+    if org.run_as is None or "ApiEnabled" not in org.permissions:
         raise OAuthError("invalid_grant", "no client credentials user enabled")
     refusal = org.login_refusal
     if refusal is None and not org.usage.logins.add_within(org.config.logins_per_hour):

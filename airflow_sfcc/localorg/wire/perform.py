@@ -14,7 +14,7 @@ from airflow_sfcc.localorg.faults import Fault
 from airflow_sfcc.localorg.org import LocalOrg
 from airflow_sfcc.localorg.sessions import Session
 from airflow_sfcc.localorg.soql import SoqlError
-from airflow_sfcc.localorg.wire.access import admit, check_admin
+from airflow_sfcc.localorg.wire.access import admit, check_admin, check_api_enabled, check_bulk_enabled
 from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError, OAuthError, unknown_exception
@@ -85,6 +85,9 @@ class Performer:
         route, version = match.route, match.params.get("version")
         if route.access == "session":
             visitor.session = admit(self._org, visitor.headers)
+            check_api_enabled(self._org)
+            if route.name.startswith("job_"):
+                check_bulk_enabled(self._org)
         elif route.access == "admin":
             check_admin(self._org, visitor.is_local)
         if version is not None:

@@ -14,6 +14,7 @@ from airflow_sfcc.localorg.schema import SObject
 from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError
+from airflow_sfcc.localorg.wire.permissions import asks_for_permissions, permission_record
 
 SMALLEST_BATCH = 200
 LARGEST_BATCH = 2000
@@ -43,6 +44,8 @@ def _first_page(call: ApiCall, include_deleted: bool) -> Answer:
     soql = call.query.get("q")
     if soql is None or not soql.strip():
         raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
+    if asks_for_permissions(soql):
+        return JsonAnswer(payload=permission_record(call.org, soql))
     cursor = call.org.records.open_cursor(soql, include_deleted=include_deleted, viewer=call.org.viewer)
     if cursor.kind == "count":
         cursor.close()

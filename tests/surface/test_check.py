@@ -1,0 +1,146 @@
+"""`airflow-sfcc check` against orgs with one Setup mistake each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from airflow_sfcc.cli import commands
+from tests.conftest import KEY, SECRET, RunningOrg
+from tests.surface.conftest import Connect
+
+
+def check(*arguments: str) -> Result:
+    return CliRunner().invoke(commands, ["check", *arguments])
+
+
+def verdicts(result: Result) -> dict[str, str]:
+    """Verdict by step. The secret is in none of the lines."""
+    assert SECRET not in result.output and KEY not in result.output
+    return {
+        match[2]: match[1]
+        for match in re.finditer(r"^(passed|failed|not checkable)\s+([^:]+):", result.output, re.MULTILINE)
+    }
+
+
+def failed(result: Result) -> list[str]:
+    assert result.exit_code == (1 if "failed  " in result.output else 0), result.output
+    return [name for name, verdict in verdicts(result).items() if verdict == "failed"]
+
+
+def test_a_good_org_passes_every_step(connected_org: RunningOrg) -> None:
+    result = check("--object", "Account", "--object", "Invoice__c")
+    assert result.exit_code == 0 and set(verdicts(result).values()) == {"passed"}, result.output
+    rows = connected_org.org.records.count("Account")
+    assert f"Account: {rows:,} rows" in result.output and "cursor SystemModstamp" in result.output
+    assert re.search(r"API calls left: 99,9\d\d of 100,000", result.output)
+    assert "Bulk jobs left: 10,000 of 10,000" in result.output
+    assert re.search(r"Run As user's profile: user1@\S+, profile \w+", result.output)
+
+
+def no_run_as_user(org: RunningOrg) -> None:
+    org.org.run_as = None
+
+
+def no_api_enabled(org: RunningOrg) -> None:
+    org.org.permissions.discard("ApiEnabled")
+
+
+def not_api_only(org: RunningOrg) -> None:
+    org.org.permissions.discard("ApiUserOnly")
+
+
+def no_view_setup(org: RunningOrg) -> None:
+    org.org.permissions.discard("ViewSetup")
+
+
+def flow_off(org: RunningOrg) -> None:
+    org.org.client_credentials_enabled = False
+
+
+def object_hidden(org: RunningOrg) -> None:
+    org.org.hidden_objects.add("Account")
+
+
+def bulk_off(org: RunningOrg) -> None:
+    org.org.bulk_enabled = False
+
+
+def not_approved(org: RunningOrg) -> None:
+    org.org.login_refusal = "not_approved"
+
+
+def ip_restricted(org: RunningOrg) -> None:
+    org.org.login_refusal = "ip_restricted"
+
+
+def rows_not_shared(org: RunningOrg) -> None:
+    counts = {"sObjects": [{"count": 1_000_000, "name": "Account"}]}
+    org.fail("record_count", status=200, body=counts, times=None)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "steps", "fix"),
+    [
+        (no_run_as_user, ["Run As user"], "choose a Run As user"),
+        (no_api_enabled, ["Run As user"], "give that user API Enabled"),
+        (not_api_only, ["API Only User"], "API Only User, or shut that door"),
+        (no_view_setup, ["View Setup and Configuration"], "api-enabled"),
+        (flow_off, ["Enable Client Credentials Flow"], "tick Enable Client Credentials Flow"),
+        (object_hidden, ["Account"], "Grant the user Read"),
+        (bulk_off, ["Bulk API 2.0"], "api='rest'"),
+        (not_approved, ["Permitted users"], "permitted-users"),
+        (ip_restricted, ["IP restrictions"], "ip-restrictions"),
+        (rows_not_shared, ["Account, View All Records"], "Grant View All Records"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_each_mistake_fails_its_step_and_no_other(
+    connected_org: RunningOrg, mistake: Callable[[RunningOrg], None], steps: list[str], fix: str
+) -> None:
+    mistake(connected_org)
+    result = check("--object", "Account")
+    assert failed(result) == steps, result.output
+    assert fix in result.output
+
+
+def test_a_user_who_lost_api_enabled_after_the_login(connected_org: RunningOrg) -> None:
+    refusal = [{"errorCode": "API_CURRENTLY_DISABLED", "message": "API is disabled for this User"}]
+    connected_org.fail("describe_global", status=403, body=refusal)
+    assert failed(check()) == ["API Enabled"]
+
+
+@pytest.mark.parametrize(
+    ("config", "step"),
+    [
+        ({"daily_api_requests": 0}, "API calls left"),
+        ({"daily_bulk_query_jobs": 0}, "Bulk jobs left"),
+    ],
+)
+def test_a_quota_that_is_gone(
+    start_org: Callable[..., RunningOrg], connect: Connect, config: dict[str, Any], step: str
+) -> None:
+    connect(start_org(**config).url, {"max_retries": 0})
+    assert failed(check()) == [step]
+
+
+def test_a_budget_that_is_used_up(connected_org: RunningOrg, connect: Connect) -> None:
+    connect(connected_org.url, {"api_call_budget": 0, "max_retries": 0})
+    assert "API calls left" in failed(check())
+
+
+def test_wrong_credentials_and_hosts(connected_org: RunningOrg, connect: Connect) -> None:
+    connect(connected_org.url, password="wrong-secret")
+    result = check()
+    assert failed(result) == ["Consumer key and secret"] and verdicts(result)["My Domain"] == "passed"
+    connect("login.salesforce.com")
+    assert failed(check()) == ["My Domain"]
+
+
+def test_a_connection_that_is_not_there() -> None:
+    result = check("nowhere")
+    assert failed(result) == ["Token"] and "AIRFLOW_CONN_NOWHERE" in result.output
