@@ -1,0 +1,214 @@
+"""One extract shared out over many workers: a task group whose mapped tasks each land some of the result pages.
+
+    plan (waits for the Bulk job) -> download[0..n] -> commit
+
+What is planned, landed and committed is what SalesforceExtractOperator plans, lands and commits, with the same manifest.
+Importing this module is cheap: what needs pyarrow or HTTP is imported when a task runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, TaskGroup
+
+from airflow_sfcc.extract_surface import ExtractSurface, set_defaults
+from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator, _airflow_failures
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, ObjectStoragePath
+
+    from airflow_sfcc.extract.extraction import Extraction
+
+Share = Mapping[str, Any]
+"""What a download task is handed: `extract_id`, `job_id`, `sobject`, and `pages`, each as ResultPage.to_json()."""
+
+
+def salesforce_extract(
+    group_id: str,
+    *,
+    destination: str,
+    shares: int = 8,
+    skip_if_empty: bool = False,
+    salesforce_conn_id: str = DEFAULT_CONN_ID,
+    default_args: dict[str, Any] | None = None,
+    **extract: Any,
+) -> TaskGroup:
+    """A task group that extracts by Bulk API 2.0, its result pages downloaded by `shares` mapped tasks.
+
+    For results that one worker would take too long to download. Tasks: `plan` submits the job and waits for it in the
+    triggerer, `download` lands a share of the pages wherever the executor puts it, `commit` checks that all rows are
+    there and publishes them. `commit` returns what SalesforceExtractOperator returns; the group is done when it is.
+
+    A download that fails is tried again by itself and asks only for the pages that are missing. To run an extract anew,
+    clear `plan` with everything downstream.
+
+    :param group_id: the group's id, which the tasks' ids begin with.
+    :param destination: as in SalesforceExtractOperator.
+    :param shares: how many download tasks there are at most; pages are dealt to them in turn.
+    :param skip_if_empty: end `commit` as skipped when there is no row.
+    :param default_args: settings of all tasks in the group, such as `retries`.
+    :param extract: further parameters of SalesforceExtractOperator (`sobject` or `soql`, `fields`, `where`, ...);
+        `parallel_pages` counts for each download task. `api` is always `bulk`.
+    """
+    if shares < 1:
+        raise ValueError("shares must be greater than 0.")
+    if "api" in extract:
+        raise ValueError("A task group always extracts by Bulk API 2.0: leave api out.")
+    settings: Any = {"retries": 2, **(default_args or {})}
+    with TaskGroup(group_id, default_args=settings) as group:
+        plan = PlanOperator(
+            task_id="plan",
+            destination=destination,
+            shares=shares,
+            api="bulk",
+            salesforce_conn_id=salesforce_conn_id,
+            **{"deferrable": True, **extract},
+        )
+        download = DownloadOperator.partial(
+            task_id="download", destination=destination, salesforce_conn_id=salesforce_conn_id
+        ).expand(share=plan.output)
+        CommitOperator(
+            task_id="commit",
+            destination=destination,
+            shares=plan.output,
+            downloads=download.output,
+            sobject=extract.get("sobject"),
+            soql=extract.get("soql"),
+            skip_if_empty=skip_if_empty,
+            salesforce_conn_id=salesforce_conn_id,
+        )
+    return group
+
+
+class PlanOperator(SalesforceExtractOperator):
+    """Plans the extract, submits its Bulk job, waits for it, and returns the shares of its pages."""
+
+    def __init__(self, *, shares: int, **kwargs: Any) -> None:
+        # Nothing has landed when this task ends, so it updates no asset.
+        super().__init__(**{"outlets": [], **kwargs})
+        self.shares = shares
+
+    def _land(self, extraction: Extraction, *, other_calls: int = 0) -> Any:
+        pages = [page.to_json() for page in extraction.pages()]
+        plan = extraction.plan
+        extraction.plan = plan.with_calls(plan.api_calls + other_calls)
+        extraction.stage_plan()
+        dealt = [pages[first :: self.shares] for first in range(self.shares)]
+        known = {"extract_id": plan.extract_id, "job_id": plan.job_id, "sobject": plan.sobject}
+        return self._done([{**known, "pages": share} for share in dealt if share])  # type: ignore[arg-type]
+
+    def announce(self, context: Context, result: Any) -> Any:
+        """Nothing to announce yet: `commit` does."""
+        return result
+
+
+class _StageOperator(BaseOperator):
+    """A later stage of a planned extract."""
+
+    ui_color = "#c9e7ff"
+    destination: str
+    salesforce_conn_id: str
+
+    def _resume(self, share: Share) -> Extraction:
+        from airflow.sdk import ObjectStoragePath
+
+        from airflow_sfcc.extract.extraction import Extraction
+        from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+
+        client = SalesforceClientCredentialsHook(self.salesforce_conn_id).client
+        destination: ObjectStoragePath = ObjectStoragePath(self.destination.replace("{sobject}", share["sobject"]))
+        extraction = Extraction.resume(client, destination, share["extract_id"])
+        if extraction.plan.job_id != share["job_id"]:
+            from airflow_sfcc.salesforce.errors import SalesforceError
+
+            raise SalesforceError(
+                "The extract was planned anew since this task got its share: clear the task `plan` with everything downstream."
+            )
+        return extraction
+
+
+class DownloadOperator(_StageOperator):
+    """Lands a share of the result pages, and returns what it landed.
+
+    :param share: what the plan dealt to this task (templated).
+    """
+
+    template_fields: Sequence[str] = ("share", "destination", "salesforce_conn_id")
+    template_fields_renderers = {"share": "json"}  # noqa: RUF012
+
+    def __init__(
+        self, *, share: Share, destination: str, salesforce_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.share = share
+        self.destination = destination
+        self.salesforce_conn_id = salesforce_conn_id
+        self._extraction: Extraction | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        import socket
+
+        from airflow_sfcc.salesforce.bulk import ResultPage
+
+        with _airflow_failures():
+            extraction = self._extraction = self._resume(self.share)
+            landed = extraction.land_pages(ResultPage.from_json(page) for page in self.share["pages"])
+        rows = sum(page.rows for page in landed)
+        self.log.info("Landed %s result pages of %s with %s rows", len(landed), extraction.plan.sobject, f"{rows:,}")
+        return {
+            "pages": [page.to_json() for page in landed],
+            "rows": rows,
+            "api_calls": extraction.client.usage.calls,
+            "host": socket.gethostname(),
+        }
+
+    def on_kill(self) -> None:
+        """Stop downloading; the job stays, for the next try and for the others."""
+        if self._extraction is not None:
+            self._extraction.stop()
+
+
+class CommitOperator(ExtractSurface, _StageOperator):
+    """Checks that every row has landed and publishes the extract; returns what SalesforceExtractOperator returns."""
+
+    template_fields: Sequence[str] = ("shares", "downloads", "destination", "salesforce_conn_id")
+    template_fields_renderers = {"shares": "json", "downloads": "json"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        shares: Any,
+        downloads: Any,
+        destination: str,
+        sobject: str | None = None,
+        soql: str | None = None,
+        skip_if_empty: bool = False,
+        salesforce_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        set_defaults(kwargs, destination, sobject, soql)
+        super().__init__(**kwargs)
+        self.shares = shares
+        self.downloads = downloads
+        self.destination = destination
+        self.skip_if_empty = skip_if_empty
+        self.salesforce_conn_id = salesforce_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow.providers.common.compat.sdk import AirflowSkipException
+
+        from airflow_sfcc.extract.pages import LandedPage
+
+        with _airflow_failures():
+            extraction = self._extraction = self._resume(self.shares[0])
+            downloads = list(self.downloads)
+            pages = [LandedPage.from_json(page) for download in downloads for page in download["pages"]]
+            if self.skip_if_empty and not any(page.rows for page in pages):
+                extraction.discard()
+                raise AirflowSkipException(f"{extraction.plan.sobject}: no rows, so nothing was landed.")
+            calls = sum(int(download["api_calls"]) for download in downloads)
+            result = extraction.commit(pages, other_calls=calls)
+        self.log.info("Landed %s rows: %s", f"{result['rows']:,}", result["manifest"])
+        return self.announce(context, result)

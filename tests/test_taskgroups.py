@@ -1,0 +1,88 @@
+"""The task group, run by Airflow in this process: what it lands is what the operator lands."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_sfcc.localorg.bulk_jobs import BulkTimings
+from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
+from tests.extract.test_landing import MANIFEST_KEYS
+
+ROWS = 1_050
+
+
+@pytest.fixture
+def org(start_sfcc_org: StartOrg) -> SalesforceOrg:
+    """Eleven result pages."""
+    return start_sfcc_org(
+        rows={"Account": 10, "Contact": ROWS}, result_page_rows=100, bulk_timings=BulkTimings(in_progress_seconds=0.1)
+    )
+
+
+def dag_of(landing: Path, dag_id: str, **group: Any) -> Any:
+    from airflow.sdk import DAG
+
+    from airflow_sfcc.taskgroups import salesforce_extract
+
+    with DAG(dag_id, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
+        salesforce_extract(
+            "contacts", sobject="Contact", destination=f"file://{landing}/{{sobject}}", poll_interval=0.1, **group
+        )
+    return dag
+
+
+def committed(landing: Path) -> list[Path]:
+    return sorted(landing.glob("Contact/extract=*/_manifest.json"))
+
+
+def test_pages_are_shared_out_and_committed_once(org: SalesforceOrg, run_dag: RunDag, tmp_path: Path) -> None:
+    run = run_dag(dag_of(tmp_path, "shared_out", shares=4, default_args={"retries": 0}))
+    assert run.state == "success"
+    downloads = run.xcom("contacts.download")
+    assert [len(download["pages"]) for download in downloads] == [3, 3, 3, 2]
+    assert len({page["index"] for download in downloads for page in download["pages"]}) == 11
+    (manifest_file,) = committed(tmp_path)
+    manifest = json.loads(manifest_file.read_text())
+    assert list(manifest) == MANIFEST_KEYS
+    ids = [
+        row["Id"]
+        for file in manifest["files"]
+        for row in pq.read_table(manifest_file.parent / file["path"], columns=["Id"]).to_pylist()
+    ]
+    assert len(ids) == len(set(ids)) == manifest["rows"] == org.count("Contact")
+    assert run.xcom("contacts.commit")["manifest"] == f"file://{manifest_file}"
+    assert manifest["task_id"] == "contacts.plan"
+    assert manifest["api_calls"] == sum(call.path.startswith("/services/data/v") for call in org.local_org.calls)
+    assert not (tmp_path / "Contact" / "_staging").exists()
+    assert org.calls("job_create") == 1 and org.calls("job_results") == 11
+
+
+def test_rows_that_are_missing_stop_the_commit(org: SalesforceOrg, run_dag: RunDag, tmp_path: Path) -> None:
+    org.fail("job_poll", set_json={"/numberRecordsProcessed": 100_000}, times=None)
+    run = run_dag(dag_of(tmp_path, "missing_rows", shares=2, default_args={"retries": 0}))
+    assert run.state == "failed"
+    assert run.tasks["contacts.commit"] == "failed"
+    assert run.tasks["contacts.download[0]"] == run.tasks["contacts.download[1]"] == "success"
+    assert committed(tmp_path) == []
+
+
+def test_an_empty_result_lands_its_schema(start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path) -> None:
+    start_sfcc_org(rows={"Account": 1}, bulk_timings=BulkTimings(in_progress_seconds=0.1))
+    run = run_dag(dag_of(tmp_path, "empty", default_args={"retries": 0}))
+    assert run.state == "success"
+    result = run.xcom("contacts.commit")
+    assert (result["rows"], len(result["files"])) == (0, 1)
+
+
+def test_the_group_refuses_what_it_does_not_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leave api out"):
+        dag_of(tmp_path, "by_rest", api="rest")
+    with pytest.raises(ValueError, match="shares"):
+        dag_of(tmp_path, "no_shares", shares=0)
+    assert not list(tmp_path.iterdir())
