@@ -7,11 +7,11 @@ READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test sample-test stack-test scale-test conformance lint format clean quarter
+.PHONY: help demo up test sample-test stack-test scale-test conformance soql-differential lint format clean quarter
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
@@ -46,6 +46,11 @@ quarter: $(READY)  ## 90 nights of incremental extracts while records change; th
 
 sample-test: $(READY)  ## install the built wheel in an environment of its own and run the sample project's tests there
 	@$(BIN)/python -m tests.sample_from_wheel
+
+soql-differential: $(READY)  ## check the local org's SOQL: its parser against soql-parser-js, its answers against Python
+	@$(BIN)/python -m tests.conformance.environments soql-parser-js
+	@echo "==> Thousands of generated queries"
+	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance/test_soql_parser.py tests/localorg/soql $(PYTEST_ARGS)
 
 lint: $(READY)  ## check style and types
 	@echo "==> Style"

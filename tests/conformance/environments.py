@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,13 +88,14 @@ SINGER = Environment("singer", ("tap-salesforce==2.8.1",), _with_pip)
 PROVIDER = Environment(
     "airflow-provider", ("apache-airflow", "apache-airflow-providers-salesforce==5.15.1"), _with_pip, constrained=True
 )
-ENVIRONMENTS = (JSFORCE, AIRBYTE, SINGER, PROVIDER)
+SOQL_PARSER = Environment("soql-parser-js", ("@jetstreamapp/soql-parser-js@6.3.1",), _with_npm)
+ENVIRONMENTS = (JSFORCE, AIRBYTE, SINGER, PROVIDER, SOQL_PARSER)
 
 
-def main() -> int:
-    """Install what is not installed yet, saying so."""
+def main(names: Sequence[str] = ()) -> int:
+    """Install what is not installed yet, saying so: the environments with these names, or all."""
     for environment in ENVIRONMENTS:
-        if environment.is_installed:
+        if environment.is_installed or (names and environment.name not in names):
             continue
         print(f"==> Installing {', '.join(environment.requirements)} into .conformance/{environment.name}", flush=True)
         try:
@@ -106,4 +107,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

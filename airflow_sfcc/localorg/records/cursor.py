@@ -41,7 +41,7 @@ class Cursor:
         self.sobject: SObject = plan.sobject
         connection = connect()
         if plan.kind == "count":
-            self.total_size = _number(connection, plan.relation.select(["count(*)"]))
+            self.total_size = _number(connection, f"SELECT count(*) FROM ({plan.relation.select(['1'])})")
             return
         self.total_size = self._take_snapshot(connection)
 
