@@ -16,6 +16,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 
 from airflow_sfcc.extract_surface import ExtractSurface, set_defaults
+from airflow_sfcc.versions import without_policy_before_3_3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ _KILL_SECONDS = 3.0
 
 
 @contextmanager
-def _airflow_failures() -> Iterator[None]:
+def airflow_failures() -> Iterator[None]:
     """Errors that trying again cannot mend fail the task at once, without using up its retries."""
     from airflow.providers.common.compat.sdk import AirflowFailException
 
@@ -77,6 +78,7 @@ class SalesforceQueryOperator(BaseOperator):
         salesforce_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
+        without_policy_before_3_3(kwargs)
         super().__init__(**kwargs)
         self.soql = soql
         self.bind = bind
@@ -92,7 +94,7 @@ class SalesforceQueryOperator(BaseOperator):
 
         hook = SalesforceClientCredentialsHook(self.salesforce_conn_id)
         records: list[dict[str, Any]] = []
-        with _airflow_failures():
+        with airflow_failures():
             query = soql.bind(self.soql, self.bind)
             for page in hook.client.query_pages(query, include_deleted=self.include_deleted):
                 if max(page.total_size, len(records) + len(page.records)) > self.max_records:
@@ -193,6 +195,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         **kwargs: Any,
     ) -> None:
         set_defaults(kwargs, destination, sobject, soql)
+        without_policy_before_3_3(kwargs)
         super().__init__(**kwargs)
         _require_one_of("file_format", file_format, ("parquet", "csv", "jsonl"))
         _require_one_of("api", api, ("auto", "rest", "bulk"))
@@ -242,7 +245,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         return super().partial(**kwargs)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with _airflow_failures(), self._ending_tidily(context):
+        with airflow_failures(), self._ending_tidily(context):
             state = self._remembered(context)
             extraction = self._plan(context, state.checkpoint)
             extraction.start(state.checkpoint, abandoned=state.abandoned_job)
@@ -348,7 +351,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         from airflow_sfcc.extract.extraction import Extraction
         from airflow_sfcc.salesforce import errors
 
-        with _airflow_failures(), self._ending_tidily(context):
+        with airflow_failures(), self._ending_tidily(context):
             self._remembered(context)
             client = self._hook().client
             destination = self._destination(self._sobject_name())

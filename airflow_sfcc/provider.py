@@ -68,7 +68,11 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [{"integration-name": _INTEGRATION, "external-doc-url": "", "tags": ["service"]}],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.hooks"]}],
         "operators": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.operators"]}],
-        "triggers": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.triggers"]}],
+        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.sensors"]}],
+        "triggers": [
+            {"integration-name": _INTEGRATION, "python-modules": ["airflow_sfcc.triggers", "airflow_sfcc.watchers"]}
+        ],
+        "task-decorators": [{"name": "soql", "class-name": "airflow_sfcc.decorators.soql_task"}],
         "extra-links": ["airflow_sfcc.links.BulkJobLink", "airflow_sfcc.links.ListViewLink"],
         "asset-uris": [
             {

@@ -184,3 +184,44 @@ class BulkJobTrigger(WaitingTrigger):
         is_mapped = ti.map_index is not None and ti.map_index >= 0
         key = f"{ti.task_id}_{ti.map_index}" if is_mapped else ti.task_id
         return bool(states.get(ti.run_id, {}).get(key) == "deferred")
+
+
+class QueryTrigger(WaitingTrigger):
+    """Fires when a query finds records, or when `end_time` is over.
+
+    :param soql: the query, with its values bound.
+    :param poll_interval: seconds between questions.
+    :param end_time: seconds since the epoch at which to give up waiting.
+    """
+
+    def __init__(
+        self, salesforce_conn_id: str, soql: str, poll_interval: float, end_time: float, include_deleted: bool = False
+    ) -> None:
+        super().__init__()
+        self.salesforce_conn_id = salesforce_conn_id
+        self.soql = soql
+        self.poll_interval = poll_interval
+        self.end_time = end_time
+        self.include_deleted = include_deleted
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "salesforce_conn_id": self.salesforce_conn_id,
+                "soql": self.soql,
+                "poll_interval": self.poll_interval,
+                "end_time": self.end_time,
+                "include_deleted": self.include_deleted,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield await self.first_event(self._wait)
+
+    async def _wait(self) -> TriggerEvent:
+        found = await self.until(self._records, longest=self.poll_interval, kind="query")
+        return self.event("timeout") if found is None else self.event("found", records=found)
+
+    def _records(self, client: SalesforceClient) -> int | None:
+        return client.count(self.soql, include_deleted=self.include_deleted) or None

@@ -1,0 +1,106 @@
+"""Sensors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+from airflow.sdk.configuration import conf
+
+from airflow_sfcc.operators import DEFAULT_CONN_ID, airflow_failures
+from airflow_sfcc.versions import without_policy_before_3_3
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class SalesforceQuerySensor(BaseSensorOperator):
+    """Waits until a SOQL query finds records; returns how many.
+
+    `SELECT COUNT() FROM …` counts for the number it answers. With `deferrable` the query is kept, bound values included,
+    with the trigger in Airflow's metadata database: keep secrets out of it.
+
+    :param soql: the query (templated; a `.soql` file name is read).
+    :param bind: values for `:names` in the query; they are quoted as SOQL literals (templated).
+    :param include_deleted: also find records in the recycle bin, and archived ones.
+    :param deferrable: wait in the triggerer instead of holding a worker slot.
+    :param salesforce_conn_id: a connection of type `sfcc`.
+
+    `poke_interval`, `timeout`, `soft_fail` and the rest are those of every sensor.
+    """
+
+    template_fields: Sequence[str] = ("soql", "bind", "salesforce_conn_id")
+    template_ext: Sequence[str] = (".soql",)
+    template_fields_renderers = {"soql": "sql", "bind": "json"}  # noqa: RUF012
+    ui_color = "#c9e7ff"
+
+    def __init__(
+        self,
+        *,
+        soql: str,
+        bind: Mapping[str, Any] | None = None,
+        include_deleted: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        salesforce_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        without_policy_before_3_3(kwargs)
+        super().__init__(**kwargs)
+        self.soql = soql
+        self.bind = bind
+        self.include_deleted = include_deleted
+        self.deferrable = deferrable
+        self.salesforce_conn_id = salesforce_conn_id
+
+    def _query(self) -> str:
+        from airflow_sfcc.salesforce import soql
+
+        return soql.bind(self.soql, self.bind)
+
+    def poke(self, context: Context) -> Any:
+        """Ask once. Raises AirflowFailException for a query that Salesforce will never accept."""
+        from airflow.sdk import PokeReturnValue
+
+        from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+
+        with airflow_failures():
+            client = SalesforceClientCredentialsHook(self.salesforce_conn_id).client
+            found = client.count(self._query(), include_deleted=self.include_deleted)
+        self.log.info("The query finds %s records", f"{found:,}")
+        return PokeReturnValue(is_done=found > 0, xcom_value=found)
+
+    def execute(self, context: Context) -> Any:
+        if not self.deferrable:
+            return super().execute(context)
+        found = self.poke(context)
+        if found.is_done:
+            return found.xcom_value
+        from airflow_sfcc.triggers import QueryTrigger
+
+        # The trigger ends by itself at end_time; Airflow's own timeout would not end a sensor as a sensor.
+        return self.defer(
+            trigger=QueryTrigger(
+                salesforce_conn_id=self.salesforce_conn_id,
+                soql=self._query(),
+                include_deleted=self.include_deleted,
+                poll_interval=self.poke_interval,
+                end_time=time.time() + self.timeout,
+            ),
+            method_name=self.resume.__name__,
+        )
+
+    def resume(self, context: Context, event: dict[str, Any]) -> int:
+        """Go on after the trigger fired."""
+        from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
+
+        from airflow_sfcc.salesforce import errors
+
+        if event["status"] == "found":
+            return int(event["records"])
+        if event["status"] == "timeout":
+            message = f"The query found no record within {self.timeout:,.0f} s."
+            raise AirflowSkipException(message) if self.soft_fail else AirflowSensorTimeout(message)
+        with airflow_failures():
+            raise errors.named(event.get("error"), str(event.get("message")))

@@ -1,0 +1,34 @@
+"""Runs whenever the nightly extract has landed accounts: scheduled on the asset, which tells what landed."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Asset, dag, task
+
+LANDING = os.environ.get("SFCC_LANDING", f"file://{Path(__file__).resolve().parents[1]}/demo/landing/{{sobject}}")
+ACCOUNTS = Asset(LANDING.replace("{sobject}", "Account"))
+
+
+@dag(
+    schedule=[ACCOUNTS],
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    tags=["salesforce", "example"],
+    doc_md=__doc__,
+)
+def salesforce_asset_triggered() -> None:
+    @task
+    def report(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+        events = [event for found in (triggering_asset_events or {}).values() for event in found]
+        for event in events:
+            print(f"{event.extra['rows']:,} accounts landed, see {event.extra['manifest']}")
+        return [dict(event.extra) for event in events]
+
+    report()
+
+
+salesforce_asset_triggered()

@@ -1,0 +1,212 @@
+"""Sensors, @task.soql, watchers and the retry policy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import TaskDeferred
+
+from airflow_sfcc import versions
+from airflow_sfcc.localorg.org import LocalOrg
+from airflow_sfcc.operators import SalesforceExtractOperator
+from airflow_sfcc.provider import get_provider_info
+from airflow_sfcc.retry_policy import SALESFORCE_RETRY_POLICY
+from airflow_sfcc.salesforce import errors
+from airflow_sfcc.sensors import SalesforceQuerySensor
+from airflow_sfcc.triggers import QueryTrigger
+from airflow_sfcc.versions import INSTALLED
+from airflow_sfcc.watchers import SalesforceRecordsTrigger
+from tests.conftest import SECRET, RunningOrg
+
+FOUND = "SELECT Id FROM Account WHERE Name != :none"
+NOTHING = "SELECT Id FROM Account WHERE Name = :none"
+BIND = {"none": "no such 'name'"}
+
+
+def sensor(soql: str, **options: Any) -> SalesforceQuerySensor:
+    settings: dict[str, Any] = {"bind": BIND, "poke_interval": 0.05, "timeout": 1, **options}
+    return SalesforceQuerySensor(task_id="wait", soql=soql, **settings)
+
+
+def fire(waiting: SalesforceQuerySensor, context: Any) -> Any:
+    """Defer, run the trigger from what is stored of it, and resume."""
+    with pytest.raises(TaskDeferred) as deferred:
+        waiting.execute(context)
+    path, arguments = deferred.value.trigger.serialize()
+    assert path == "airflow_sfcc.triggers.QueryTrigger" and SECRET not in json.dumps(arguments)
+
+    async def first() -> dict[str, Any]:
+        async for event in QueryTrigger(**json.loads(json.dumps(arguments))).run():
+            return dict(event.payload)
+        raise AssertionError("the trigger ended without an event")
+
+    return getattr(waiting, deferred.value.method_name)(context, event=asyncio.run(first()))
+
+
+@pytest.mark.parametrize("soql", [FOUND, "SELECT COUNT() FROM Account WHERE Name != :none"])
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_sensor_returns_how_many_records_it_found(
+    connected_org: RunningOrg, context: Any, soql: str, deferrable: bool
+) -> None:
+    assert sensor(soql, deferrable=deferrable).execute(context) == connected_org.org.records.count("Account")
+
+
+def test_the_sensor_times_out_as_a_sensor(connected_org: RunningOrg, context: Any) -> None:
+    with pytest.raises(AirflowSensorTimeout, match="found no record within 1 s"):
+        fire(sensor(NOTHING, deferrable=True), context)
+    with pytest.raises(AirflowSkipException):
+        fire(sensor(NOTHING, deferrable=True, soft_fail=True), context)
+
+
+def test_the_deferred_sensor_goes_on_when_records_appear(connected_org: RunningOrg, context: Any) -> None:
+    answer = {"totalSize": 0, "done": True, "records": []}
+    connected_org.fail("query", status=200, body=answer, times=3)
+    assert fire(sensor(FOUND, deferrable=True, timeout=60), context) > 0
+    assert connected_org.calls("query") == 4
+
+
+def test_a_query_that_is_wrong_fails_at_once(connected_org: RunningOrg, context: Any) -> None:
+    with pytest.raises(AirflowFailException, match="No such column"):
+        sensor("SELECT Id FROM Account WHERE Nmae != :none").poke(context)
+
+
+def test_task_soql(connected_org: RunningOrg, context: Any) -> None:
+    assert get_provider_info()["task-decorators"][0]["name"] == "soql"
+    with DAG("soql", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+
+        @task.soql(bind={"names": ["O'Neil", "Smith", "Garcia"]})  # type: ignore[attr-defined,untyped-decorator,unused-ignore]
+        def named(limit: int) -> str:
+            return f"SELECT LastName FROM Contact WHERE LastName IN :names LIMIT {limit}"
+
+        result: Any = named(3)
+    operator = result.operator
+    records = operator.execute(context)
+    assert len(records) == 3 and {record["LastName"] for record in records} <= {"O'Neil", "Smith", "Garcia"}
+    assert operator.soql.endswith("LIMIT 3"), "the UI shows the query that ran"
+
+
+class Store:
+    """What Airflow 3.3 gives a watcher to remember things in."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        return self.values.get(key, default)
+
+    async def aset(self, key: str, value: Any) -> None:
+        self.values[key] = json.loads(json.dumps(value))
+
+
+def test_a_watcher_fires_for_new_records_and_remembers_them(
+    fresh_org: RunningOrg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store()
+
+    async def watch(steps: list[Callable[[], Any]]) -> list[int]:
+        """Each step happens between two looks; how many records were new at each event."""
+        fired = []
+        watching = SalesforceRecordsTrigger("Account", where="Name != 'noise'", poll_interval=0.02)
+        watching.asset_state_store = store  # type: ignore[assignment]
+
+        async def events() -> None:
+            async for event in watching.run():
+                fired.append(event.payload["records"])
+
+        running = asyncio.create_task(events())
+        for step in steps:
+            before = fresh_org.calls("query")
+            while fresh_org.calls("query") < before + 4:
+                await asyncio.sleep(0.01)
+            step()
+        before = fresh_org.calls("query")
+        while fresh_org.calls("query") < before + 4:
+            await asyncio.sleep(0.01)
+        running.cancel()
+        return fired
+
+    def create(*names: str) -> Callable[[], None]:
+        def step() -> None:
+            for name in names:
+                make_account(fresh_org, name)
+
+        return step
+
+    def later() -> None:
+        fresh_org.org.clock.advance(timedelta(minutes=1))
+
+    assert asyncio.run(watch([later, create("a"), later, create("noise")])) == [1]
+    later()
+    make_account(fresh_org, "while the triggerer is down")
+    assert asyncio.run(watch([])) == [1]
+    assert "SELECT" not in json.dumps(store.values)
+
+
+def make_account(org: RunningOrg, name: str) -> None:
+    answer = org.client().request("POST", "/sobjects/Account", json={"Name": name})
+    assert answer.status_code == 201, answer.text
+
+
+@pytest.fixture
+def fresh_org(connect: Callable[..., None]) -> Any:
+    """An org with records of its own, which a test may change."""
+    from dataclasses import replace
+
+    from airflow_sfcc.localorg.server import OrgServer
+    from tests.conftest import CONFIG
+
+    with LocalOrg(replace(CONFIG, counts={"Account": 20})) as org:
+        org.generate()
+        with OrgServer(org) as server:
+            connect(server.url, {"request_timeout": 10})
+            yield RunningOrg(org, server)
+
+
+@pytest.mark.skipif(not versions.HAS_3_3, reason="retry policies came with Airflow 3.3")
+@pytest.mark.parametrize(
+    ("problem", "action", "delay"),
+    [
+        (errors.ApiLimitError("x"), "retry", timedelta(minutes=30)),
+        (errors.ApiBudgetError("x"), "retry", timedelta(minutes=30)),
+        (errors.AuthenticationError("x"), "fail", None),
+        (errors.BulkUnsupportedError("x"), "fail", None),
+        (errors.ResultsExpiredError("x"), "retry", timedelta(seconds=10)),
+        (errors.UnavailableError("x"), "retry", timedelta(minutes=5)),
+        (ValueError("x"), "default", None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_the_retry_policy(problem: Exception, action: str, delay: timedelta | None) -> None:
+    decision = SALESFORCE_RETRY_POLICY.evaluate(problem, 1, 3)
+    assert (decision.action.value, decision.retry_delay) == (action, delay)
+    assert type(SALESFORCE_RETRY_POLICY).deserialize(SALESFORCE_RETRY_POLICY.serialize())
+
+
+def test_every_error_class_that_is_permanent_fails_at_once_by_the_policy() -> None:
+    from airflow_sfcc.retry_policy import _RULES
+
+    by_action = {action: names for names, action, _, _ in _RULES if action == "fail"}
+    stops = tuple(getattr(errors, name) for name in by_action["fail"])
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SalesforceError)
+    ]
+    assert {kind for kind in kinds if kind.permanent} == {kind for kind in kinds if issubclass(kind, stops)}
+
+
+def test_before_3_3_operators_take_the_policy_and_leave_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(versions, "HAS_3_3", False)
+    versions._said.clear()
+    for number in range(2):
+        SalesforceExtractOperator(task_id=f"e{number}", sobject="Account", destination="/x", retry_policy=None)
+    assert [record.message for record in caplog.records if "retry_policy" in record.message] == [
+        f"retry_policy needs Airflow 3.3, this is {INSTALLED}: the task's own retry_delay holds."
+    ]
