@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc.extract_surface import ExtractSurface, set_defaults
-from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator, _airflow_failures
+from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator, airflow_failures
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
@@ -152,7 +152,7 @@ class DownloadOperator(_StageOperator):
 
         from airflow_sfcc.salesforce.bulk import ResultPage
 
-        with _airflow_failures():
+        with airflow_failures():
             extraction = self._extraction = self._resume(self.share)
             landed = extraction.land_pages(ResultPage.from_json(page) for page in self.share["pages"])
         rows = sum(page.rows for page in landed)
@@ -201,7 +201,7 @@ class CommitOperator(ExtractSurface, _StageOperator):
 
         from airflow_sfcc.extract.pages import LandedPage
 
-        with _airflow_failures():
+        with airflow_failures():
             extraction = self._extraction = self._resume(self.shares[0])
             downloads = list(self.downloads)
             pages = [LandedPage.from_json(page) for download in downloads for page in download["pages"]]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from airflow import __version__ as INSTALLED
+import airflow
+
+INSTALLED = airflow.__version__
 
 log = logging.getLogger(__name__)
 

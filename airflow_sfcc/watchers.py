@@ -79,9 +79,11 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
                 seen_now, new = await SharedClients.here().ask(
                     self.salesforce_conn_id, partial(self._look, seen=seen), Tally(), kind="query"
                 )
-            except SalesforceError as problem:
-                # A watcher that ends is not started again before the DAG changes, so it goes on whatever happens.
-                self.log.warning("Watching %s goes on after a failure: %s", self.sobject, problem)
+            except Exception as problem:
+                # A watcher that ends is not started again before the DAG changes, so it goes on whatever happens; the
+                # text of an unforeseen exception may hold anything, so only its type is shown.
+                why = str(problem) if isinstance(problem, SalesforceError) else type(problem).__name__
+                self.log.warning("Watching %s goes on after a failure: %s", self.sobject, why)
                 seen_now, new = seen, 0
             if new:
                 yield self._event(seen_now, new)
