@@ -7,7 +7,7 @@ READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test sample-test stack-test scale-test conformance soql-differential lint format clean quarter
+.PHONY: help demo up test sample-test stack-test scale-test conformance bench soql-differential lint format clean quarter
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -52,6 +52,9 @@ soql-differential: $(READY)  ## check the local org's SOQL: its parser against s
 	@echo "==> Thousands of generated queries"
 	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance/test_soql_parser.py tests/localorg/soql $(PYTEST_ARGS)
 
+bench: $(READY)  ## measure ours beside the peers on the same pages (about 15 minutes; BENCH_ARGS="--only bulk/" for some)
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
 lint: $(READY)  ## check style and types
 	@echo "==> Style"
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
@@ -62,5 +65,5 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
 
 clean:  ## remove .venv, caches and what the demo left
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/landing demo/airflow demo/org demo/.running .conformance
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/landing demo/airflow demo/org demo/.running .conformance .bench
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

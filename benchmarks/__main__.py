@@ -1,0 +1,122 @@
+"""`make bench`: run every measurement, write results.json and README.md, and say which promises hold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.acceptance import judged
+from benchmarks.cases import Measurement, measurements
+from benchmarks.environments import FOLDER, SYSTEMS
+from benchmarks.report import write_report
+from benchmarks.running_org import Org, running_org
+from benchmarks.workload import BULK_ROWS, RUNS
+
+HERE = Path(__file__).parent
+LONGEST_RUN = 600
+
+
+def measure(measurement: Measurement, org: Org, runs: int) -> dict[str, Any]:
+    """The medians of several runs, as a row of the results."""
+    system = SYSTEMS[measurement.system]
+    found = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(dir=FOLDER) as folder, measurement.surroundings(org):
+            found.append(_run(system.python, system.path, measurement.task(org, Path(folder))))
+    pages = org.pages(measurement.rows) if measurement.rows else None
+    rows = found[0]["rows"]
+    if pages and rows != pages.rows:
+        raise RuntimeError(f"{measurement.label} read {rows:,} rows of {pages.rows:,}.")
+    medians = {name: round(statistics.median(run[name] for run in found), 3) for name in found[0] if name != "rows"}
+    return {
+        "case": measurement.case,
+        "system": measurement.system,
+        "version": system.version(),
+        "format": measurement.format,
+        "rows": rows,
+        "csv_mb": round(pages.csv_bytes / 1e6, 1) if pages else 0.0,
+        **medians,
+    }
+
+
+def _run(python: str, script: Path, task: dict[str, Any]) -> dict[str, Any]:
+    answer = subprocess.run(
+        [python, str(script)],
+        input=json.dumps(task),
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_RUN,
+        check=False,
+        env={**_environment(), "AIRFLOW_HOME": task["folder"], "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
+    )
+    if answer.returncode:
+        raise RuntimeError(f"{script.name} failed:\n{answer.stdout[-2000:]}\n{answer.stderr[-4000:]}")
+    measured: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
+    return measured
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+
+
+def run_all(chosen: Sequence[Measurement], org: Org, runs: int) -> list[dict[str, Any]]:
+    """Every measurement in turn, telling how far it is."""
+    results = []
+    for number, measurement in enumerate(chosen, 1):
+        began = time.monotonic()
+        row = measure(measurement, org, runs)
+        results.append(row)
+        rate = f"{row['csv_mb'] / row['seconds']:7.1f} MB/s" if row["seconds"] and row["csv_mb"] else " " * 12
+        print(
+            f"  {number:2} of {len(chosen)}  {measurement.label:48} {row['seconds']:8.2f} s {rate} "
+            f"cpu {row['cpu_seconds']:6.2f} s  peak {row['peak_rss_mb']:7.1f} MB  ({time.monotonic() - began:.0f} s)",
+            flush=True,
+        )
+    return results
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", default="", help="run the measurements whose case/system/format contains this text")
+    parser.add_argument("--runs", type=int, default=RUNS, help="how often; the median counts")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the rows")
+    parser.add_argument("--output", type=Path, help="a folder for the results; a whole run writes them to benchmarks/")
+    options = parser.parse_args(arguments)
+    chosen = [row for row in measurements(options.scale) if any(t in row.label for t in options.only.split(","))]
+    FOLDER.mkdir(exist_ok=True)
+    for name in dict.fromkeys(row.system for row in chosen):
+        SYSTEMS[name].install()
+    whole = max(BULK_ROWS if options.scale == 1 else 0, *(row.rows for row in chosen))
+    print(f"==> Starting the org with {whole:,} rows (made once, kept in .bench)", flush=True)
+    with running_org(FOLDER / f"org-{whole}", whole) as org:
+        for rows in sorted({row.rows for row in chosen if row.rows}):
+            print(f"==> Preparing {rows:,} rows (once)", flush=True)
+            org.pages(rows)
+        for rows in {row.rows for row in chosen if row.api == "rest"}:
+            org.warm_rest(rows)
+        print(f"==> {len(chosen)} measurements, {options.runs} runs each", flush=True)
+        results = run_all(chosen, org, options.runs)
+    print("==> Promises", *judged(results), sep="\n  ", flush=True)
+    target = options.output or (HERE if not options.only and options.scale == 1 else None)
+    if target:
+        target.mkdir(parents=True, exist_ok=True)
+        write_report(results, target)
+        print(f"==> Wrote results.json, README.md and bulk.svg to {target}")
+    for leftover in FOLDER.glob("tmp*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

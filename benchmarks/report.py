@@ -1,0 +1,72 @@
+"""The results for people: a table, a chart, and which promises hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.acceptance import Result, judged
+
+INTRODUCTION = """# Benchmarks
+
+`make bench` installs the peers in environments of their own, starts one local org, lets every system read the same rows
+with the same columns from it, and writes this page. `make bench BENCH_ARGS="--only bulk/airflow-sfcc"` runs single
+cases. All times are on one machine over the loopback interface: compare lines with one another, not with other machines.
+
+- Time counts from the first request for results to the last byte on disk; logging in and waiting for the job do not count.
+- Each run is a process of its own; the table shows medians. `peak` is its resident memory, with what its libraries take.
+- `official-provider` reads by REST (it has no Bulk query), `airbyte` is the Bulk page reader of its Salesforce source
+  (airbyte-cdk) without the source around it, `simple-salesforce` stores CSV without types. Slow readers get fewer rows;
+  compare MB/s.
+- `bare-pyarrow` reads the pages from local files and checks nothing; `curl` unpacks them to nowhere. Both are ceilings.
+- `idle-airflow-task` is a process that has loaded what an Airflow task loads.
+"""
+
+
+def write_report(results: Sequence[Result], folder: Path) -> None:
+    """Write results.json, README.md and bulk.svg into `folder`."""
+    rows = json.dumps(results, indent=2) + "\n"
+    (folder / "results.json").write_text(rows, encoding="utf-8")
+    (folder / "bulk.svg").write_text(chart([row for row in results if row["case"] == "bulk"]), encoding="utf-8")
+    promises = "\n".join(f"    {line}" for line in judged(results))
+    text = f"{INTRODUCTION}\n![Bulk results, MB of CSV a second](bulk.svg)\n\n{table(results)}\n## Promises\n\n{promises}\n"
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def table(results: Sequence[Result]) -> str:
+    lines = [
+        "| case | system | version | format | rows | CSV MB | seconds | MB/s | CPU s | peak MB |",
+        "|---|---|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in results:
+        lines.append(
+            f"| {row['case']} | {row['system']} | {row['version']} | {row['format']} | {row['rows']:,} | {row['csv_mb']:.0f} "
+            f"| {row['seconds']:.2f} | {speed(row):.1f} | {row['cpu_seconds']:.2f} | {row['peak_rss_mb']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def speed(row: Result) -> float:
+    return float(row["csv_mb"]) / float(row["seconds"]) if row["csv_mb"] and row["seconds"] else 0.0
+
+
+def chart(results: Sequence[Result]) -> str:
+    """Bars of MB a second."""
+    bar, gap, left, width = 22, 8, 260, 760
+    longest = max((speed(row) for row in results), default=0.0) or 1.0
+    height = len(results) * (bar + gap) + gap
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="13">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+    for index, row in enumerate(sorted(results, key=speed, reverse=True)):
+        top = gap + index * (bar + gap)
+        length = max(1.0, (width - left - 90) * speed(row) / longest)
+        colour = "#0b5cab" if row["system"] == "airflow-sfcc" else "#9aa5b1"
+        lines += [
+            f'<text x="{left - 8}" y="{top + 15}" text-anchor="end">{row["system"]} ({row["format"]})</text>',
+            f'<rect x="{left}" y="{top}" width="{length:.1f}" height="{bar}" fill="{colour}"/>',
+            f'<text x="{left + length + 6:.1f}" y="{top + 15}">{speed(row):.0f} MB/s</text>',
+        ]
+    return "\n".join([*lines, "</svg>"]) + "\n"
