@@ -53,8 +53,12 @@ class ApiCall:
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object.
 
-        Raises ApiError 400 JSON_PARSER_ERROR when it is none.
+        Raises ApiError 415 when the caller says that it is something else, 400 JSON_PARSER_ERROR when it is none.
         """
+        media_type = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            message = f"Content-Type header specified in HTTP request is not supported: {media_type}"
+            raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", message)
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError) as error:

@@ -45,13 +45,14 @@ class Gateway:
 
     async def _serve(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         org = self._org
-        route = self._performer.route_name(request.method, scope["path"])
+        method = _method(request)
+        route = self._performer.route_name(method, scope["path"])
         uri = scope["path"] + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
         logged = scope["path"] if route == "revoke" else uri  # a token to revoke may stand in the query
         # The org's own pages stay usable whatever faults are in force, and out of the log they show.
         is_admin = route in ADMIN_ROUTES
-        faults = () if is_admin else org.faults.take(route, request.method, uri)
-        call = Call(route, request.method, logged, org.clock.now())
+        faults = () if is_admin else org.faults.take(route, method, uri)
+        call = Call(route, method, logged, org.clock.now())
         token = bearer_token(request.headers) or ""
 
         def on_start(status: int) -> None:
@@ -79,10 +80,16 @@ class Gateway:
 
     async def _perform(self, request: Request, faults: tuple[Fault, ...], call: Call) -> Answer:
         visitor = Visitor(request.headers, _base_url(request), _is_local(request), faults)
-        target = Target(request.method, request.scope["path"], request.url.query, await request.body())
+        target = Target(_method(request), request.scope["path"], request.url.query, await request.body())
         answer = await run_in_threadpool(self._performer.perform, visitor, target)
         call.principal = visitor.session.username if visitor.session is not None else None
         return altered(answer, faults)
+
+
+def _method(request: Request) -> str:
+    """The method; callers that cannot send PATCH send POST with `_HttpMethod=PATCH` (REST API guide, "Update a Record")."""
+    override = request.query_params.get("_HttpMethod") if request.method == "POST" else None
+    return override.upper() if override else request.method
 
 
 def _oversized(scope: Scope) -> Answer | None:

@@ -22,13 +22,32 @@ LONG_TEXT = 255
 
 
 def query(call: ApiCall) -> Answer:
-    """GET /query?q="""
+    """GET /query?q=, or ?explain="""
+    if "explain" in call.query and "q" not in call.query:
+        return _explain(call, call.query["explain"])
     return _first_page(call, include_deleted=False)
 
 
 def query_all(call: ApiCall) -> Answer:
     """GET /queryAll?q=: deleted rows that are still in the recycle bin come too"""
     return _first_page(call, include_deleted=True)
+
+
+def _explain(call: ApiCall, soql: str) -> Answer:
+    """The plan of a query; the local org has one way only, reading the whole table (reference 2.3)."""
+    cursor = call.org.records.open_cursor(soql, include_deleted=False, viewer=call.org.viewer)
+    rows, sobject = cursor.total_size, cursor.sobject.name
+    cursor.close()
+    plan = {
+        "cardinality": rows,
+        "fields": [],
+        "leadingOperationType": "TableScan",
+        "notes": [],
+        "relativeCost": 1.0,
+        "sobjectCardinality": call.org.records.count(sobject),
+        "sobjectType": sobject,
+    }
+    return JsonAnswer(payload={"plans": [plan], "sourceQuery": soql})
 
 
 def query_more(call: ApiCall) -> Answer:

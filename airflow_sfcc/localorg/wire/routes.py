@@ -13,6 +13,8 @@ from airflow_sfcc.localorg.wire.answers import Answer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError, not_found
 
+API_ROOT = "/services/data"
+METHODS = ("HEAD", "GET", "POST", "PATCH", "DELETE")  # in the order in which refusals name them
 Handler = Callable[[ApiCall], Answer]
 Access = Literal["open", "session", "admin"]
 
@@ -53,21 +55,29 @@ class Routes:
 
         Raises ApiError 404 for a path that no route has, 405 for a method that the path does not take.
         """
-        if path.startswith("/services/data") and path.endswith("/"):
+        if path.startswith(API_ROOT) and path.endswith("/"):
             path = path[:-1]
         allowed: list[str] = []
         for pattern, route in self._routes:
             found = pattern.match(path)
             if found is None:
                 continue
-            if method in route.methods:
+            methods = _methods(route)
+            if method in methods:
                 return Match(route, found.groupdict())
-            allowed.extend(route.methods)
+            allowed.extend(methods)
         if allowed:
+            names = [name for name in METHODS if name in allowed]
             raise ApiError(
                 405,
                 "METHOD_NOT_ALLOWED",
-                f"HTTP Method '{method}' not allowed. Allowed are {','.join(sorted(set(allowed)))}",
-                headers={"Allow": ", ".join(sorted(set(allowed)))},
+                f"HTTP Method '{method}' not allowed. Allowed are {','.join(names)}",
+                headers={"Allow": ", ".join(names)},
             )
         raise not_found()
+
+
+def _methods(route: Route) -> tuple[str, ...]:
+    """What a resource of the REST API can be read with, HEAD reads too; the server leaves the body away."""
+    reads = route.path.startswith(API_ROOT) and "GET" in route.methods
+    return ("HEAD", *route.methods) if reads else route.methods

@@ -35,6 +35,7 @@ def documented_org(documented_server: OrgServer) -> Iterator[Caller]:
     assert caller.log_in().status_code == 200
     yield caller
     org.config = CONFIG
+    org.permissions.add("ViewSetup")
     org.run_as = CONFIG.run_as_username
     org.client_credentials_enabled = True
     org.login_refusal = None

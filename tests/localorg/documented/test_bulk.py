@@ -57,6 +57,10 @@ def finished(caller: Caller) -> dict[str, str]:
     return {"job": caller.finished_job(SOQL)["id"]}
 
 
+def short_id(caller: Caller) -> dict[str, str]:
+    return {"short": finished(caller)["job"][:15]}
+
+
 def running(caller: Caller) -> dict[str, str]:
     caller.org.bulk_jobs.timings = BulkTimings(in_progress_seconds=3600)
     return {"job": caller.create_job(SOQL).json()["id"]}
@@ -117,6 +121,7 @@ EXCHANGES = [
         body={**POLLED, "state": "JobComplete"},
         prepare=finished,
     ),
+    Exchange("record ids of 15 characters", "GET /jobs/query/{short}", body=Some({"state": str}), prepare=short_id),
     Exchange("reference 3.2, unknown job", "GET /jobs/query/750R0000000zxikIAA", 404, NOT_FOUND),
     Exchange("reference 3.2, deleted job", "GET /jobs/query/{job}", 404, NOT_FOUND, prepare=deleted),
     Exchange(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_sfcc.localorg.org import LocalOrg
 from tests.localorg.caller import Caller
 from tests.localorg.documented.exchange import JSON, PRESENT, RECORD_ID, STAMP, Each, Exchange, Headers, Some
 
@@ -60,6 +61,15 @@ def deleted_account(caller: Caller) -> dict[str, str]:
     names = new_account(caller)
     assert caller.call("DELETE", f"/sobjects/Account/{names['id']}").status_code == 204
     return {**names, **window(caller)}
+
+
+def without_view_setup(org: LocalOrg) -> None:
+    org.permissions.discard("ViewSetup")
+
+
+def short_id(caller: Caller) -> dict[str, str]:
+    names = new_account(caller)
+    return {**names, "short": names["id"][:15]}
 
 
 def updated_account(caller: Caller) -> dict[str, str]:
@@ -311,7 +321,7 @@ EXCHANGES = [
             }
         ),
     ),
-    Exchange(f"{GUIDE}, Limits, permission", "GET /limits", 403, settings={"can_view_setup": False}),
+    Exchange(f"{GUIDE}, Limits, permission", "GET /limits", 403, condition=without_view_setup),
     Exchange(
         f"{GUIDE}, Record Count, reference 2.7",
         "GET /limits/recordCount",
@@ -383,6 +393,58 @@ EXCHANGES = [
     ),
     Exchange(
         f"{GUIDE}, Update a Record", "PATCH /sobjects/Account/{id}", 204, "", json={"Site": "y"}, prepare=new_account
+    ),
+    Exchange(
+        f"{GUIDE}, Update a Record, _HttpMethod",
+        "POST /sobjects/Account/{id}?_HttpMethod=PATCH",
+        204,
+        "",
+        json={"Site": "y"},
+        prepare=new_account,
+    ),
+    Exchange(f"{GUIDE}, Methods, HEAD", "HEAD /limits", 200, "", headers=LIMIT_INFO),
+    Exchange(
+        f"{GUIDE}, Status Codes, 405",
+        "PUT /sobjects/Account/{id}",
+        405,
+        error("METHOD_NOT_ALLOWED", "HTTP Method 'PUT' not allowed. Allowed are HEAD,GET,PATCH,DELETE"),
+        json={"Site": "y"},
+        prepare=new_account,
+    ),
+    Exchange(
+        f"{GUIDE}, Status Codes, 415",
+        "POST /sobjects/Account",
+        415,
+        error(
+            "UNSUPPORTED_MEDIA_TYPE",
+            "Content-Type header specified in HTTP request is not supported: application/x-www-form-urlencoded",
+        ),
+        form={"Name": "x"},
+    ),
+    Exchange(
+        "reference 2.3, explain",
+        "GET /query",
+        body={
+            "plans": Each(
+                {
+                    "cardinality": int,
+                    "fields": list,
+                    "leadingOperationType": "TableScan",
+                    "notes": list,
+                    "relativeCost": float,
+                    "sobjectCardinality": int,
+                    "sobjectType": "Account",
+                }
+            ),
+            "sourceQuery": "SELECT Id FROM Account",
+        },
+        params={"explain": "SELECT Id FROM Account"},
+    ),
+    Exchange(
+        "record ids of 15 characters",
+        "GET /sobjects/Account/{short}?fields=Site",
+        body={"attributes": ATTRIBUTES, "Site": "Main", "Id": "{id}"},
+        prepare=short_id,
     ),
     Exchange(f"{GUIDE}, Delete a Record", "DELETE /sobjects/Account/{id}", 204, "", prepare=new_account),
     Exchange(
