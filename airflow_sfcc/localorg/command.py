@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from airflow_sfcc.localorg.faults import Fault
     from airflow_sfcc.localorg.org import LocalOrg, OrgConfig
     from airflow_sfcc.localorg.schema import Schema
     from airflow_sfcc.localorg.server import OrgServer
@@ -47,6 +48,13 @@ PATH = click.Path(path_type=Path)
     "nothing elsewhere; 0 takes a free one. Implies --tls.",
 )
 @click.option("--refresh-token", help="A refresh token to accept, for clients that know no client credentials.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    help="A fault from the start: a name such as bulk_throttled, or JSON. Repeatable.",
+)
+@click.option("--jwt-tokens", is_flag=True, help="Access tokens are JWTs, as orgs may issue them.")
 @click.option("--open-admin", is_flag=True, help="Open / and /_org to other machines (for containers).")
 @click.option("--ready-file", type=PATH, help="Write a JSON file here once the org answers.")
 def org(**options: Any) -> None:
@@ -73,6 +81,8 @@ class OrgOptions:
     instance_url: str | None
     proxy_port: int | None
     refresh_token: str | None
+    faults: tuple[str, ...]
+    jwt_tokens: bool
     open_admin: bool
     ready_file: Path | None
 
@@ -114,6 +124,8 @@ def _serve(options: OrgOptions) -> None:
     config = _config(options, schema)
     with LocalOrg(config, schema=schema, data_dir=options.data_dir) as local_org:
         server = OrgServer(local_org, options.host, options.port, options.tls, options.my_domain, options.proxy_port)
+        for fault in options.faults:
+            local_org.faults.add(_fault(fault))
         # The grammar takes a while to load; without this the first query would wait for it.
         warming = threading.Thread(target=parse, args=("SELECT Id FROM Organization",), daemon=True)
         warming.start()
@@ -124,6 +136,17 @@ def _serve(options: OrgOptions) -> None:
             if options.ready_file is not None:
                 _write_ready_file(server, options.ready_file)
             threading.Event().wait()
+
+
+def _fault(text: str) -> Fault:
+    from airflow_sfcc.localorg.faults import Fault
+
+    if not text.lstrip().startswith("{"):
+        return Fault.named(text)
+    try:
+        return Fault.from_json(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--fault {text} is no JSON: {error}") from None
 
 
 def _schema(describes: tuple[Path, ...]) -> Schema:
@@ -166,6 +189,7 @@ def _config(options: OrgOptions, schema: Schema) -> OrgConfig:
         result_page_rows=options.page_rows,
         my_domain=(ANY_MY_DOMAIN, *options.my_domain),
         admin_from_anywhere=options.open_admin,
+        jwt_tokens=options.jwt_tokens,
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
 

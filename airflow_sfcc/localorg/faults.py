@@ -89,11 +89,21 @@ class Fault:
             raise ValueError("A fault's seconds and counts cannot be negative.")
 
     @classmethod
+    def named(cls, name: str) -> Fault:
+        """A fault that is known by a name; see `NAMED_FAULTS`. Raises ValueError for another name."""
+        if name not in NAMED_FAULTS:
+            raise ValueError(f"There is no fault named {name!r}; there are {', '.join(NAMED_FAULTS)}.")
+        return cls(**NAMED_FAULTS[name])
+
+    @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Fault:
         """The fault of a JSON object whose keys are this class's field names.
 
-        Raises ValueError for an unknown key or a value of the wrong type.
+        `{"name": "bulk_throttled"}` stands for a named one. Raises ValueError for an unknown key or name, or a value of
+        the wrong type.
         """
+        if set(values) == {"name"}:
+            return cls.named(str(values["name"]))
         for name, value in values.items():
             if name not in JSON_TYPES:
                 raise ValueError(f"A fault has no setting {name!r}; it knows {', '.join(sorted(JSON_TYPES))}.")
@@ -116,6 +126,38 @@ class Fault:
         """Whether the fault answers in the org's place."""
         return self.status is not None or self.redirect_to is not None or self.reset
 
+
+_HTML = "<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
+_UNKNOWN = (
+    "An unexpected error occurred. Please include this ErrorId if you contact support: 1234567890-12345 (-1234567)"
+)
+NAMED_FAULTS: dict[str, dict[str, Any]] = {
+    # A far-away org: 5 MB/s of wire bytes on each connection, 300 ms until the first byte.
+    "bulk_throttled": {"times": None, "latency": 0.3, "bytes_per_second": 5_000_000},
+    "not_acceptable": {"route": "describe", "status": 406},
+    "edge_no_route": {"status": 420, "body": _HTML.format("Unknown host")},
+    "too_many_requests": {"status": 429},
+    "server_error": {"status": 500, "body": [{"message": _UNKNOWN, "errorCode": "UNKNOWN_EXCEPTION"}]},
+    "bad_gateway": {"status": 502, "body": _HTML.format("502 Bad Gateway")},
+    "maintenance": {"status": 503, "body": _HTML.format("We are down for maintenance.")},
+    "unavailable": {"status": 503, "body": [{"message": "Service unavailable", "errorCode": "SERVER_UNAVAILABLE"}]},
+    "requests_exhausted": {
+        "status": 403,
+        "times": None,
+        "body": [{"message": "TotalRequests Limit exceeded.", "errorCode": "REQUEST_LIMIT_EXCEEDED"}],
+    },
+    "query_timeout": {
+        "route": "query|query_all",
+        "status": 400,
+        "body": [{"message": "Your query request was running for too long.", "errorCode": "QUERY_TIMEOUT"}],
+    },
+    "token_dies": {"route": "query_more|job_results", "kill_session": "after"},
+    "job_fails": {"route": "job_create", "job_error": "InternalServerError : Retried more than fifteen times"},
+    "job_fails_silently": {"route": "job_create", "job_error": ""},
+    "wrong_count": {"route": "job_results", "number_of_records": 1},
+    "torn_page": {"route": "job_results", "cut_after": 2000, "cut": "reset"},
+    "short_page": {"route": "job_results", "cut_after": 2000, "cut": "end"},
+}
 
 JSON_TYPES: dict[str, tuple[str, ...]] = {
     "route": ("text",),

@@ -7,8 +7,10 @@ import secrets
 import string
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from airflow_sfcc.localorg.clock import Clock
 from airflow_sfcc.localorg.records import Cursor
@@ -18,14 +20,35 @@ KEPT = 500
 LOCATOR = re.compile(r"(0r8[A-Za-z0-9]{15})-(\d{1,12})")
 
 
+class RecordList:
+    """Child records of one parent, with what a cursor offers."""
+
+    kind = "rows"
+    long_texts = 0
+
+    def __init__(self, records: Sequence[dict[str, Any]]) -> None:
+        self._records = records
+        self.total_size = len(records)
+
+    def records(self, start: int, stop: int, api_version: str) -> list[dict[str, Any]]:
+        return list(self._records[start:stop])
+
+    def encoded(self, start: int, stop: int) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
 @dataclass(frozen=True)
 class OpenQuery:
     """A result set on the server; `batch` is the page size that its first request asked for."""
 
     key: str
-    cursor: Cursor
+    cursor: Cursor | RecordList
     batch: int
     opened: datetime
+    parent: str | None = None
 
 
 class QueryLocators:
@@ -36,17 +59,23 @@ class QueryLocators:
         self._open: OrderedDict[str, OpenQuery] = OrderedDict()
         self._lock = threading.Lock()
 
-    def keep(self, cursor: Cursor, batch: int) -> OpenQuery:
-        """Give the cursor a locator key."""
+    def keep(self, cursor: Cursor | RecordList, batch: int, parent: str | None = None) -> OpenQuery:
+        """Give the cursor a locator key; that of child records names the key of their `parent`."""
         alphabet = string.ascii_letters + string.digits
         key = "0r8" + "".join(secrets.choice(alphabet) for _ in range(15))
-        query = OpenQuery(key, cursor, batch, self._clock.now())
+        query = OpenQuery(key, cursor, batch, self._clock.now(), parent)
         with self._lock:
             self._open[key] = query
             oldest = self._open.popitem(last=False)[1] if len(self._open) > KEPT else None
         if oldest is not None:
             oldest.cursor.close()
         return query
+
+    def drop_children(self, parent: str) -> None:
+        """Close what is left of child records, as reading the parents' next page does."""
+        with self._lock:
+            for key in [key for key, query in self._open.items() if query.parent == parent]:
+                del self._open[key]
 
     def find(self, locator: str) -> tuple[OpenQuery, int] | None:
         """The open query and row offset that a locator `0r8…-<offset>` names.

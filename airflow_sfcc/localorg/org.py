@@ -65,6 +65,7 @@ class OrgConfig:
     my_domain_host: the My Domain that the org calls its own, where login hosts send their callers
     refresh_token: a refresh token that the token endpoint takes, for clients that know no client credentials
     identity_url: what the `id` of token answers begins with
+    jwt_tokens: access tokens are three-segment JWTs, as orgs may issue them
     limit_info_app: an app name makes Sforce-Limit-Info take its longer shape
     uneven_pages: query pages are shorter than asked, each by another amount
     result_page_rows: rows per page of Bulk results when the client names no number
@@ -85,6 +86,7 @@ class OrgConfig:
     client_credentials_enabled: bool = True
     session_idle_seconds: float = 7200
     same_token_on_repeat: bool = False
+    jwt_tokens: bool = False
     logins_per_hour: int = 3600
     userinfo_refusal_status: Literal[403, 401] = 403
     oldest_version: int = 41
@@ -118,9 +120,9 @@ class OrgConfig:
 class LocalOrg:
     """A Salesforce org in this process, without its HTTP side (that is `OrgServer`).
 
-    `run_as`, `client_credentials_enabled`, `login_refusal`, `hidden_fields` ((object, field) pairs),
-    `hidden_objects`, `permissions` (of the integration user, such as `ApiEnabled`) and `bulk_enabled` may be changed
-    while it runs.
+    May be changed while it runs: `run_as`, `client_credentials_enabled`, `login_refusal`, `bulk_enabled`, and what the
+    integration user may do: `hidden_fields` ((object, field) pairs), `hidden_objects`, `permissions` (such as
+    `ApiEnabled`; without `ViewAllData` only records that the user owns are there).
     """
 
     def __init__(
@@ -146,7 +148,9 @@ class LocalOrg:
             records = Records.open(self.schema, clock=self.clock, path=path)
             self._closing.callback(records.close)
         self.records = records
-        self.sessions = Sessions(self.clock, self.config.org_id, self.config.session_idle_seconds)
+        self.sessions = Sessions(
+            self.clock, self.config.org_id, self.config.session_idle_seconds, self.config.jwt_tokens
+        )
         self.usage = Usage(self.clock)
         self.locators = QueryLocators(self.clock)
         self._closing.callback(self.locators.close)
@@ -208,7 +212,12 @@ class LocalOrg:
     @property
     def viewer(self) -> Viewer:
         """The integration user with what is hidden from them at this moment."""
-        return Viewer(self.run_as_user_id, frozenset(self.hidden_fields), frozenset(self.hidden_objects))
+        return Viewer(
+            self.run_as_user_id,
+            frozenset(self.hidden_fields),
+            frozenset(self.hidden_objects),
+            sees_all_records="ViewAllData" in self.permissions,
+        )
 
     # Schema changes while the org runs
 

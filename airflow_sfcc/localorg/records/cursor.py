@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any
 
 import duckdb
 
+from airflow_sfcc.localorg.records.json_rows import json_row
+from airflow_sfcc.localorg.records.text_rows import TextRows
 from airflow_sfcc.localorg.schema import SObject
 from airflow_sfcc.localorg.soql.plan import (
     AggregateRow,
@@ -25,29 +28,38 @@ SNAPSHOTS = "snapshots"  # the database schema that holds the tables of open cur
 
 Connect = Callable[[], duckdb.DuckDBPyConnection]
 _ROW_NUMBER = "sf_row"
+_LONG_TEXT = 255
+_COMMA = ","
 
 
 class Cursor:
-    """A snapshot of a query's result, held as tables of the database until `close`.
+    """A snapshot of a query's result, held as texts or as tables of the database until `close`.
 
-    `kind` is "rows", "aggregate" or "count"; `total_size` is the number of rows, or what COUNT() answers.
+    `kind` is "rows", "aggregate" or "count"; `total_size` is the number of rows, or what COUNT() answers. With
+    `encode_as`, an API version, records are written as JSON for it at once where SQL can do that, and are held as texts.
     """
 
-    def __init__(self, connect: Connect, plan: Plan, name: str) -> None:
+    def __init__(self, connect: Connect, plan: Plan, name: str, encode_as: str | None = None) -> None:
         self._connect = connect
         self._plan = plan
         self._name = name
         self.kind = plan.kind
         self.sobject: SObject = plan.sobject
+        self._texts: TextRows | None = None
         connection = connect()
         if plan.kind == "count":
             self.total_size = _number(connection, f"SELECT count(*) FROM ({plan.relation.select(['1'])})")
             return
-        self.total_size = self._take_snapshot(connection)
+        named = [f"{column.sql} AS c{index}" for index, column in enumerate(plan.columns)]
+        rows = plan.relation.select(named)
+        row = json_row(plan, encode_as) if encode_as is not None else None
+        if row is not None:
+            self._texts = TextRows(connection, f"SELECT concat({row}, '{_COMMA}') FROM ({rows})")
+            self.total_size = len(self._texts)
+        else:
+            self.total_size = self._take_snapshot(connection, rows)
 
-    def _take_snapshot(self, connection: duckdb.DuckDBPyConnection) -> int:
-        named = [f"{column.sql} AS c{index}" for index, column in enumerate(self._plan.columns)]
-        rows = self._plan.relation.select(named)
+    def _take_snapshot(self, connection: duckdb.DuckDBPyConnection, rows: str) -> int:
         connection.execute(
             f"CREATE TABLE {self._name} AS SELECT row_number() OVER () - 1 AS {_ROW_NUMBER}, * FROM ({rows})"
         )
@@ -60,6 +72,9 @@ class Cursor:
 
     def records(self, start: int, stop: int, api_version: str) -> list[dict[str, Any]]:
         """The rows from `start` up to `stop` as JSON-ready records, `attributes` first."""
+        if self._texts is not None:
+            decoded: list[dict[str, Any]] = json.loads(b"[" + (self.encoded(start, stop) or b"") + b"]")
+            return decoded
         connection = self._connect()
         columns = ", ".join(f"c{index}" for index in range(len(self._plan.columns)))
         rows = connection.execute(
@@ -75,6 +90,19 @@ class Cursor:
         families = [self._family(connection, index, parents, api_version) for index in range(count)]
         writer = _RecordWriter(api_version)
         return [writer.record(shape, row, [family.get(row[shape.id_column]) for family in families]) for row in rows]
+
+    def encoded(self, start: int, stop: int) -> bytes | None:
+        """The same records as JSON texts with commas between them; None where `records` has to be asked."""
+        if self._texts is None:
+            return None
+        return self._texts.read(start, min(stop, self.total_size))[: -len(_COMMA)]
+
+    @property
+    def long_texts(self) -> int:
+        """How many long text fields of the organization's own the rows hold, which makes Salesforce's batches small."""
+        names = self._plan.shape.members if isinstance(self._plan.shape, Record) else ()
+        fields = [self.sobject.field(name) for name in names if name.lower().endswith("__c")]
+        return sum(1 for field in fields if field and field.type == "textarea" and field.length > _LONG_TEXT)
 
     def _family(
         self, connection: duckdb.DuckDBPyConnection, index: int, parents: str, api_version: str
@@ -93,7 +121,9 @@ class Cursor:
         return family
 
     def close(self) -> None:
-        if self.kind == "count":
+        if self._texts is not None:
+            self._texts.close()
+        if self.kind == "count" or self._texts is not None:
             return
         connection = self._connect()
         connection.execute(f"DROP TABLE IF EXISTS {self._name}")

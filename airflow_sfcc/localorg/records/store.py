@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
@@ -72,13 +73,14 @@ class Records(ChangingTables):
         row = self._connect().execute(f"SELECT count(*) FROM {identifier(found.name)} {live}").fetchone()
         return int(row[0]) if row else 0
 
-    def open_cursor(self, soql: str, *, include_deleted: bool, viewer: Viewer) -> Cursor:
-        """Run a query and keep its result as it is now. Raises SoqlError."""
+    def open_cursor(self, soql: str, *, include_deleted: bool, viewer: Viewer, encode_as: str | None = None) -> Cursor:
+        """Run a query and keep its result as it is now; see `Cursor` for `encode_as`. Raises SoqlError."""
         plan = self._plan(soql, include_deleted=include_deleted, viewer=viewer)
         _check_filter(plan, soql, "MALFORMED_QUERY")
-        with self._writing, _query_faults():
-            self._settle()
-            return Cursor(self._connect, plan, f"{SNAPSHOTS}.cursor_{next(self._cursors)}")
+        self._settled()
+        # Parents and children are read by several statements, between which nothing may change.
+        with self._writing if plan.children else contextlib.nullcontext(), _query_faults():
+            return Cursor(self._connect, plan, f"{SNAPSHOTS}.cursor_{next(self._cursors)}", encode_as)
 
     def export_csv(
         self,

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 class Viewer:
     """A user and what is hidden from them; hidden things behave as if they did not exist.
 
+    Without `sees_all_records` ("View All Data") queries find only what the user owns, of objects that have owners.
     Names compare without case: `hidden_fields` holds (object, field) pairs, `hidden_objects` object names.
     """
 
     user_id: str
     hidden_fields: frozenset[tuple[str, str]] = frozenset()
     hidden_objects: frozenset[str] = frozenset()
+    sees_all_records: bool = True
     _fields: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False, default=frozenset())
     _objects: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
 

@@ -355,6 +355,8 @@ class _Compiler:
 
     def _scope_filter(self) -> list[str]:
         scope = (self._query.scope or "everything").lower()
+        if scope == "everything" and not self._context.viewer.sees_all_records and self._sobject.field("OwnerId"):
+            scope = "mine"
         if scope == "everything":
             return []
         if scope == "mine" and self._sobject.field("OwnerId"):

@@ -41,14 +41,21 @@ class Answer:
 
 @dataclass
 class JsonAnswer(Answer):
-    """A JSON answer; `payload` must be JSON-ready."""
+    """A JSON answer: a JSON-ready `payload`, or its `encoded` text where that was cheaper to make."""
 
     status: int = 200
     payload: Any = None
+    encoded: bytes | None = None
+
+    def content(self) -> Any:
+        """The payload, whichever way it is held."""
+        return self.payload if self.encoded is None else json.loads(self.encoded)
 
     def to_response(self, preferences: Preferences) -> Response:
         headers = {"Content-Type": JSON_TYPE, **self.headers}
-        return _compressed(encode_json(self.payload, preferences.pretty), self.status, headers, preferences)
+        if self.encoded is not None and not preferences.pretty:
+            return _compressed(self.encoded, self.status, headers, preferences)
+        return _compressed(encode_json(self.content(), preferences.pretty), self.status, headers, preferences)
 
 
 @dataclass

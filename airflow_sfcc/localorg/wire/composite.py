@@ -41,7 +41,7 @@ def _perform(call: ApiCall, request: Any) -> dict[str, Any]:
         return {"statusCode": answer.status, "result": None}
     if not isinstance(answer, JsonAnswer):
         return _refused("This resource cannot be part of a batch.")
-    return {"statusCode": answer.status, "result": answer.payload}
+    return {"statusCode": answer.status, "result": answer.content()}
 
 
 def _split(url: str) -> tuple[str, str] | None:

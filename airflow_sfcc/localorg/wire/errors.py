@@ -27,7 +27,7 @@ class ApiError(Exception):
         super().__init__(f"{status} {code}: {message}")
         self.status = status
         self.headers = dict(headers or {})
-        self.payload: list[dict[str, Any]] = [{"message": message, "errorCode": code}]
+        self.payload: list[Any] = [{"message": message, "errorCode": code}]
         if fields is not None:
             self.payload[0]["fields"] = list(fields)
 

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,8 @@ def altered(answer: Answer, faults: tuple[Fault, ...]) -> Answer:
         if fault.number_of_records is not None and "Sforce-NumberOfRecords" in answer.headers:
             answer.headers["Sforce-NumberOfRecords"] = str(fault.number_of_records)
         if isinstance(answer, JsonAnswer) and (fault.set_json or fault.mutate):
-            answer.payload = _altered_json(copy.deepcopy(answer.payload), fault)
+            answer.payload = _altered_json(copy.deepcopy(answer.content()), fault)
+            answer.encoded = None
     return answer
 
 
@@ -99,6 +101,7 @@ class Wire:
         cuts = [(fault.cut_after, fault.cut) for fault in faults if fault.cut_after is not None]
         self._cut: tuple[int, Cut] | None = min(cuts, default=None)
         self._ended = False
+        self._due = 0.0
         self.sent = 0
 
     async def delay(self) -> None:
@@ -140,9 +143,15 @@ class Wire:
             unfinished = more or len(rest) > 0 or (self._cut is not None and self.sent >= self._cut[0])
             await self._send({"type": "http.response.body", "body": bytes(piece), "more_body": unfinished})
             if self._rate is not None:
-                await self._pause(len(piece) / self._rate)
+                await self._keep_pace(len(piece), self._rate)
             if not rest and (more or not unfinished):
                 return
+
+    async def _keep_pace(self, sent: int, rate: float) -> None:
+        """Wait until the next piece is due; a late one does not delay those after it."""
+        now = time.monotonic()
+        self._due = max(self._due, now - 2 * TICK) + sent / rate
+        await self._pause(self._due - now)
 
     def _piece_size(self, available: int) -> int:
         limits = [available]

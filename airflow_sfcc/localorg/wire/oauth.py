@@ -22,6 +22,7 @@ from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import OAuthError, invalid_session, not_found
 
 SCOPE = "api"
+JWT_KEYS = {"token_format": "jwt", "api_instance_url": "https://api.salesforce.com"}
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 LOGIN_REFUSALS: dict[LoginRefusal, OAuthError] = {
     "flow_not_enabled": OAuthError("invalid_grant", "client credentials flow not enabled"),
@@ -146,6 +147,7 @@ def _token_payload(org: LocalOrg, session: Session, base_url: str, scope: str) -
         "id": identity,
         "token_type": "Bearer",
         "issued_at": issued_at,
+        **(JWT_KEYS if org.config.jwt_tokens else {}),
     }
 
 

@@ -6,11 +6,12 @@ Facts: REST API Developer Guide, "Query" and "QueryAll"; help article 000384958 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from typing import Any
 
+from airflow_sfcc.localorg.locators import RecordList
 from airflow_sfcc.localorg.records import Cursor
-from airflow_sfcc.localorg.schema import SObject
 from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError
@@ -18,7 +19,6 @@ from airflow_sfcc.localorg.wire.permissions import asks_for_permissions, permiss
 
 SMALLEST_BATCH = 200
 LARGEST_BATCH = 2000
-LONG_TEXT = 255
 
 
 def query(call: ApiCall) -> Answer:
@@ -56,6 +56,7 @@ def query_more(call: ApiCall) -> Answer:
     if found is None:
         raise ApiError(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
     open_query, offset = found
+    call.org.locators.drop_children(open_query.key)
     return _page(call, open_query.cursor, open_query.batch, offset, open_query.key)
 
 
@@ -65,7 +66,9 @@ def _first_page(call: ApiCall, include_deleted: bool) -> Answer:
         raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
     if asks_for_permissions(soql):
         return JsonAnswer(payload=permission_record(call.org, soql))
-    cursor = call.org.records.open_cursor(soql, include_deleted=include_deleted, viewer=call.org.viewer)
+    cursor = call.org.records.open_cursor(
+        soql, include_deleted=include_deleted, viewer=call.org.viewer, encode_as=call.api_version
+    )
     if cursor.kind == "count":
         cursor.close()
         return JsonAnswer(payload={"totalSize": cursor.total_size, "done": True, "records": []})
@@ -87,21 +90,28 @@ def _batch(call: ApiCall) -> int:
     return min(max(size, SMALLEST_BATCH), LARGEST_BATCH)
 
 
-def _page(call: ApiCall, cursor: Cursor, batch: int, offset: int, key: str | None) -> Answer:
+def _page(call: ApiCall, cursor: Cursor | RecordList, batch: int, offset: int, key: str | None) -> Answer:
     """The rows from `offset`; `key` is the locator's, None for a first page, whose cursor gets one if rows are left."""
     total = cursor.total_size
     wanted = _wanted(call, batch, total, offset)
-    records = cursor.records(offset, min(offset + wanted, total), call.api_version)
-    records = _granted(records, cursor.sobject, wanted)
-    end = offset + len(records)
+    if cursor.long_texts >= 2:
+        wanted = min(wanted, SMALLEST_BATCH)
+    stop = min(offset + wanted, total)
+    encoded = cursor.encoded(offset, stop)
+    records = [] if encoded is not None else _granted(cursor.records(offset, stop, call.api_version), wanted)
+    end = stop if encoded is not None else offset + len(records)
     payload: dict[str, Any] = {"totalSize": total, "done": end >= total}
     if end < total:
         key = key or call.org.locators.keep(cursor, batch).key
         payload["nextRecordsUrl"] = f"{call.data_path}/query/{key}-{end}"
     elif key is None:
         cursor.close()
-    payload["records"] = records
-    return JsonAnswer(payload=payload)
+    if len(records) == 1 and _children(records[0]) >= wanted:
+        records = [_with_child_pages(call, records[0], wanted, key)]
+    if encoded is None:
+        return JsonAnswer(payload={**payload, "records": records})
+    head = json.dumps(payload, separators=(",", ":"))[:-1]
+    return JsonAnswer(encoded=b"".join((head.encode(), b',"records":[', encoded, b"]}")))
 
 
 def _wanted(call: ApiCall, batch: int, total: int, offset: int) -> int:
@@ -112,21 +122,30 @@ def _wanted(call: ApiCall, batch: int, total: int, offset: int) -> int:
     return max(1, batch * (64 + draw) // 320)
 
 
-def _granted(records: list[dict[str, Any]], sobject: SObject, wanted: int) -> list[dict[str, Any]]:
-    """As many of the records as one batch holds: children count too, and two long texts make batches small."""
-    limit = min(wanted, SMALLEST_BATCH) if _long_texts(records, sobject) >= 2 else wanted
+def _granted(records: list[dict[str, Any]], wanted: int) -> list[dict[str, Any]]:
+    """As many of the records as one batch holds, in which children count too."""
     used = 0
     for index, record in enumerate(records):
         used += 1 + _children(record)
-        if used > limit and index > 0:
+        if used > wanted and index > 0:
             return records[:index]
     return records
 
 
-def _long_texts(records: list[dict[str, Any]], sobject: SObject) -> int:
-    names = records[0] if records else {}
-    fields = [sobject.field(name) for name in names if name.lower().endswith("__c")]
-    return sum(1 for field in fields if field is not None and field.type == "textarea" and field.length > LONG_TEXT)
+def _with_child_pages(call: ApiCall, record: dict[str, Any], batch: int, key: str | None) -> dict[str, Any]:
+    """A record whose children fill the batch: what does not fit is read through a locator of the children's own."""
+    room = batch - 1
+    paged = {}
+    for name, value in record.items():
+        if isinstance(value, dict) and "records" in value:
+            children = value["records"]
+            if len(children) > room:
+                rest = call.org.locators.keep(RecordList(children), batch, parent=key)
+                more = f"{call.data_path}/query/{rest.key}-{room}"
+                value = {**value, "done": False, "nextRecordsUrl": more, "records": children[:room]}
+            room -= min(room, len(children))
+        paged[name] = value
+    return paged
 
 
 def _children(record: dict[str, Any]) -> int:

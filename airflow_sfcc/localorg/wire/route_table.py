@@ -50,6 +50,9 @@ REST = (
     Route("row_read", ("GET",), SOBJECT + "/{record_id}", rows.read),
     Route("row_update", ("PATCH",), SOBJECT + "/{record_id}", rows.update),
     Route("row_delete", ("DELETE",), SOBJECT + "/{record_id}", rows.delete),
+    Route("row_read_by", ("GET",), SOBJECT + "/{field}/{value:path}", rows.read_by_external_id),
+    Route("row_upsert", ("PATCH",), SOBJECT + "/{field}/{value:path}", rows.upsert),
+    Route("row_delete_by", ("DELETE",), SOBJECT + "/{field}/{value:path}", rows.delete_by_external_id),
     # Not metered itself: each call inside it is.
     Route("composite_batch", ("POST",), DATA + "/composite/batch", composite.batch, metered=False),
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from airflow_sfcc.localorg.schema import Field, SObject
-from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer
+from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer, encode_json
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError, not_found
 
+UPSERT_ANSWERS_SINCE = 46.0
 TEXT_TYPES = frozenset(
     {"string", "textarea", "phone", "url", "email", "picklist", "multipicklist", "combobox", "encryptedstring"}
 )
@@ -18,6 +20,7 @@ TEXT_TYPES = frozenset(
 def create(call: ApiCall) -> Answer:
     """POST /sobjects/X"""
     sobject = call.sobject()
+    _check_flag(sobject, "createable", "create")
     values = _values(call, sobject, creating=True)
     _check_required(sobject, values)
     try:
@@ -43,6 +46,7 @@ def read(call: ApiCall) -> Answer:
 def update(call: ApiCall) -> Answer:
     """PATCH /sobjects/X/{id}"""
     sobject = call.sobject()
+    _check_flag(sobject, "updateable", "update")
     record = _find(call, sobject)
     values = _values(call, sobject, creating=False)
     try:
@@ -55,9 +59,62 @@ def update(call: ApiCall) -> Answer:
 def delete(call: ApiCall) -> Answer:
     """DELETE /sobjects/X/{id}"""
     sobject = call.sobject()
+    _check_flag(sobject, "deletable", "delete")
     record = _find(call, sobject)
     call.org.records.delete(sobject.name, record["Id"], user_id=call.org.run_as_user_id)
     return Answer(204)
+
+
+def read_by_external_id(call: ApiCall) -> Answer:
+    """GET /sobjects/X/{field}/{value}: the record whose external id field holds the value"""
+    return read(replace(call, params={**call.params, "record_id": _only_match(call)}))
+
+
+def upsert(call: ApiCall) -> Answer:
+    """PATCH /sobjects/X/{field}/{value}: 201 with a new record, 200 with a changed one (204 before v46.0)"""
+    sobject = call.sobject()
+    key = _visible_field(call, sobject, call.params["field"])
+    ids = _matches(call, sobject, key)
+    if not ids:
+        body = {**call.json_object(), key.name: call.params["value"]}
+        created = create(replace(call, body=encode_json(body, pretty=False)))
+        if isinstance(created, JsonAnswer):
+            created.payload = {**created.payload, "created": True}
+        return created
+    record_id = _only(call, sobject, ids)
+    changed = update(replace(call, params={**call.params, "record_id": record_id}))
+    if float(call.api_version) < UPSERT_ANSWERS_SINCE:
+        return changed
+    return JsonAnswer(payload={"id": record_id, "success": True, "errors": [], "created": False})
+
+
+def delete_by_external_id(call: ApiCall) -> Answer:
+    """DELETE /sobjects/X/{field}/{value}"""
+    return delete(replace(call, params={**call.params, "record_id": _only_match(call)}))
+
+
+def _only_match(call: ApiCall) -> str:
+    sobject = call.sobject()
+    key = _visible_field(call, sobject, call.params["field"])
+    return _only(call, sobject, _matches(call, sobject, key))
+
+
+def _matches(call: ApiCall, sobject: SObject, key: Field) -> list[str]:
+    try:
+        return call.org.records.find_by(sobject.name, key.name, call.params["value"])
+    except ValueError:
+        raise not_found(f"Provided external ID field does not exist or is not accessible: {key.name}") from None
+
+
+def _only(call: ApiCall, sobject: SObject, ids: list[str]) -> str:
+    """The one id. Raises ApiError 404 without any; 300 with several, whose body lists their URLs."""
+    if not ids:
+        raise not_found()
+    if len(ids) > 1:
+        several = ApiError(300, "", "")
+        several.payload = [f"{call.data_path}/sobjects/{sobject.name}/{each}" for each in ids]
+        raise several
+    return ids[0]
 
 
 def _find(call: ApiCall, sobject: SObject) -> dict[str, Any]:
@@ -68,6 +125,12 @@ def _find(call: ApiCall, sobject: SObject) -> dict[str, Any]:
     if record.get("IsDeleted"):
         raise ApiError(404, "ENTITY_IS_DELETED", "entity is deleted", fields=[])
     return record
+
+
+def _check_flag(sobject: SObject, flag: str, operation: str) -> None:
+    if not sobject.flag(flag):
+        message = f"entity type {sobject.name} does not support {operation}"
+        raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", message)
 
 
 def _visible_field(call: ApiCall, sobject: SObject, name: str) -> Field:
