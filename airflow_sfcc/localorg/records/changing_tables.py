@@ -231,7 +231,10 @@ class ChangingTables:
     def retype_column(self, sobject: SObject, field: Field) -> None:
         """Change the type of a field's column; values that do not fit the new type become null."""
         kind, column = column_type(field), identifier(field.name)
-        self._alter(sobject, f"ALTER COLUMN {column} TYPE {kind} USING try_cast({column} AS {kind})")
+        cast = f"try_cast({column} AS {kind})"
+        # Text such as "nan" is a number to DuckDB, but none to Salesforce.
+        value = f"CASE WHEN isfinite({cast}) THEN {cast} END" if kind == "DOUBLE" else cast
+        self._alter(sobject, f"ALTER COLUMN {column} TYPE {kind} USING {value}")
 
     def fill_column(self, sobject: SObject, field: Field, value: Any) -> None:
         """Write one value to all records without moving any stamp, as the default of a new field is."""

@@ -150,7 +150,7 @@ class Wire:
     async def _keep_pace(self, sent: int, rate: float) -> None:
         """Wait until the next piece is due; a late one does not delay those after it."""
         now = time.monotonic()
-        self._due = max(self._due, now - 2 * TICK) + sent / rate
+        self._due = max(self._due or now, now - 2 * TICK) + sent / rate
         await self._pause(self._due - now)
 
     def _piece_size(self, available: int) -> int:
