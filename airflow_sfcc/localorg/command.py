@@ -163,7 +163,7 @@ def _describe(path: Path) -> dict[str, Any]:
         described = json.loads(path.read_bytes())
     except ValueError:
         described = None
-    if not isinstance(described, dict) or not isinstance(described.get("fields"), list):
+    if not isinstance(described, dict) or not isinstance(described.get("fields", described.get("sobjects")), list):
         raise click.BadParameter(
             f"{path} is no describe answer; save the body of GET /services/data/vXX.0/sobjects/<Object>/describe."
         )

@@ -21,7 +21,7 @@ from tests.conformance.environments import SOQL_PARSER
 from tests.localorg.soql.texts import texts
 from tests.localorg.soql.world import VIEWER, World, open_world
 
-pytestmark = pytest.mark.conformance
+pytestmark = [pytest.mark.conformance, pytest.mark.timeout(1800)]
 QUERIES = 6000
 SCRIPT = Path(__file__).parent / "clients" / "parse_soql.cjs"
 

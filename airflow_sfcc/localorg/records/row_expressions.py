@@ -25,6 +25,7 @@ DELETED_EVERY, DELETED_AT = 101, 57
 STAMP_FIELDS = {"CreatedDate": "created_s", "LastModifiedDate": "modified_s", "SystemModstamp": "stamped_s"}
 
 _LONG_TEXTAREA = 4000
+_USUAL_DIGITS = 8  # of an int field
 _CITY_COLUMNS = ("City", "State", "PostalCode", "Country", "Latitude", "Longitude")
 
 
@@ -79,6 +80,8 @@ class RowExpressions:
             return f"i % {DELETED_EVERY} = {DELETED_AT}"
         if field.auto_number:
             return auto_number(self._sobject, "i + 1")
+        if (field.unique or field.external_id) and field.is_number:
+            return "i"
         if field.unique or field.external_id:
             return "concat('EXT-', lpad(CAST(i AS VARCHAR), 9, '0'))"
         return _FIXED.get(f"{self._sobject.name}.{field.name}")
@@ -93,16 +96,22 @@ class RowExpressions:
             return f"({values})[1 + CAST({turn} % len({values}) AS INTEGER)]"
 
         if field.type in ("string", "textarea"):
-            text = choose(list_literal(hard_values.texts_within(field.length)))
+            texts = hard_values.texts_within(field.length)
+            if not texts:
+                return None
+            text = choose(list_literal(texts))
             return self._with_long_text(text, field) if field.length >= _LONG_TEXTAREA else text
         if field.type in ("double", "currency", "percent"):
             numbers = hard_values.numbers_within(field.precision, field.scale)
             if _is_coordinate(field):
                 numbers = [number for number in numbers if abs(number) <= 90]
+            if not numbers:
+                return None
             # Quoted, because a bare -0.0 is a decimal in SQL, and decimals have no negative zero.
             return choose("[" + ", ".join(f"CAST('{number!r}' AS DOUBLE)" for number in numbers) + "]")
         if field.type == "int":
-            return choose(f"[0, 1, -1, {10**field.digits - 1}, {-(10**field.digits) + 1}, 1000000]")
+            most = 10 ** (field.digits or _USUAL_DIGITS) - 1
+            return choose(f"[0, 1, -1, {most}, {-most}, {min(most, 1_000_000)}]")
         if field.type == "date":
             return choose("[" + ", ".join(f"DATE '{day}'" for day in hard_values.DATES) + "]")
         if field.type == "datetime":
@@ -127,7 +136,7 @@ class RowExpressions:
 
     def _textarea(self, field: Field) -> str:
         if re.search("Street$", field.name):
-            return self._street(field)
+            return f"left({self._street(field)}, {field.length or 255})"
         sentences = value_pools.SENTENCES
         both = f"concat({self._pick(sentences, field.name, '1')}, ' ', {self._pick(sentences, field.name, '2')})"
         return f"left({both}, {field.length})"
@@ -196,17 +205,18 @@ class RowExpressions:
         return f"{self._random(field.name)} % 10 < 3"
 
     def _int(self, field: Field) -> str:
-        return f"CAST({self._random(field.name)} % 5000 AS INTEGER)"
+        return f"CAST({self._random(field.name)} % {min(5000, 10 ** (field.digits or _USUAL_DIGITS))} AS INTEGER)"
 
     def _double(self, field: Field) -> str:
         if _is_coordinate(field):
             return self._city_part(field)
         scale = min(field.scale, 9)
-        whole_digits = max(1, min(field.precision - field.scale, 7))
+        whole_digits = max(0, min(field.precision - field.scale, 7)) if field.precision else 7
         return f"CAST({self._random(field.name)} % {10 ** (whole_digits + scale)} AS DOUBLE) / {10**scale}"
 
     def _percent(self, field: Field) -> str:
-        return f"CAST({self._random(field.name)} % 101 AS DOUBLE)"
+        most = min(101, 10 ** max(0, field.precision - field.scale)) if field.precision else 101
+        return f"CAST({self._random(field.name)} % {most} AS DOUBLE)"
 
     def _date(self, field: Field) -> str:
         return (

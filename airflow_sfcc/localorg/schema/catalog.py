@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from airflow_sfcc.localorg.schema.sobject import SObject
+from airflow_sfcc.localorg.schema.sobject import SObject, object_defaults
 from airflow_sfcc.localorg.schema.standard import read_standard_objects
 
 
@@ -25,17 +25,30 @@ class Schema:
     def from_describes(cls, describes: Iterable[Mapping[str, Any]], base: Schema | None = None) -> Schema:
         """An org with the shape of describe answers saved from another org.
 
-        Objects of `base` that the answers do not describe stay; described ones replace those of the same name.
-        Raises ValueError for an answer that is not a describe of one object.
+        Objects of `base` that the answers do not describe stay; described ones replace those of the same name. An answer to
+        `GET .../sobjects` may be among them: objects that nothing else describes get the fields that records always have.
+        Raises ValueError for an answer that is neither.
         """
-        described = []
+        described: list[SObject] = []
+        briefs: list[Mapping[str, Any]] = []
         for answer in describes:
-            if not isinstance(answer, Mapping) or "name" not in answer or not isinstance(answer.get("fields"), list):
+            if isinstance(answer, Mapping) and isinstance(answer.get("sobjects"), list):
+                briefs += answer["sobjects"]
+            elif isinstance(answer, Mapping) and "name" in answer and isinstance(answer.get("fields"), list):
+                described.append(SObject.from_describe(answer))
+            else:
                 raise ValueError(
-                    "A describe answer is the JSON object of GET .../sobjects/<Object>/describe, with `name` and `fields`."
+                    "A describe answer is the JSON object of GET .../sobjects/<Object>/describe, with `name` and `fields`, or "
+                    "of GET .../sobjects, with `sobjects`."
                 )
-            described.append(SObject.from_describe(answer))
-        return cls([*(base or ()), *described])
+        schema = cls([*(base or ()), *described])
+        known = {each.name: each for each in described}
+        return cls(
+            [
+                *schema,
+                *(_from_brief(brief, schema.sobject(brief["name"])) for brief in briefs if brief["name"] not in known),
+            ]
+        )
 
     def sobject(self, name: str) -> SObject | None:
         """The object with this name in any case, or None."""
@@ -64,3 +77,21 @@ class Schema:
 def _without_children(sobject: SObject, child: str) -> SObject:
     kept = tuple(each for each in sobject.child_relationships if each.child_sobject.lower() != child)
     return sobject if kept == sobject.child_relationships else replace(sobject, child_relationships=kept)
+
+
+def _from_brief(brief: Mapping[str, Any], known: SObject | None) -> SObject:
+    """An object that describeGlobal lists, with the fields it is known to have or those of every record."""
+    if known is not None:
+        return replace(known, attributes={**known.attributes, **brief})
+    return SObject.from_describe({**object_defaults(brief), **brief, "fields": _FIELDS_OF_EVERY_RECORD})
+
+
+_STAMPED: Mapping[str, Any] = {"createable": False, "nillable": False, "updateable": False}
+_FIELDS_OF_EVERY_RECORD: Sequence[Mapping[str, Any]] = (
+    {"name": "Id", "type": "id"},
+    {"name": "IsDeleted", "type": "boolean", "createable": False, "updateable": False},
+    {"name": "Name", "type": "string", "length": 80, "nameField": True},
+    {"name": "CreatedDate", "type": "datetime", **_STAMPED},
+    {"name": "LastModifiedDate", "type": "datetime", **_STAMPED},
+    {"name": "SystemModstamp", "type": "datetime", **_STAMPED},
+)

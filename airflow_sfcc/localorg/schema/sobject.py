@@ -110,11 +110,13 @@ class SObject:
             for child in answer.get("childRelationships") or ()
         )
         attributes = {key: value for key, value in answer.items() if key not in ("fields", "childRelationships")}
+        # A whole answer is repeated as it was: what its API version did not know yet is not added.
+        defaults = {} if "urls" in answer and "label" in answer else object_defaults(answer)
         return cls(
             name=answer["name"],
             fields=tuple(Field.from_describe(entry) for entry in answer["fields"]),
             child_relationships=children,
-            attributes={**object_defaults(answer), **attributes},
+            attributes={**defaults, **attributes},
         )
 
     @property
@@ -125,12 +127,12 @@ class SObject:
     @property
     def label_plural(self) -> str:
         """The plural name that people read."""
-        return str(self.attributes["labelPlural"])
+        return str(self.attributes.get("labelPlural", self.label))
 
     @property
     def key_prefix(self) -> str | None:
         """The first three characters of the object's record ids; None where the object has no records of its own."""
-        prefix = self.attributes["keyPrefix"]
+        prefix = self.attributes.get("keyPrefix")
         return None if prefix is None else str(prefix)
 
     @property

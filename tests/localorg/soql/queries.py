@@ -80,13 +80,14 @@ class Case:
 class Generator:
     """`case()` gives one query after the other, the same ones for the same seed."""
 
-    def __init__(self, world: World, seed: int) -> None:
+    def __init__(self, world: World, seed: int, objects: Sequence[str] = OBJECTS) -> None:
         self._world = world
+        self._objects = objects
         self._random = random.Random(seed)
         self._ranges = meaning.date_literals(NOW.date())
 
     def case(self) -> Case:
-        sobject = self._random.choice(OBJECTS)
+        sobject = self._random.choice(self._objects)
         kind = self._random.choices(["rows", "groups", "count"], [6, 3, 1])[0]
         return getattr(self, f"_{kind}")(sobject)  # type: ignore[no-any-return]
 
@@ -171,7 +172,7 @@ class Generator:
         if parents and depth < 5 and self._chance(0.3 if depth == 0 else 0.4):
             relationship, reference, parent = self._random.choice(parents)
             return self._world.through(relationship, reference, self._member(parent, fits, depth + 1))
-        entries = [entry for entry in self._world.fields(sobject) if fits(entry)]
+        entries = [entry for entry in self._world.fields(sobject) if fits(entry)] or [{"name": "Id"}]
         return self._world.member(sobject, self._random.choice(entries)["name"])
 
     def _children_of(self, sobject: str) -> tuple[Child, ...]:
@@ -382,8 +383,8 @@ class Generator:
     # Groups
 
     def _group(self, sobject: str) -> Member:
-        if self._chance(0.3):
-            moments = [e for e in self._world.fields(sobject) if e["type"] in ("date", "datetime")]
+        moments = [e for e in self._world.fields(sobject) if e["type"] in ("date", "datetime") and e["filterable"]]
+        if moments and self._chance(0.3):
             return self._date_function(self._world.member(sobject, self._random.choice(moments)["name"]))
         member = self._member(sobject, lambda entry: bool(entry["groupable"] and entry["filterable"]))
         if member.kind != "boolean":

@@ -25,6 +25,7 @@ COUNTS = {
     "Event": 60,
     "Invoice__c": 90,
 }
+_SETUP_OBJECTS = ("Group", "Profile", "RecordType", "Organization", "CaseStatus")
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,11 @@ class Member:
 class World:
     """`rows[object]` are all rows, deleted ones too; `by_id` finds any of them."""
 
-    def __init__(self, records: Records, schema: Schema) -> None:
+    def __init__(self, records: Records, schema: Schema, counts: Sequence[str]) -> None:
         self.records = records
         self.describes = {each.name: each.to_describe("68.0") for each in schema}
-        self.rows: dict[str, list[Row]] = {name: self._read(name) for name in COUNTS}
-        for name in ("Group", "Profile", "RecordType", "Organization", "CaseStatus"):
-            self.rows[name] = self._read(name)
+        filled = {*COUNTS, *_SETUP_OBJECTS, *counts}
+        self.rows: dict[str, list[Row]] = {name: self._read(name) for name in filled if schema.sobject(name)}
         self.by_id = {row["Id"]: (name, row) for name, rows in self.rows.items() for row in rows}
 
     def _read(self, name: str) -> list[Row]:
@@ -82,7 +82,7 @@ class World:
         return [
             (child["relationshipName"], child["childSObject"], child["field"])
             for child in self.describes[sobject]["childRelationships"]
-            if child["relationshipName"] and child["childSObject"] in COUNTS
+            if child["relationshipName"] and child["childSObject"] in self.rows
             if any(entry["name"] == child["field"] for entry in self.describes[child["childSObject"]]["fields"])
         ]
 
@@ -106,7 +106,7 @@ def open_world(counts: dict[str, int] | None = None, schema: Schema | None = Non
     schema = schema or Schema.standard()
     records = Records.open(schema, clock=clock)
     records.generate(counts or COUNTS, seed=seed)
-    return World(records, schema)
+    return World(records, schema, [*(counts or COUNTS)])
 
 
 def records_of(world: World, soql: str, include_deleted: bool = False) -> tuple[str, int, Sequence[Row]]:
