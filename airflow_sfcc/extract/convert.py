@@ -68,9 +68,16 @@ class Converter:
         arrays = []
         for column in self.columns:
             path = [column.name] if column.name in (records[0] if records else {}) else column.name.split(".")
-            values = [_look_up(record, path) for record in records]
+            values = _values(records, path)
             arrays.append(_from_json(values, column, first_row))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def _values(records: Sequence[Record], path: Sequence[str]) -> list[Any]:
+    if len(path) == 1:
+        (name,) = path
+        return [record[name] for record in records]
+    return [_look_up(record, path) for record in records]
 
 
 def _look_up(record: Any, path: Sequence[str]) -> Any:
@@ -150,10 +157,28 @@ def _from_json(values: Sequence[Any], column: Column, first_row: int) -> pa.Arra
         raise
 
 
+_NO_TEXT = pa.scalar(None, pa.string())
 _UNFIT_JSON = (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError)
 
 
 def _json_array(values: Sequence[Any], column: Column) -> pa.Array:
+    try:
+        return _array_at_once(values, column)
+    except (*_UNFIT_JSON, OverflowError):
+        return _array_value_by_value(values, column)
+
+
+def _array_at_once(values: Sequence[Any], column: Column) -> pa.Array:
+    """The plain cases without a Python call for each value; raises for every other."""
+    kinds = _PLAIN_JSON.get(column.type)
+    if kinds is None or not kinds.issuperset(map(type, values)):
+        raise TypeError(column.type)
+    array = pa.array(values, arrow_type(column))
+    # Salesforce has no empty strings.
+    return pc.if_else(pc.equal(array, ""), _NO_TEXT, array) if column.type == "string" else array
+
+
+def _array_value_by_value(values: Sequence[Any], column: Column) -> pa.Array:
     convert: Callable[[Any], Any] = _JSON_CONVERTERS.get(column.type, _decimal)
     return pa.array([None if value is None else convert(value) for value in values], arrow_type(column))
 
@@ -189,6 +214,12 @@ def _decimal(value: Any) -> Decimal:
     return value if isinstance(value, Decimal) else Decimal(str(value))
 
 
+_PLAIN_JSON: Mapping[str, frozenset[type]] = {
+    "string": frozenset({str, type(None)}),
+    "int64": frozenset({int, type(None)}),
+    "float64": frozenset({float, type(None)}),
+    "boolean": frozenset({bool, type(None)}),
+}
 _JSON_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     "string": _text,
     "int64": _integer,

@@ -6,7 +6,6 @@ for again, the job never. Pages that an earlier try landed are not asked for.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -19,12 +18,11 @@ from airflow_sfcc.extract.landing import Landing
 from airflow_sfcc.extract.page_file import PageFiles
 from airflow_sfcc.extract.pages import LandedPage
 from airflow_sfcc.extract.plan import ExtractPlan
+from airflow_sfcc.extract.progress import Progress
 from airflow_sfcc.salesforce.bulk import BulkJob, ResultPage, next_locator
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.stopping import Stop
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,7 @@ class BulkFetcher:
         self, pages: Iterator[OpenedPage], finished: dict[int, LandedPage], expected_rows: int | None
     ) -> list[LandedPage]:
         landed: list[LandedPage] = []
+        progress = Progress(self._plan.sobject, expected_rows, self._client.usage)
         futures: set[Future[LandedPage]] = set()
         with ThreadPoolExecutor(self._plan.parallel_pages, thread_name_prefix="result-page") as pool:
             try:
@@ -80,24 +79,25 @@ class BulkFetcher:
                     before = finished.get(opened.page.index)
                     if before and before.url == opened.page.url:
                         landed.append(before)
+                        progress.add(before.rows)
                         continue
                     futures.add(pool.submit(self._land_page, opened))
                     while len(futures) >= self._plan.parallel_pages:
-                        self._collect(futures, landed, expected_rows)
+                        self._collect(futures, landed, progress)
                 while futures:
-                    self._collect(futures, landed, expected_rows)
+                    self._collect(futures, landed, progress)
             except BaseException:
                 self._stop.set()
                 raise
+        progress.finish()
         return sorted(landed, key=lambda page: page.index)
 
-    def _collect(self, futures: set[Future[LandedPage]], landed: list[LandedPage], expected_rows: int | None) -> None:
+    def _collect(self, futures: set[Future[LandedPage]], landed: list[LandedPage], progress: Progress) -> None:
         done, _ = wait(futures, return_when=FIRST_COMPLETED)
         futures -= done
-        landed.extend(future.result() for future in done)
-        rows = sum(page.rows for page in landed)
-        expected = f" of {expected_rows:,}" if expected_rows is not None else ""
-        log.info("%s: %s pages landed, %s%s rows", self._plan.sobject, len(landed), f"{rows:,}", expected)
+        for page in [future.result() for future in done]:
+            landed.append(page)
+            progress.add(page.rows, page.bytes)
 
     def _pages(self, job: BulkJob, finished: dict[int, LandedPage]) -> Iterator[OpenedPage]:
         listed = self._client.bulk.result_pages(job)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import requests
@@ -16,10 +17,11 @@ from airflow_sfcc.extract.landing import Landing
 from airflow_sfcc.extract.pages import LandedPage, page_name
 from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
+from airflow_sfcc.extract.progress import Progress
 from airflow_sfcc.salesforce.answers import JsonObject, json_object_of
 from airflow_sfcc.salesforce.client import SalesforceClient
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 ROWS_PER_FILE = 1_000_000
 
@@ -64,14 +66,27 @@ class RestFetcher:
         pages = self._client.query_pages(
             self._plan.soql, include_deleted=self._plan.include_deleted, read=self._reader()
         )
-        for page in pages:
-            if page.records:
-                yield self._converter.from_records(page.records, rows)
-                rows += len(page.records)
-                log.info("%s: %s of %s rows", self._plan.sobject, f"{rows:,}", f"{page.total_size:,}")
+        progress = Progress(self._plan.sobject, None, self._client.usage)
+        with closing(one_ahead(pages)) as read_ahead:
+            for page in read_ahead:
+                progress.expected_rows = page.total_size
+                if page.records:
+                    yield self._converter.from_records(page.records, rows)
+                    rows += len(page.records)
+                    progress.add(len(page.records))
+        progress.finish()
 
     def _reader(self) -> Any:
         return json_object_of if self._plan.numbers == "float" else _exact_json
+
+
+def one_ahead(items: Iterator[T]) -> Generator[T, None, None]:
+    """The same items, the next of which is fetched while one is worked on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="query-page") as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
 def _exact_json(response: requests.Response) -> JsonObject:

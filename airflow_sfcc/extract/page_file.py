@@ -58,6 +58,7 @@ class PageFiles:
         with self._landing.open_file(name) as file, self._another_way():
             rows = self._keep(response, file) if as_sent else self._convert(response, file)
             _require_rows(page, reported_rows(response), rows)
+        pa.default_memory_pool().release_unused()  # or each page's thread would keep its share for good
         return LandedPage(page.index, name, rows, file.bytes, file.sha256, page.url, next_locator(response))
 
     def _convert(self, response: requests.Response, file: CountedFile) -> int:

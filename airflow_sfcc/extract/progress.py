@@ -1,0 +1,59 @@
+"""How far an extract is, as log lines that a person can follow: at most one every few seconds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from airflow_sfcc.salesforce.usage import ApiUsage
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Progress:
+    """Counts what has landed of one object; safe to share between threads.
+
+    `Account: 240,000 of 900,000 rows (26 %), 12 pages, 48,000 rows/s, 4.1 MB/s written, 21 API calls`
+    """
+
+    def __init__(
+        self, sobject: str, expected_rows: int | None, usage: ApiUsage, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.expected_rows = expected_rows
+        self._sobject = sobject
+        self._usage = usage
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._began = clock()
+        self._said = self._began
+        self._rows = self._pages = self._bytes = 0
+
+    def add(self, rows: int, written: int = 0) -> None:
+        """One more page, of so many rows and bytes; says so when the last line is old enough."""
+        with self._lock:
+            self._rows += rows
+            self._bytes += written
+            self._pages += 1
+            now = self._clock()
+            if now - self._said >= SECONDS_BETWEEN_LINES:
+                self._said = now
+                log.info("%s", self.line())
+
+    def finish(self) -> None:
+        """The last line, always said."""
+        log.info("%s", self.line())
+
+    def line(self) -> str:
+        """What there is to say now."""
+        seconds = max(self._clock() - self._began, 1e-3)
+        known = f" of {self.expected_rows:,}" if self.expected_rows is not None else ""
+        share = f" ({100 * self._rows // self.expected_rows} %)" if self.expected_rows else ""
+        written = f", {self._bytes / seconds / 1e6:.1f} MB/s written" if self._bytes else ""
+        return (
+            f"{self._sobject}: {self._rows:,}{known} rows{share}, {self._pages:,} pages, "
+            f"{self._rows / seconds:,.0f} rows/s{written}, {self._usage.calls:,} API calls"
+        )
