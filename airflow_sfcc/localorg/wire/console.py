@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import islice
 
+from airflow_sfcc.localorg.faults import Fault
 from airflow_sfcc.localorg.org import LocalOrg
 from airflow_sfcc.localorg.wire.answers import Answer, TextAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
@@ -33,7 +35,7 @@ HEADERS = {
 def page(call: ApiCall) -> Answer:
     """GET /"""
     org = call.org
-    body = _summary(org) + _objects(org) + _jobs(org) + _faults(org) + _calls(org)
+    body = _summary(org) + _faults(org) + _calls(org) + _counts(org) + _jobs(org) + _objects(org)
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Local Salesforce org</title>'
         f"<style>{STYLE}</style></head><body>{body}</body></html>"
@@ -63,8 +65,21 @@ def _jobs(org: LocalOrg) -> str:
 
 
 def _faults(org: LocalOrg) -> str:
-    rows = [(str(each.id), str(each.hits), str(each.fault.to_json())) for each in org.faults.all()]
-    return _section("Faults", ("Id", "Hits", "Rule"), rows, "None in force.", numbers={1})
+    rows = [
+        (str(each.id), f"{each.hits} of {'all' if each.fault.times is None else each.fault.times}", _rule(each.fault))
+        for each in org.faults.all()
+    ]
+    return _section("Faults", ("Id", "Hits", "Rule"), rows, "None in force.", numbers=set())
+
+
+def _rule(fault: Fault) -> str:
+    settings = {name: value for name, value in fault.to_json().items() if name != "times"}
+    return ", ".join(f"{name} {json.dumps(value)[:200]}" for name, value in settings.items())
+
+
+def _counts(org: LocalOrg) -> str:
+    rows = [(route, f"{count:,}") for route, count in sorted(org.calls.counts.items(), key=lambda each: -each[1])]
+    return _section("Calls per route", ("Route", "Calls"), rows, "None yet.", numbers={1})
 
 
 def _calls(org: LocalOrg) -> str:

@@ -47,7 +47,7 @@ def record_count(call: ApiCall) -> Answer:
 
 
 def _check_permission(call: ApiCall) -> None:
-    if "ViewSetup" not in call.org.permissions or not call.org.config.can_view_setup:
+    if "ViewSetup" not in call.org.permissions:
         raise ApiError(
             403, "INSUFFICIENT_ACCESS", "insufficient access rights: the user needs View Setup and Configuration"
         )

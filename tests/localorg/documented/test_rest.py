@@ -334,7 +334,7 @@ EXCHANGES = [
         "{end}",
         200,
         {"ids": Each(RECORD_ID), "latestDateCovered": STAMP},
-        prepare=deleted_account,
+        prepare=updated_account,
     ),
     replication(
         "deleted",
