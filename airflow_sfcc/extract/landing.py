@@ -58,6 +58,7 @@ class Landing:
         """An empty staging folder, whatever an earlier try left there."""
         self.put_back()
         self._remove(self.staging)
+        self._abort_uploads()
         self.keep_staged()
 
     def keep_staged(self) -> None:
@@ -91,14 +92,18 @@ class Landing:
     def open_file(self, name: str) -> Iterator[CountedFile]:
         """A staged file to write: it has its name once it is complete, and is removed when writing it fails."""
         path = self.staging / name
-        # An object appears when its upload ends; a file on a disk would be seen half written.
-        written = path.with_name(f"{name}.{uuid.uuid4().hex}.writing") if self._is_local else path
+        with self._open_local(path) if self._is_local else _open_object(path) as file:
+            yield file
+
+    @contextmanager
+    def _open_local(self, path: StoragePath) -> Iterator[CountedFile]:
+        """A file on a disk would be seen half written, so it is written under another name."""
+        written = path.with_name(f"{path.name}.{uuid.uuid4().hex}.writing")
         file = CountedFile(written.open("wb"))
         try:
             yield file
             file.close()
-            if written is not path:
-                self._fs.mv(written.path, path.path)
+            self._fs.mv(written.path, path.path)
         except BaseException:
             with contextlib.suppress(Exception):
                 file.close()
@@ -199,6 +204,17 @@ class Landing:
             if self._is_local and self._staging_root.exists():
                 self._staging_root.rmdir()
 
+    def _abort_uploads(self) -> None:
+        """End uploads into the staging folder that a dead try left open: S3 shows them to nobody, and charges for them."""
+        fs = self._fs
+        if not hasattr(fs, "call_s3"):
+            return
+        bucket, key, _ = fs.split_path(self.staging.path)
+        with contextlib.suppress(OSError):  # without the right to list them, the bucket's lifecycle rules end them
+            found = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/")
+            for upload in found.get("Uploads", ()):
+                fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
     def _remove(self, path: StoragePath) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm(path.path, recursive=True)
@@ -206,6 +222,23 @@ class Landing:
     def _write_json(self, path: StoragePath, data: Mapping[str, Any]) -> None:
         with path.open("wb") as file:
             file.write((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@contextmanager
+def _open_object(path: StoragePath) -> Iterator[CountedFile]:
+    """An object appears when its upload is completed; one that is given up never does."""
+    raw: Any = path.open("wb", autocommit=False)
+    file = CountedFile(raw)
+    try:
+        yield file
+        file.close()
+    except BaseException:
+        with contextlib.suppress(Exception):
+            file.close()
+        with contextlib.suppress(Exception):
+            raw.discard()
+        raise
+    raw.commit()
 
 
 def is_local(path: StoragePath) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import sys
 from datetime import date, datetime, time, timezone
@@ -46,7 +47,9 @@ def extract(
     except BaseException:
         extraction.discard()
         raise
-    manifest: dict[str, Any] = json.loads(Path(result["manifest"].removeprefix("file://")).read_text(encoding="utf-8"))
+    assert result["manifest"] == str(extraction.landing.folder / "_manifest.json")
+    path = UPath(destination) / f"extract={plan.extract_id}" / "_manifest.json"
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return manifest
 
 
@@ -68,20 +71,20 @@ def read_rows(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read_parquet(path: Path, _: dict[str, Any]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(path.read_bytes())).to_pylist()
     return rows
 
 
 def _read_csv(path: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
     types = {column["name"]: column["type"] for column in manifest["schema"]}
     csv.field_size_limit(sys.maxsize)
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+    with gzip.open(io.BytesIO(path.read_bytes()), "rt", encoding="utf-8", newline="") as file:
         return [{name: _value(types[name], text or None) for name, text in row.items()} for row in csv.DictReader(file)]
 
 
 def _read_jsonl(path: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
     types = {column["name"]: column["type"] for column in manifest["schema"]}
-    with gzip.open(path, "rb") as file:
+    with gzip.open(io.BytesIO(path.read_bytes()), "rb") as file:
         lines = file.read().split(b"\n")
     rows = [json.loads(line) for line in lines if line]
     return [{name: _value(types[name], value) for name, value in row.items()} for row in rows]

@@ -1,0 +1,110 @@
+"""`python -m stack.check`: the example DAGs through the scheduler and Celery, and what landed in the bucket."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from typing import Any
+from xml.etree import ElementTree
+
+import pyarrow.parquet as pq
+import requests
+
+from demo.airflow_api import AirflowApi, AirflowApiError
+from demo.errors import StackError
+from stack.compose import ComposeStack
+from stack.engine import running_engine
+from stack.images import base_images
+from stack.shell import ROOT, CommandError
+
+RUN_SECONDS = 900
+DAGS = [name for name in ("salesforce_nightly", "salesforce_incremental") if (ROOT / "dags" / f"{name}.py").exists()]
+
+
+def main() -> int:
+    try:
+        with running_engine():
+            images = base_images()
+            stack = ComposeStack(images)
+            print("==> Building the stack's image and bringing the stack up", flush=True)
+            with stack:
+                print("==> All services are healthy", flush=True)
+                check(stack)
+            left = stack.leftovers()
+            if left:
+                raise CommandError(f"The stack left something behind: {left}")
+    except (StackError, requests.RequestException) as problem:
+        print(f"The stack failed: {problem}", file=sys.stderr)
+        return 1
+    print("==> The stack is down; no container, network or volume is left", flush=True)
+    return 0
+
+
+def check(stack: ComposeStack) -> None:
+    """Run both DAGs and compare the bucket with what the org says it has."""
+    api = stack.api()
+    for dag_id in DAGS:
+        run_id = finish(api, dag_id)
+        manifests = [
+            found for found in landed(stack.s3_url) if found[1]["dag_id"] == dag_id and found[1]["run_id"] == run_id
+        ]
+        if not manifests:
+            raise CommandError(f"{dag_id} ended well, but its manifests are not in the bucket.")
+        for key, manifest in manifests:
+            rows = sum(rows_of(stack.s3_url, key, file["path"]) for file in manifest["files"])
+            if rows != manifest["rows"]:
+                raise CommandError(f"{key} says {manifest['rows']:,} rows, and its files hold {rows:,}.")
+        total = sum(manifest["rows"] for _, manifest in manifests)
+        print(f"    {dag_id}: {len(manifests)} objects, {total:,} rows in the bucket", flush=True)
+
+
+def finish(api: AirflowApi, dag_id: str) -> str:
+    """Run a DAG to its end and return its run id. Raises CommandError unless it ends well."""
+    deadline = time.monotonic() + RUN_SECONDS
+    run_id = None
+    while time.monotonic() < deadline:
+        try:
+            if run_id is None and api.dag_exists(dag_id):
+                api.unpause(dag_id)
+                run_id = api.trigger(dag_id)
+            elif run_id is not None:
+                state = api.run_state(dag_id, run_id)
+                if state in ("success", "failed"):
+                    tasks = {task.label: task.state for task in api.task_states(dag_id, run_id)}
+                    if state == "failed":
+                        raise CommandError(f"{dag_id} failed: {tasks}")
+                    return run_id
+        except (requests.Timeout, requests.ConnectionError, AirflowApiError) as busy:
+            print(f"    (Airflow's API is slow: {type(busy).__name__})", flush=True)
+        time.sleep(2)
+    raise CommandError(f"{dag_id} did not end within {RUN_SECONDS} s.")
+
+
+def landed(s3_url: str) -> list[tuple[str, dict[str, Any]]]:
+    """Key and content of every manifest in the bucket."""
+    keys = [key for key in _keys(s3_url) if key.endswith("/_manifest.json")]
+    return [(key, json.loads(_get(f"{s3_url}/salesforce-landing/{key}"))) for key in keys]
+
+
+def rows_of(s3_url: str, manifest_key: str, name: str) -> int:
+    """The rows of a Parquet file beside a manifest."""
+    folder = manifest_key.rpartition("/")[0]
+    rows: int = pq.read_metadata(io.BytesIO(_get(f"{s3_url}/salesforce-landing/{folder}/{name}"))).num_rows
+    return rows
+
+
+def _keys(s3_url: str) -> list[str]:
+    listing = ElementTree.fromstring(_get(f"{s3_url}/salesforce-landing?list-type=2"))  # noqa: S314  our own server
+    return [str(each.text) for each in listing.iter() if each.tag.endswith("}Key")]
+
+
+def _get(url: str) -> bytes:
+    answer = requests.get(url, timeout=60, proxies={"http": ""})
+    answer.raise_for_status()
+    return answer.content
+
+
+if __name__ == "__main__":
+    sys.exit(main())
