@@ -8,6 +8,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test sample-test stack-test scale-test conformance bench soql-differential lint format clean quarter
+.PHONY: docs test-matrix
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -57,6 +58,11 @@ soql-differential: $(READY)  ## check the local org's SOQL: its parser against s
 
 bench: $(READY)  ## measure ours beside the peers on the same pages (about 15 minutes; BENCH_ARGS="--only bulk/" for some)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+docs: $(READY)  ## run the code in docs/ and README.md, and check their links
+	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_setup_guide.py
+
+test-matrix:  ## run the suite's surface and engine tests on Airflow 3.1 to 3.3 with Python 3.10 to 3.13 (CORNERS=..., TESTS=...)
+	@$(PYTHON) tests/matrix.py
 
 lint: $(READY)  ## check style and types
 	@echo "==> Style"

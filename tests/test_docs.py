@@ -1,0 +1,116 @@
+"""Code in docs/*.md and README.md works: Python blocks run, in order, against a local org; commands are commands.
+
+A block after the line `<!-- not run -->` is left alone. Lines of a console block may begin with `$ `; then other lines are
+output, and are not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from airflow_sfcc.cli import commands
+from tests.conftest import KEY, SECRET, RunningOrg
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"(?P<mark><!-- not run -->\n+)?^```(?P<language>\w+)[^\n]*\n(?P<code>.*?)^```", re.M | re.S)
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block and the line it starts at."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
+    for match in BLOCK.finditer(text):
+        if not match["mark"]:
+            line = text.count("\n", 0, match.start("code")) + 1
+            yield Block(page, line, match["language"], match["code"])
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_blocks_run(page: Path, org: RunningOrg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = {"conn_type": "sfcc", "host": org.url, "login": KEY, "password": SECRET}
+    monkeypatch.setenv("AIRFLOW_CONN_SFCC_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("LANDING", f"file://{tmp_path}")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "docs"}
+    for block in blocks(page):
+        if block.language == "python":
+            code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
+            if not re.search(r"^def test_", block.code, re.M):  # a test file, which needs pytest around it
+                exec(code, namespace)  # noqa: S102
+
+
+def command_lines(block: Block) -> Iterator[list[str]]:
+    joined = block.code.replace("\\\n", " ")
+    prompted = [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
+    for line in prompted or joined.splitlines():
+        words = shlex.split(line, comments=True)
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            words = words[1:]
+        if words:
+            yield words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_are_commands(page: Path, org: RunningOrg, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`airflow-sfcc check` is run; options of other commands of ours, and make targets, have to be there."""
+    connection = {"conn_type": "sfcc", "host": org.url, "login": KEY, "password": SECRET}
+    monkeypatch.setenv("AIRFLOW_CONN_SFCC_DEFAULT", json.dumps(connection))
+    for block in blocks(page):
+        if block.language != "console":
+            continue
+        for words in command_lines(block):
+            where = f"{name_of(page)}:{block.line}: {' '.join(words)}"
+            if words[0] == "make":
+                assert {word for word in words[1:] if "=" not in word and not word.startswith("-")} <= TARGETS, where
+            elif words[:2] == ["airflow-sfcc", "check"]:
+                done = CliRunner().invoke(commands, words[1:])
+                assert done.exit_code == 0, f"{where}\n{done.output}"
+            elif words[0] == "airflow-sfcc":
+                told = CliRunner().invoke(commands, [words[1], "--help"]).output
+                assert [word for word in words if word.startswith("--") and word.split("=")[0] not in told] == [], where
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for target, anchor in re.findall(r"\]\((?!https?:)([\w./-]*)(?:#([\w-]+))?\)", text):
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), f"{name_of(page)}: {target}"
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file), f"{name_of(page)}: {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_error_class_is_in_troubleshooting() -> None:
+    from airflow_sfcc.salesforce import errors
+
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    kinds = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert [name for name in kinds if f"`{name}`" not in text] == []
