@@ -45,6 +45,7 @@ DEFAULT_COUNTS: Mapping[str, int] = {
     "Event": 200,
     "Invoice__c": 1000,
 }
+MOST_ROWS_IN_MEMORY = 200_000  # orgs with more keep them on disk, for want of a folder in a temporary one
 DATA_FORMAT = 2  # of a data folder: 2 brought the log of deletions
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -142,7 +143,8 @@ class LocalOrg:
         self._data_dir = data_dir or Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="sfcc-org-")))
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._record_of_rows = self._data_dir / "rows.json"
-        path = data_dir / "org.duckdb" if data_dir is not None else None
+        on_disk = data_dir is not None or sum(self.config.counts.values()) > MOST_ROWS_IN_MEMORY
+        path = self._data_dir / "org.duckdb" if on_disk else None
         self._had_rows = path is not None and path.exists()
         if records is None:
             records = Records.open(self.schema, clock=self.clock, path=path)

@@ -14,14 +14,16 @@ from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.limits import limit_info
 
 CALLS_SHOWN = 50
+WIDE = ("Path", "Rule", "Query")  # columns that may be long
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884; vertical-align: top;
-overflow-wrap: anywhere; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+white-space: nowrap; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.wide { white-space: normal; overflow-wrap: anywhere; width: 99%; }
 code { font: 13px ui-monospace, monospace; }
 """
 # Everything is in the page itself, so nothing else may load or run.
@@ -101,7 +103,8 @@ def _calls(org: LocalOrg) -> str:
 
 def _section(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], empty: str, numbers: set[int]) -> str:
     def cell(tag: str, index: int, text: str) -> str:
-        kind = ' class="number"' if index in numbers else ""
+        names = [*(["number"] if index in numbers else []), *(["wide"] if head[index] in WIDE else [])]
+        kind = f' class="{" ".join(names)}"' if names else ""
         return f"<{tag}{kind}>{escape(text)}</{tag}>"
 
     lines = ["".join(cell("td", index, text) for index, text in enumerate(row)) for row in rows]
