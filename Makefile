@@ -7,7 +7,7 @@ READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test sample-test stack-test scale-test conformance bench soql-differential lint format clean quarter
+.PHONY: help demo up test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter
 .PHONY: docs test-matrix
 
 help:  ## list the targets
@@ -63,6 +63,9 @@ docs: $(READY)  ## run the code in docs/ and README.md, and check their links
 
 test-matrix:  ## run the suite's surface and engine tests on Airflow 3.1 to 3.3 with Python 3.10 to 3.13 (CORNERS=..., TESTS=...)
 	@$(PYTHON) tests/matrix.py
+
+fuzz: $(READY)  ## send the local org nonsense of every kind: nothing may answer 500 or hang (FUZZ_EXAMPLES=4000 of each kind)
+	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),4000) $(BIN)/python -m pytest -o timeout=36000 tests/localorg/test_wire_nonsense.py $(PYTEST_ARGS)
 
 lint: $(READY)  ## check style and types
 	@echo "==> Style"

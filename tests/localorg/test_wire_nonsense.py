@@ -1,9 +1,12 @@
-"""Nonsense of any kind gets an answer below 500, quickly."""
+"""Nonsense of any kind gets an answer below 500, quickly. `make fuzz` runs many more examples (FUZZ_EXAMPLES)."""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +14,10 @@ from hypothesis import strategies as st
 from .caller import Caller
 
 FUZZ = settings(
-    max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 TOKENS = st.sampled_from(
     "SELECT FROM WHERE AND OR NOT IN LIKE LIMIT OFFSET ORDER BY GROUP HAVING COUNT() Id Name Account Contacts Owner.Name "
@@ -121,3 +127,91 @@ def test_paths_and_parameters(caller: Caller, path: str, part: str, query: dict[
 def test_headers(caller: Caller, name: str, value: str) -> None:
     for path in ("/sobjects", "/query?q=SELECT+Id+FROM+Account+LIMIT+1"):
         assert caller.get(path, headers={name: value}).status_code < 500
+
+
+# Bytes on the socket: what no HTTP library would send.
+
+RAW_PATHS = st.sampled_from(
+    [
+        b"/services/data",
+        b"/services/data/v67.0/query?q=SELECT+Id+FROM+Account+LIMIT+1",
+        b"/services/oauth2/token",
+        b"/",
+        b"*",
+    ]
+) | st.binary(max_size=60).map(lambda noise: b"/services/data/v67.0/" + noise.translate(None, b"\r\n "))
+RAW_HEADERS = st.lists(
+    st.sampled_from(
+        [
+            b"Content-Type: application/json",
+            b"Content-Type: \xff\xfe",
+            b"Content-Type: multipart/form-data; boundary=",
+            b"Content-Encoding: gzip",
+            b"Accept-Encoding: gzip;q=x, *;q=\xc3",
+            b"Expect: 100-continue",
+            b"Range: bytes=5-1",
+            b"Sforce-Query-Options: batchSize=99999999999999999999",
+            b"If-Modified-Since: Thu, 99 Foo 99999 99:99:99 GMT",
+            b"X-Long: " + b"a" * 20_000,
+            b"Authorization: Basic \x00\xff",
+            b"Cookie: \xf0\x9f\x98",
+            b"no colon here",
+        ]
+    )
+    | st.binary(max_size=30),
+    max_size=4,
+)
+RAW_BODIES = st.sampled_from(
+    [
+        b"",
+        b"\x00" * 100,
+        b"\xff\xfe{}",
+        b"{" * 5000,
+        b'{"query": "' + b"a" * 200_000 + b'"}',
+        b"grant_type=%zz&client_id=%ff",
+    ]
+) | st.binary(max_size=80)
+
+
+@FUZZ
+@given(
+    method=st.sampled_from([b"GET", b"POST", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS", b"BREW", b"\xff"]),
+    path=RAW_PATHS,
+    headers=RAW_HEADERS,
+    body=RAW_BODIES,
+    framing=st.sampled_from(["length", "chunked", "broken chunks", "wrong length", "none"]),
+)
+def test_bytes_on_the_socket(
+    caller: Caller, method: bytes, path: bytes, headers: list[bytes], body: bytes, framing: str
+) -> None:
+    token = str(caller.session.headers["Authorization"]).encode()
+    framed = {
+        "length": (b"Content-Length: %d" % len(body), body),
+        "chunked": (
+            b"Transfer-Encoding: chunked",
+            (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n",
+        ),
+        "broken chunks": (b"Transfer-Encoding: chunked", b"zz\r\n" + body),
+        "wrong length": (b"Content-Length: -1", body),
+        "none": (b"X-None: 1", body),
+    }[framing]
+    head = [method + b" " + path + b" HTTP/1.1", b"Host: localhost", b"Authorization: " + token, *headers, framed[0]]
+    status = raw_status(caller, b"\r\n".join([*head, b"Connection: close", b"", framed[1]]))
+    caller.org.faults.clear()
+    assert status is None or status < 500
+
+
+def raw_status(caller: Caller, request: bytes) -> int | None:
+    """The status that comes back; None where the server closes the connection without a word. A hang is a timeout."""
+    where = urlsplit(caller.server.url)
+    with socket.create_connection((where.hostname or "", where.port or 0), timeout=60) as connection:
+        try:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(64)
+        except TimeoutError:
+            raise
+        except OSError:
+            return None  # closed, or reset, while we were still writing
+    parts = answer.split(b" ", 2)
+    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else None
