@@ -431,7 +431,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
     @contextmanager
     def _ending_tidily(self, context: Context) -> Iterator[None]:
         """A failure leaves nothing staged and no job running, unless the next try can go on from there."""
-        from airflow.sdk.exceptions import TaskDeferred
+        from airflow.providers.common.compat.sdk import TaskDeferred
 
         try:
             yield

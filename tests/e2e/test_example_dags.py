@@ -76,6 +76,8 @@ def test_the_nightly_dag_defers_and_lands_every_row(
     big_org: RunningOrg, local_airflow: LocalAirflow, landing: Path
 ) -> None:
     big_org.org.bulk_jobs.timings = BulkTimings(in_progress_seconds=3)
+    local_airflow.wait_for_dag("salesforce_asset_triggered")
+    local_airflow.api.unpause("salesforce_asset_triggered")
     run_id, state, seen = run(local_airflow, "salesforce_nightly")
     assert state == "success" and "deferred" in seen
     tasks = {task.map_index: task.label for task in local_airflow.task_states("salesforce_nightly", run_id)}
@@ -87,6 +89,28 @@ def test_the_nightly_dag_defers_and_lands_every_row(
         assert result["rows"] == manifest["rows"] == big_org.org.records.count(sobject)
         assert sum(pq.read_metadata(folder / file["path"]).num_rows for file in manifest["files"]) == manifest["rows"]
         assert manifest["api"] == "bulk" and manifest["run_id"] == run_id and manifest["map_index"] == map_index
+        if sobject == "Account":
+            accounts = {name: result[name] for name in ("rows", "bytes", "watermark", "manifest")}
+            job_page = f"/lightning/setup/AsyncApiJobStatus/page?address=%2F{result['job_id']}"
+            assert extra_links(local_airflow, run_id, map_index) == {
+                "Bulk job in Salesforce": f"{big_org.url}{job_page}",
+                "Object in Salesforce": f"{big_org.url}/lightning/o/Account/list",
+            }
+    # The DAG that waits for the asset of one of the objects has run once, and was told what landed.
+    wait_until(lambda: asset_triggered_runs(local_airflow) != [])
+    (triggered,) = asset_triggered_runs(local_airflow)
+    assert local_airflow.wait("salesforce_asset_triggered", triggered) == "success"
+    assert local_airflow.xcom("salesforce_asset_triggered", triggered, "report") == [accounts]
+
+
+def extra_links(airflow: LocalAirflow, run_id: str, map_index: int) -> Any:
+    path = f"/dags/salesforce_nightly/dagRuns/{quote(run_id, safe='')}/taskInstances/extract/links"
+    return airflow.api.call("GET", path, params={"map_index": map_index})["extra_links"]
+
+
+def asset_triggered_runs(airflow: LocalAirflow) -> list[str]:
+    runs = airflow.api.call("GET", "/dags/salesforce_asset_triggered/dagRuns")["dag_runs"]
+    return [each["dag_run_id"] for each in runs if each["run_type"] == "asset_triggered"]
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLE_DAGS.glob("*.py")), ids=lambda path: path.stem)

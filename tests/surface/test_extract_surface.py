@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG, Asset, AssetAlias
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_sfcc.assets import create_asset, destination_uri, sanitize_uri
 from airflow_sfcc.lineage import dataset_names
