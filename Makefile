@@ -7,7 +7,7 @@ READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter
+.PHONY: help demo up test kill-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter
 .PHONY: docs test-matrix
 
 help:  ## list the targets
@@ -55,6 +55,8 @@ soql-differential: $(READY)  ## check the local org's SOQL: its parser against s
 	@$(BIN)/python -m tests.conformance.environments soql-parser-js
 	@echo "==> Thousands of generated queries"
 	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance/test_soql_parser.py tests/localorg/soql $(PYTEST_ARGS)
+kill-test: $(READY)  ## kill workers (SIGKILL) at 100 random moments of their extracts, and check what their retries land
+	@KILLS=50 $(BIN)/python -m pytest tests/surface/test_killed.py
 
 bench: $(READY)  ## measure ours beside the peers on the same pages (about 15 minutes; BENCH_ARGS="--only bulk/" for some)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

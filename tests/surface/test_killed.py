@@ -1,0 +1,130 @@
+"""A worker that is killed (SIGKILL) at any moment: the retry ends with the org's rows, and fetches no finished page again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_sfcc.localorg.faults import Fault
+from airflow_sfcc.localorg.records import Records
+from tests.conftest import RunningOrg
+from tests.surface.conftest import Connect
+from tests.surface.test_durable import PAGE_ROWS
+
+MOMENTS = int(os.environ.get("KILLS", "10"))
+"""For each kind of org. `make kill-test` tries more."""
+
+PAGE_SECONDS = 0.08
+
+
+class Worker:
+    """Runs tries in processes of their own, one after another."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.surface.worker"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def run(self, folder: Path, try_number: int, *, kill_after: float | None = None) -> int:
+        """The try's exit status; with `kill_after` it is killed so many seconds after its start."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{folder / 'landed'} {folder / 'store.json'} {try_number}\n")
+        self._process.stdin.flush()
+        pid = int(self._answer("started"))
+        if kill_after is not None:
+            time.sleep(kill_after)
+            with suppress(ProcessLookupError):  # it had ended by itself
+                os.kill(pid, signal.SIGKILL)
+        return int(self._answer("ended"))
+
+    def _answer(self, word: str) -> str:
+        """What follows the word; Airflow writes lines of its own."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith(f"{word} "):
+                return line.split()[1]
+        raise AssertionError("the worker ended")
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+@pytest.fixture
+def worker(slow_paged_org: RunningOrg) -> Iterator[Worker]:
+    worker = Worker()
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def slow_paged_org(start_org: Callable[..., RunningOrg], connect: Connect, shape: str) -> RunningOrg:
+    org = start_org(result_page_rows=PAGE_ROWS, result_pages_shape=shape)
+    org.org.faults.add(Fault(route="job_results", times=None, stall_seconds=PAGE_SECONDS, stall_after=400))
+    connect(org.url, {"request_timeout": 30})
+    return org
+
+
+def finished_pages(folder: Path) -> set[str]:
+    """What the receipts say was fetched before the kill: path and query of each page."""
+    urls = set()
+    for receipt in folder.glob("landed/_staging/*/page-*.json"):
+        try:
+            parts = urlsplit(json.loads(receipt.read_text())["url"])
+        except ValueError:
+            continue  # killed while it was written, so the page does not count as finished
+        urls.add(f"{parts.path}?{parts.query}")
+    return urls
+
+
+def pages_asked(org: RunningOrg) -> list[str]:
+    return [call.path for call in org.org.calls if "/results?" in call.path]
+
+
+def landed_ids(folder: Path) -> list[str]:
+    (manifest,) = folder.glob("landed/extract=*/_manifest.json")
+    files = json.loads(manifest.read_text())["files"]
+    return [row for file in files for row in pq.read_table(manifest.parent / file["path"])["Id"].to_pylist()]
+
+
+@pytest.mark.parametrize("shape", ["documented", "absent"])
+def test_a_worker_killed_at_any_moment(
+    slow_paged_org: RunningOrg, worker: Worker, records: Records, tmp_path: Path
+) -> None:
+    org, expected = slow_paged_org, records.count("Contact")
+    (tmp_path / "warm").mkdir()
+    assert worker.run(tmp_path / "warm", 1) == 0
+    started = time.monotonic()
+    (tmp_path / "measured").mkdir()
+    assert worker.run(tmp_path / "measured", 1) == 0
+    usual = time.monotonic() - started
+    moments = random.Random(5)
+    killed = saved = 0
+    for number in range(MOMENTS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        killed += worker.run(folder, 1, kill_after=usual * moments.uniform(0.1, 1.0)) == signal.SIGKILL
+        finished = finished_pages(folder)
+        asked = len(pages_asked(org))
+        assert worker.run(folder, 2) == 0
+        again = pages_asked(org)[asked:]
+        assert not finished & set(again), "a finished page is not fetched again"
+        saved += len(finished)
+        ids = landed_ids(folder)
+        assert len(ids) == len(set(ids)) == expected
+        assert not (folder / "landed" / "_staging").exists()
+    assert killed > MOMENTS / 2 and saved > MOMENTS / 2, "the kills came while pages were fetched"
