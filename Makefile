@@ -55,6 +55,7 @@ soql-differential: $(READY)  ## check the local org's SOQL: its parser against s
 	@$(BIN)/python -m tests.conformance.environments soql-parser-js
 	@echo "==> Thousands of generated queries"
 	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance/test_soql_parser.py tests/localorg/soql $(PYTEST_ARGS)
+
 kill-test: $(READY)  ## kill workers (SIGKILL) at 100 random moments of their extracts, and check what their retries land
 	@KILLS=50 $(BIN)/python -m pytest tests/surface/test_killed.py
 

@@ -36,14 +36,14 @@ from airflow_sfcc.extract.landing import MANIFEST, Landing, StoragePath
 from airflow_sfcc.extract.manifest import make_manifest
 from airflow_sfcc.extract.pages import LandedPage, Part, part_name
 from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
-from airflow_sfcc.extract.plan import ExtractPlan
+from airflow_sfcc.extract.plan import ExtractPlan, calls_by_rest
 from airflow_sfcc.extract.schema_changes import vanishing_fields_explained
 from airflow_sfcc.extract.state import latest_state
 from airflow_sfcc.extract.windows import moment
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
+from airflow_sfcc.salesforce.bulk_support import is_refusal_of_bulk
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.errors import (
-    BulkUnsupportedError,
     JobAbortedError,
     JobFailedError,
     JobTimeoutError,
@@ -116,13 +116,26 @@ class Extraction:
         try:
             with self._vanishing_fields_explained():
                 self._job = self.client.bulk.create(self.plan.soql, include_deleted=self.plan.include_deleted)
-        except BulkUnsupportedError as refusal:
-            if not self.plan.may_fall_back:
+        except SalesforceError as refusal:
+            if not is_refusal_of_bulk(refusal):
                 raise
-            log.warning("Bulk API 2.0 does not do this query, so REST reads it: %s", refusal.message)
-            self.plan = self.plan.by_rest("Bulk API 2.0 refused the query")
+            self._fall_back(refusal)
         else:
             self.plan = self.plan.submitted(self._job.id)
+
+    def _fall_back(self, problem: SalesforceError) -> None:
+        """Plan the query anew for REST. Raises the problem itself when it was to be Bulk, or REST would take too many calls."""
+        calls, left = calls_by_rest(self.plan.expected_rows), self.client.usage.left
+        if not self.plan.may_fall_back:
+            raise problem
+        if left is not None and calls > left:
+            log.warning(
+                "REST is not tried instead: it would take some %s API calls, and %s are left", f"{calls:,}", left
+            )
+            raise problem
+        log.warning("Bulk API 2.0 did not do it, so REST reads %s instead: %s", self.plan.sobject, problem.message)
+        self.plan = self.plan.by_rest("Bulk API 2.0 did not do it")
+        self._job = None
 
     def _job_is_good(self, earlier: Checkpoint) -> bool:
         if self.plan.job_id != earlier.job_id:
@@ -205,12 +218,19 @@ class Extraction:
         Raises RowCountError when rows are missing or too many.
         """
         with self._vanishing_fields_explained():
-            if self.plan.api == "bulk":
-                pages = self._bulk().land_job(self.job())
-            else:
+            pages = self._land_job() if self.plan.api == "bulk" else None
+            if pages is None:
                 pages = RestFetcher(self.client.stoppable(self._stop), self.plan, self.landing).land()
         self._require_every_row(pages)
         return pages
+
+    def _land_job(self) -> list[LandedPage] | None:
+        """The rows of the Bulk job; None when it failed and REST is to read them."""
+        try:
+            return self._bulk().land_job(self.job())
+        except JobFailedError as failure:
+            self._fall_back(failure)
+            return None
 
     def _bulk(self) -> BulkFetcher:
         return BulkFetcher(self.client, self.plan, self.landing, self._stop)

@@ -39,6 +39,9 @@ FEWEST_BULK_ROWS = 10_000
 """With `api="auto"`, results smaller than this are read by REST: 5 pages of 2,000 rows cost no more calls than creating,
 polling and reading a Bulk job, and arrive in seconds. Peers draw the line between 2,000 and 1,000,000 rows."""
 
+REST_PAGE_ROWS = 2_000
+"""Rows of a REST page at most (reference 2.3)."""
+
 DEFAULT_PAGE_SIZE = 100_000
 """Rows asked for per Bulk result page where the org does not list result pages by itself."""
 
@@ -118,7 +121,8 @@ class RunIdentity:
 class ExtractPlan:
     """Everything the later stages need, as plain JSON by `to_json`.
 
-    `may_fall_back` says that REST may read what Bulk refuses or fails at. `api_calls` counts the calls of stages that
+    `may_fall_back` says that REST may read what Bulk refuses or fails at. `expected_rows` is the count that the API was
+    chosen by, if there was one. `api_calls` counts the calls of stages that
     ran elsewhere; `job_id` is set once a Bulk job is submitted.
     """
 
@@ -143,6 +147,7 @@ class ExtractPlan:
     run_id: str
     map_index: int
     position: Position
+    expected_rows: int | None = None
     job_id: str | None = None
     api_calls: int = 0
     format_version: int = field(default=1)
@@ -193,8 +198,8 @@ def make_plan(
     draft = _draft(client, request, run, query, columns, planned_at, position)
     if earlier and earlier.fingerprint == fingerprint(draft):
         return replace(draft, api_reason="an earlier try chose it", job_id=earlier.job_id)
-    api, reason = _choose_api(client, request, query, draft.include_deleted)
-    return replace(draft, api=api, api_reason=reason)
+    api, reason, rows = _choose_api(client, request, query, draft.include_deleted)
+    return replace(draft, api=api, api_reason=reason, expected_rows=rows)
 
 
 def _draft(
@@ -280,6 +285,11 @@ def _state(
     return latest_state(place, initial_start=request.initial_start)
 
 
+def calls_by_rest(rows: int | None) -> int:
+    """How many API calls reading that many rows by REST takes; 1 when it is not known how many they are."""
+    return 1 + (rows or 0) // REST_PAGE_ROWS
+
+
 def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -314,19 +324,20 @@ def _refuse_twice_named(columns: Sequence[Column]) -> None:
 
 def _choose_api(
     client: SalesforceClient, request: ExtractRequest, query: soql_text.Query, include_deleted: bool
-) -> tuple[Literal["rest", "bulk"], str]:
+) -> tuple[Literal["rest", "bulk"], str, int | None]:
+    """The API, why it is chosen, and how many rows there are where they had to be counted."""
     if request.api != "auto":
-        return request.api, "it was asked for"
+        return request.api, "it was asked for", None
     rest_only = query.rest_only_reason()
     if rest_only is None and not supports_bulk(query.sobject):
         rest_only = f"Bulk API 2.0 does not do {query.sobject}"
     if rest_only:
-        return "rest", rest_only
+        return "rest", rest_only, None
     if not fits_uri(query.text):
-        return "bulk", "the query is too long for a URI"
+        return "bulk", "the query is too long for a URI", None
     try:
         rows = client.count(query.counting(), include_deleted=include_deleted)
     except (QueryTimeoutError, QueryError) as uncounted:
         log.info("The rows could not be counted (%s)", uncounted.code or type(uncounted).__name__)
-        return "bulk", "its rows could not be counted"
-    return ("rest" if rows < FEWEST_BULK_ROWS else "bulk"), f"it has {rows:,} rows"
+        return "bulk", "its rows could not be counted", None
+    return ("rest" if rows < FEWEST_BULK_ROWS else "bulk"), f"it has {rows:,} rows", rows

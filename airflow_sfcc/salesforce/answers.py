@@ -62,9 +62,12 @@ class Refusal:
 def read_refusal(response: requests.Response) -> Refusal:
     """What an error answer says, whatever shape its body has."""
     try:
-        body = response.json()
+        return _refusal_in(response.json())
     except ValueError:
         return Refusal("", "")
+
+
+def _refusal_in(body: Any) -> Refusal:
     first = body[0] if isinstance(body, list) and body else body
     if not isinstance(first, Mapping):
         return Refusal("", "")
@@ -100,12 +103,18 @@ def raise_for_refusal(response: requests.Response) -> None:
 
 def refusal_error(response: requests.Response) -> SalesforceError:
     """The exception for an error answer of the API."""
-    refusal = read_refusal(response)
-    status = response.status_code
+    return _error(response.status_code, read_refusal(response), describe(response.request))
+
+
+def refusal_of(status: int, body: Any, what: str) -> SalesforceError:
+    """The exception for an error answer that came within another answer, as those of composite/batch do."""
+    return _error(status, _refusal_in(body), what)
+
+
+def _error(status: int, refusal: Refusal, what: str) -> SalesforceError:
     kind, advice, step = _judge(status, refusal)
     said = one_line(refusal.message) or "no explanation"
     code = f"{refusal.code}: " if refusal.code else ""
-    what = describe(response.request)
     return kind(
         f"Salesforce refused {what} (HTTP {status}, {code}{said}). {advice}",
         step=step,

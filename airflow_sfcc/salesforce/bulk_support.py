@@ -1,9 +1,15 @@
-"""Which objects Bulk API 2.0 is known to refuse, seen by production connectors (reference 3.9, [M]).
+"""What Bulk API 2.0 does not do: which refusals say so, and which objects it is known to refuse.
 
-The list only saves a call: where it is wrong, the org's own refusal decides.
+The objects are those seen by production connectors (reference 3.9, [M]). The list only saves a call: where it is wrong,
+the org's own refusal decides.
 """
 
 from __future__ import annotations
+
+from airflow_sfcc.salesforce.errors import BulkUnsupportedError, SalesforceError
+
+_REFUSING_CODES = frozenset({"LIMIT_EXCEEDED", "FEATURENOTENABLED"})
+"""The org's Bulk jobs or result bytes of 24 hours are used up; Bulk API is switched off (reference 3.6)."""
 
 _REFUSED = frozenset(
     {
@@ -63,3 +69,8 @@ def supports_bulk(sobject: str) -> bool:
     """Whether Bulk API 2.0 may read the object."""
     name = sobject.lower()
     return name not in _REFUSED and not name.endswith(_REFUSED_ENDINGS)
+
+
+def is_refusal_of_bulk(problem: SalesforceError) -> bool:
+    """Whether the answer to a new job means that Bulk API 2.0 does not do it (now), while REST may."""
+    return isinstance(problem, BulkUnsupportedError) or (problem.code or "").upper() in _REFUSING_CODES

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import requests
 
-from airflow_sfcc.salesforce.answers import json_object_of, raise_for_refusal
-from airflow_sfcc.salesforce.errors import IncompleteResultError, QueryError, UnexpectedAnswerError
+from airflow_sfcc.salesforce.answers import json_object_of, raise_for_refusal, refusal_of
+from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
 
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce.client import SalesforceClient
@@ -48,17 +48,10 @@ def query_pages(
     `read` turns an answer into JSON, for callers that need numbers parsed their own way. Child records that come in
     pages of their own are read before the next parent page, which would invalidate their cursors.
     """
-    if not fits_uri(soql):
-        raise QueryError(
-            f"The query is {len(soql):,} characters long, which does not fit a URI ({LONGEST_URI:,} bytes): use api='bulk', "
-            "or select fewer fields."
-        )
     resource = "/queryAll" if include_deleted else "/query"
-    response = client.request("GET", resource, params={"q": soql})
+    body = _ask(client, resource, soql, read) if fits_uri(soql) else _ask_in_a_body(client, resource, soql, read)
     yielded, seen = 0, set[str]()
     while True:
-        raise_for_refusal(response)
-        body = read(response)
         records, total_size = _records(body), int(body.get("totalSize", -1))
         for record in records:
             _complete_children(client, record, read)
@@ -71,10 +64,36 @@ def query_pages(
             raise UnexpectedAnswerError("Salesforce paged a query in a circle (the same nextRecordsUrl twice).")
         seen.add(link)
         response = client.request("GET", client.resolve(link))
+        raise_for_refusal(response)
+        body = read(response)
     if yielded != total_size and not _COUNTING.match(soql):
         raise IncompleteResultError(
             f"Salesforce reported {total_size:,} rows for a query and sent {yielded:,}; nothing was landed. Run it again."
         )
+
+
+def _ask(client: SalesforceClient, resource: str, soql: str, read: JsonReader) -> Mapping[str, Any]:
+    response = client.request("GET", resource, params={"q": soql})
+    raise_for_refusal(response)
+    return read(response)
+
+
+def _ask_in_a_body(client: SalesforceClient, resource: str, soql: str, read: JsonReader) -> Mapping[str, Any]:
+    """The first page of a query that is too long for a URI: composite/batch carries the URI in its body (reference 2.5).
+
+    The pages after it are asked for as ever, since their links are short.
+    """
+    url = f"v{client.api_version}{resource}?q={quote(soql, safe='')}"
+    response = client.request("POST", "/composite/batch", json={"batchRequests": [{"method": "GET", "url": url}]})
+    raise_for_refusal(response)
+    results = read(response).get("results")
+    first = results[0] if isinstance(results, list) and results else None
+    if not isinstance(first, Mapping):
+        raise UnexpectedAnswerError("Salesforce answered a query that was sent in a batch without a result.")
+    status, body = int(first.get("statusCode", 0)), first.get("result")
+    if status != 200 or not isinstance(body, Mapping):
+        raise refusal_of(status, body, f"GET {resource}")
+    return body
 
 
 def _records(body: Mapping[str, Any]) -> list[Record]:

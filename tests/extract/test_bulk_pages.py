@@ -10,11 +10,11 @@ import pytest
 
 from airflow_sfcc.localorg.records import Records
 from airflow_sfcc.salesforce.errors import (
-    BulkUnsupportedError,
     IncompleteResultError,
     JobAbortedError,
     JobFailedError,
     ResultsExpiredError,
+    SalesforceError,
     UnexpectedAnswerError,
 )
 from airflow_sfcc.salesforce.transport import TransportOptions
@@ -149,11 +149,53 @@ def test_a_row_longer_than_a_block(org: RunningOrg, tmp_path: Path, monkeypatch:
     assert manifest["rows"] == len(read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)) > 0
 
 
-def test_what_bulk_refuses_is_read_by_rest_when_the_api_is_auto(org: RunningOrg, tmp_path: Path) -> None:
-    refusal = [{"errorCode": "INVALIDENTITY", "message": "Entity 'Contact' is not supported by the Bulk API."}]
-    org.fail("query", path="COUNT", set_json={"/totalSize": 1_000_000})
-    org.fail("job_create", status=400, body=refusal)
-    assert extract(org, tmp_path, sobject="Contact", fields=FIELDS)["api"] == "rest"
-    org.fail("job_create", status=400, body=refusal)
-    with pytest.raises(BulkUnsupportedError, match="api='rest'"):
-        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+REFUSALS = [
+    (400, "INVALIDENTITY", "Entity 'Contact' is not supported by the Bulk API."),
+    (400, "LIMIT_EXCEEDED", "Max bulk v2 query jobs (10000) per 24 hrs has been reached (10021)"),
+    (400, "LIMIT_EXCEEDED", "Max bulk v2 query result size stored (1000000000) kb per 24 hrs has been exceeded"),
+    (400, "FeatureNotEnabled", "Bulk API isn't enabled for this organization"),
+    (400, "API_ERROR", "Selecting compound data not supported in Bulk Query"),
+]
+
+
+@pytest.fixture
+def many_rows(org: RunningOrg) -> RunningOrg:
+    """An org that counts so many rows that api="auto" means Bulk."""
+    org.fail("query", path="COUNT", set_json={"/totalSize": 100_000}, times=None)
+    return org
+
+
+@pytest.mark.parametrize(("status", "code", "message"), REFUSALS)
+def test_what_bulk_refuses_is_read_by_rest_when_the_api_is_auto(
+    many_rows: RunningOrg, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int, code: str, message: str
+) -> None:
+    refusal = [{"errorCode": code, "message": message}]
+    many_rows.fail("job_create", status=status, body=refusal, times=2)
+    manifest = extract(many_rows, tmp_path, sobject="Contact", fields=FIELDS)
+    assert manifest["api"] == "rest" and manifest["job_id"] is None and message in caplog.text
+    with pytest.raises(SalesforceError, match=r"api=.rest.|API Enabled"):
+        extract(many_rows, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+
+
+FAILURES = ["InternalServerError : Retried more than fifteen times", "Unexpected exception encountered in query", ""]
+
+
+@pytest.mark.parametrize("message", FAILURES)
+def test_a_job_that_failed_is_read_by_rest_when_the_api_is_auto(
+    many_rows: RunningOrg, records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture, message: str
+) -> None:
+    many_rows.fail("job_create", job_error=message)
+    manifest = extract(many_rows, tmp_path, sobject="Contact", fields=FIELDS)
+    assert (manifest["api"], manifest["job_id"], manifest["rows"]) == ("rest", None, contacts(records))
+    assert (message or "gave no reason") in caplog.text and "REST reads Contact instead" in caplog.text
+
+
+def test_rest_is_not_tried_when_it_would_take_more_calls_than_are_left(
+    start_org: Callable[..., RunningOrg], tmp_path: Path
+) -> None:
+    org = start_org(daily_api_requests=40)
+    org.fail("query", path="COUNT", set_json={"/totalSize": 100_000})
+    org.fail("job_create", job_error="Retried more than fifteen times")
+    with pytest.raises(JobFailedError):
+        extract(org, tmp_path, sobject="Contact", fields=FIELDS)
+    assert org.calls("query") == 1, "the count"

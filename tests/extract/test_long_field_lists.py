@@ -1,0 +1,74 @@
+"""Field lists that do not fit a URI: Bulk takes them in its body, and REST asks through composite/batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_sfcc.localorg.clock import Clock
+from airflow_sfcc.localorg.org import LocalOrg
+from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.localorg.schema import Schema
+from airflow_sfcc.localorg.server import OrgServer
+from airflow_sfcc.salesforce import SalesforceClient
+from airflow_sfcc.salesforce.errors import QueryError
+from airflow_sfcc.salesforce.queries import fits_uri
+from airflow_sfcc.salesforce.transport import TransportOptions
+from tests.conftest import CONFIG, RunningOrg
+from tests.extract.runs import extract, read_rows
+
+WIDE, ROWS = 600, 2_050
+COUNTS = {"User": 3, "Account": 5, "Contact": ROWS}
+
+
+def wide(describe: dict[str, Any]) -> dict[str, Any]:
+    """The object with 600 more custom fields, whose names are about as long as Salesforce allows."""
+    model = next(field for field in describe["fields"] if field["name"] == "Title")
+    added = [{**model, "name": f"A_rather_long_custom_field_{number:04d}__c", "custom": True} for number in range(WIDE)]
+    return {**describe, "fields": [*describe["fields"], *added]}
+
+
+@pytest.fixture(scope="module")
+def wide_org() -> Iterator[RunningOrg]:
+    standard = Schema.standard()
+    contact = standard.sobject("Contact")
+    assert contact is not None
+    schema = Schema.from_describes([wide(contact.to_describe("68.0"))], base=standard)
+    records = Records.open(schema, clock=Clock())
+    records.generate(COUNTS, seed=3)
+    with LocalOrg(replace(CONFIG, counts=COUNTS), schema=schema, records=records) as org, OrgServer(org) as server:
+        yield RunningOrg(org, server)
+    records.close()
+
+
+def patient(org: RunningOrg) -> SalesforceClient:
+    """A client that waits for wide rows on a slow machine."""
+    return org.client(transport=TransportOptions(request_timeout=120))
+
+
+def test_rest_and_bulk_land_the_same_600_custom_fields(wide_org: RunningOrg, tmp_path: Path) -> None:
+    landed = {}
+    for api in ("rest", "bulk", "auto"):
+        manifest = extract(wide_org, tmp_path / api, client=patient(wide_org), sobject="Contact", api=api)
+        assert not fits_uri(manifest["soql"]) and len(manifest["schema"]) > WIDE and manifest["rows"] == ROWS
+        landed[api] = {
+            row["Id"]: row for row in read_rows(tmp_path / api / f"extract={manifest['extract_id']}", manifest)
+        }
+    assert landed["rest"] == landed["bulk"] == landed["auto"]
+    assert wide_org.calls("query_more") == 1, "the pages after the first are asked for by their links"
+
+
+def test_an_object_that_bulk_refuses(wide_org: RunningOrg, tmp_path: Path) -> None:
+    refusal = [{"errorCode": "INVALIDENTITY", "message": "Entity 'Contact' is not supported by the Bulk API."}]
+    wide_org.fail("job_create", status=400, body=refusal)
+    manifest = extract(wide_org, tmp_path, client=patient(wide_org), sobject="Contact")
+    assert (manifest["api"], manifest["rows"]) == ("rest", ROWS)
+
+
+def test_a_refusal_within_the_batch_is_the_same_sentence(wide_org: RunningOrg, tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match=r"refused GET /query \(HTTP 400, INVALID_FIELD: .*No such column 'Nmae'"):
+        extract(wide_org, tmp_path, client=patient(wide_org), sobject="Contact", where="Nmae = 'x'", api="rest")
