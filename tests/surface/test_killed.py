@@ -101,6 +101,7 @@ def landed_ids(folder: Path) -> list[str]:
     return [row for file in files for row in pq.read_table(manifest.parent / file["path"])["Id"].to_pylist()]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("shape", ["documented", "absent"])
 def test_a_worker_killed_at_any_moment(
     slow_paged_org: RunningOrg, worker: Worker, records: Records, tmp_path: Path
