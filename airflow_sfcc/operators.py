@@ -185,7 +185,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         numbers: Literal["float", "decimal"] = "float",
         skip_if_empty: bool = False,
         page_size: int = 100_000,
-        parallel_pages: int = 4,
+        parallel_pages: int = 3,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         durable: bool = True,
         cancel_on_kill: bool = True,

@@ -110,7 +110,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("==> Promises", *judged(results), sep="\n  ", flush=True)
     target = options.output or (HERE if not options.only and options.scale == 1 else None)
     if target:
-        target.mkdir(parents=True, exist_ok=True)
         write_report(results, target)
         print(f"==> Wrote results.json, README.md and bulk.svg to {target}")
     for leftover in FOLDER.glob("tmp*"):

@@ -26,6 +26,7 @@ cases. All times are on one machine over the loopback interface: compare lines w
 
 def write_report(results: Sequence[Result], folder: Path) -> None:
     """Write results.json, README.md and bulk.svg into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     rows = json.dumps(results, indent=2) + "\n"
     (folder / "results.json").write_text(rows, encoding="utf-8")
     (folder / "bulk.svg").write_text(chart([row for row in results if row["case"] == "bulk"]), encoding="utf-8")

@@ -15,7 +15,7 @@ from airflow_sfcc.extract.columns import Column
 from airflow_sfcc.extract.page_stream import PageStream
 from airflow_sfcc.salesforce.errors import IncompleteResultError, SalesforceError, UnexpectedAnswerError
 
-BLOCK_BYTES = 1024 * 1024
+BLOCK_BYTES = 512 * 1024
 LARGEST_BLOCK_BYTES = 256 * 1024 * 1024
 """A row longer than the block cannot be parsed; the page is then read again with a larger one, up to this."""
 

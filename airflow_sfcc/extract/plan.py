@@ -45,7 +45,7 @@ REST_PAGE_ROWS = 2_000
 DEFAULT_PAGE_SIZE = 100_000
 """Rows asked for per Bulk result page where the org does not list result pages by itself."""
 
-DEFAULT_PARALLEL_PAGES = 4
+DEFAULT_PARALLEL_PAGES = 3
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""The benchmark's harness works: a tiny run measures, judges and reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.__main__ import measure
+from benchmarks.acceptance import judged
+from benchmarks.cases import Measurement, measurements
+from benchmarks.environments import FOLDER, SYSTEMS
+from benchmarks.report import write_report
+from benchmarks.running_org import running_org
+
+
+def test_a_tiny_run(tmp_path: Path) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    wanted = [("airflow-sfcc", "parquet"), ("bare-pyarrow", "parquet")]
+    with running_org(tmp_path / "org", 900, page_rows=300) as org:
+        results = [measure(Measurement("bulk", system, form, 900), org, runs=1) for system, form in wanted]
+    assert [row["rows"] for row in results] == [900] * 2
+    for row in results:
+        assert {"case", "system", "version", "format", "rows", "csv_mb", "seconds", "cpu_seconds", "peak_rss_mb"} <= {
+            *row
+        }
+        assert row["seconds"] > 0 and row["peak_rss_mb"] > 10
+    assert len(judged(results)) == 1, "only one promise can be judged from these"
+    write_report(results, tmp_path / "report")
+    assert json.loads((tmp_path / "report" / "results.json").read_text()) == results
+    assert "| bulk | bare-pyarrow |" in (tmp_path / "report" / "README.md").read_text()
+    assert (tmp_path / "report" / "bulk.svg").read_text().startswith("<svg")
+
+
+def row(case: str, system: str, form: str, seconds: float, peak: float = 100) -> dict[str, Any]:
+    return {"case": case, "system": system, "format": form, "csv_mb": 100, "seconds": seconds, "peak_rss_mb": peak}
+
+
+def test_promises_are_judged_by_ratios() -> None:
+    results = [row("bulk", "airflow-sfcc", "parquet", 2), row("bulk", "bare-pyarrow", "parquet", 1.7)]
+    results += [row("rest", "airflow-sfcc", "parquet", 1, 30), row("rest", "official-provider", "csv", 3, 100)]
+    assert judged(results) == [
+        "holds   Bulk to Parquet / bare pyarrow: 0.85 (at least 0.8)",
+        "BROKEN  REST / official hook: 3.00 (at least 4)",
+        "BROKEN  Memory by REST / official hook: 0.30 (at most 0.25)",
+    ]
+
+
+def test_every_measurement_names_a_system_and_stands_once() -> None:
+    labels = [measurement.label for measurement in measurements()]
+    assert len(labels) == len(set(labels))
+    assert {measurement.system for measurement in measurements()} == set(SYSTEMS)
