@@ -28,7 +28,10 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
-_ESCAPES = {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
+_ESCAPES = {
+    **{chr(code): f"\\u{code:04x}" for code in range(32)},
+    **{"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"},
+}
 
 
 def literal(value: Any) -> str:
@@ -135,6 +138,12 @@ class SelectItem:
     function: str | None = None
     argument: str | None = None
 
+    @property
+    def is_aggregate(self) -> bool:
+        """Whether the item gives one value for many rows: MAX(Amount), or FORMAT(MAX(Amount)) around it."""
+        inner = _AROUND.match(self.argument or "") if self.function == "FORMAT" else None
+        return self.function in AGGREGATES or bool(inner and inner[1].upper() in AGGREGATES)
+
 
 @dataclass(frozen=True)
 class Query:
@@ -148,7 +157,7 @@ class Query:
 
     @property
     def is_aggregate(self) -> bool:
-        return "GROUP BY" in self.clauses or any(item.function in AGGREGATES for item in self.items)
+        return "GROUP BY" in self.clauses or any(item.is_aggregate for item in self.items)
 
     @property
     def is_count(self) -> bool:
@@ -188,7 +197,20 @@ class Query:
 
 
 AGGREGATES = frozenset({"COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX"})
-_CLAUSES = ("USING SCOPE", "WHERE", "WITH", "GROUP BY", "HAVING", "ORDER BY", "LIMIT", "OFFSET", "FOR", "ALL ROWS")
+_AROUND = re.compile(r"\s*(\w+)\s*\(")
+_CLAUSES = (
+    "USING SCOPE",
+    "WHERE",
+    "WITH",
+    "GROUP BY",
+    "HAVING",
+    "ORDER BY",
+    "LIMIT",
+    "OFFSET",
+    "FOR",
+    "UPDATE",
+    "ALL ROWS",
+)
 _TWO_WORDS = {clause.split()[0]: clause for clause in _CLAUSES if " " in clause}
 
 
