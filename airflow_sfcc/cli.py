@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click  # comes with Airflow, by way of uvicorn
 
 from airflow_sfcc import __version__
+from airflow_sfcc.vacuum_command import vacuum
 
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce import SalesforceClient
@@ -36,6 +37,9 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="airflow-sfcc")
 def commands() -> None:
     """Salesforce extracts with client credentials (SFCC), for Apache Airflow."""
+
+
+commands.add_command(vacuum)
 
 
 @commands.command()

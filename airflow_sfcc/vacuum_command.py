@@ -1,0 +1,49 @@
+"""`airflow-sfcc vacuum`: removing what nobody reads from a destination."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from airflow_sfcc.extract.landing import StoragePath
+
+
+@click.command()
+@click.argument("destination")
+@click.option("--superseded", is_flag=True, help="Also remove extracts that were read before the newest full one.")
+@click.option(
+    "--older-than", default=48.0, show_default=True, metavar="HOURS", help="Leave leftovers younger than this alone."
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+def vacuum(destination: str, superseded: bool, older_than: float, dry_run: bool) -> None:
+    """Remove what runs that died left in DESTINATION (one object's folder: a path, or a URL as in a DAG).
+
+    Committed extracts stay, but for those that --superseded names.
+    """
+    from airflow_sfcc.extract.vacuum import vacuum as remove
+    from airflow_sfcc.salesforce.errors import SalesforceError
+
+    try:
+        removed = remove(
+            _path(destination), superseded=superseded, older_than=timedelta(hours=older_than), dry_run=dry_run
+        )
+    except (SalesforceError, OSError, ValueError) as problem:
+        raise click.ClickException(str(problem)) from problem
+    for leftover in removed:
+        click.echo(f"{leftover.path}: {leftover.files} files, {leftover.bytes:,} bytes: {leftover.reason}")
+    what = f"{len(removed)} folders, {sum(leftover.bytes for leftover in removed):,} bytes"
+    click.echo(f"{'Would remove' if dry_run else 'Removed'} {what}.")
+
+
+def _path(destination: str) -> StoragePath:
+    if "://" not in destination:
+        from upath import UPath
+
+        local: StoragePath = UPath(destination).absolute()
+        return local
+    from airflow.sdk import ObjectStoragePath  # knows `s3://conn_id@bucket/…`
+
+    return ObjectStoragePath(destination)
