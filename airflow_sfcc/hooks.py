@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 import requests
-from airflow.providers.common.compat.sdk import mask_secret
 from airflow.providers.http.hooks.http import HttpHook
+from airflow.sdk.log import mask_secret
 
 from airflow_sfcc.connection import CONN_TYPE, DEFAULT_CONN_ID, client_for
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError, soql

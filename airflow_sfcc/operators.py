@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
-from airflow.sdk.configuration import conf
 
 from airflow_sfcc.extract_surface import ExtractSurface, set_defaults
 from airflow_sfcc.versions import without_policy_before_3_3

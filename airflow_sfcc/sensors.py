@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.configuration import conf
 
 from airflow_sfcc.operators import DEFAULT_CONN_ID, airflow_failures
 from airflow_sfcc.versions import without_policy_before_3_3

@@ -119,7 +119,7 @@ async def _read(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _clients(fields: dict[str, Any], extra: dict[str, Any]) -> dict[Kind, SalesforceClient]:
-    from airflow.providers.common.compat.sdk import mask_secret
+    from airflow.sdk.log import mask_secret
 
     from airflow_sfcc.connection import client_for
 
