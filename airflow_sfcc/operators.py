@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_sfcc.extract.extraction import Extraction
     from airflow_sfcc.extract.plan import RunIdentity
     from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+    from airflow_sfcc.salesforce import SalesforceClient
     from airflow_sfcc.salesforce.errors import SalesforceError
     from airflow_sfcc.task_state import TaskState
 
@@ -354,7 +355,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         with airflow_failures(), self._ending_tidily(context):
             self._remembered(context)
             client = self._hook().client
-            destination = self._destination(self._sobject_name())
+            destination = self._destination(self._sobject_name(client))
             extraction = self._extraction = Extraction.resume(client, destination, _identity(context).extract_id)
             if event["status"] == "error":
                 raise errors.named(event.get("error"), str(event.get("message")))
@@ -362,10 +363,12 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
                 self._give_up(extraction)
             return self.announce(context, self._land(extraction, other_calls=int(event.get("api_calls", 0))))
 
-    def _sobject_name(self) -> str:
+    def _sobject_name(self, client: SalesforceClient) -> str:
+        """The object's name in the schema's spelling, which planning put into the destination."""
         from airflow_sfcc.salesforce import soql
 
-        return self.sobject or soql.scan(self.soql or "").sobject
+        asked = self.sobject or soql.scan(self.soql or "").sobject
+        return str(client.describe(asked)["name"]) if "{sobject}" in self.destination else asked
 
     def _wait(self, extraction: Extraction) -> None:
         from airflow_sfcc.salesforce.bulk import poll_delays

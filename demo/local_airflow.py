@@ -106,7 +106,7 @@ class LocalAirflow:
         """Create or update the metadata database."""
         self.processes.run("db-migrate", self._airflow("db", "migrate"), self.env, timeout=timeout)
 
-    def start(self, *, timeout: float = 120.0) -> None:
+    def start(self, *, timeout: float = 300.0) -> None:
         """Start all components and return when each has answered or sent its heartbeat."""
         raise_if_taken(self.port)
         since = datetime.now(timezone.utc)

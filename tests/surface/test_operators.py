@@ -90,15 +90,19 @@ def test_extract_without_deferral(
     assert (tmp_path / "Contact").exists()
 
 
-def test_extract_deferred(connected_org: RunningOrg, records: Records, context: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sobject", ["Contact", "contact"])
+def test_extract_deferred(
+    connected_org: RunningOrg, records: Records, context: Any, tmp_path: Path, sobject: str
+) -> None:
     with pytest.raises(TaskDeferred) as deferred:
-        extract_operator(tmp_path, deferrable=True).execute(context)
+        extract_operator(tmp_path, sobject=sobject, deferrable=True).execute(context)
     stored = json.dumps(deferred.value.trigger.serialize()) + json.dumps(deferred.value.kwargs or {})
     assert "SELECT" not in stored and SECRET not in stored and KEY not in stored
     event = fire(deferred.value)
     assert set(event) == {"status", "job_id", "api_calls"}
-    operator = extract_operator(tmp_path, deferrable=True)
+    operator = extract_operator(tmp_path, sobject=sobject, deferrable=True)
     result = getattr(operator, deferred.value.method_name)(context, event=event)
+    assert result["path"].startswith(f"file://{tmp_path}/Contact/extract=")
     assert result["rows"] == records.count("Contact")
     assert result["api_calls"] == sum(call.path.startswith("/services/data/v") for call in connected_org.org.calls)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from functools import lru_cache
 from importlib import resources
 
@@ -15,6 +16,7 @@ from airflow_sfcc.localorg.soql.tree_builder import TreeBuilder
 
 MAX_LENGTH = 100_000  # characters; reference 2.3
 _KEPT_TREES = 256
+_building = threading.Lock()
 
 
 def parse(soql: str) -> Query:
@@ -30,7 +32,9 @@ def parse(soql: str) -> Query:
 @lru_cache(maxsize=_KEPT_TREES)
 def _parsed(soql: str) -> Query:
     try:
-        tree = _parser().parse(soql)
+        with _building:  # building takes a while; calls that come meanwhile wait for it rather than build their own
+            parser = _parser()
+        tree = parser.parse(soql)
         query: Query = TreeBuilder(soql).transform(tree)
     except UnexpectedInput as error:
         raise _syntax_error(soql, error) from None
