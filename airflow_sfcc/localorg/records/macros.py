@@ -30,7 +30,9 @@ def _digit_macro() -> str:
 
 
 def _upper_bit_macro() -> str:
-    return "CREATE OR REPLACE MACRO sf_upper_bit(digit, worth) AS CASE WHEN digit BETWEEN 10 AND 35 THEN worth ELSE 0 END"
+    return (
+        "CREATE OR REPLACE MACRO sf_upper_bit(digit, worth) AS CASE WHEN digit BETWEEN 10 AND 35 THEN worth ELSE 0 END"
+    )
 
 
 def _record_id_macro() -> str:
