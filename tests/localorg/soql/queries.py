@@ -47,6 +47,10 @@ class Child:
     limit: int | None
 
 
+NO_MEASURE = frozenset({"time", "anyType", "encryptedstring", "multipicklist", "boolean"})
+"""Types without aggregates, whatever describe says (SOQL and SOSL Reference, "Support for Field Types")."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """A column of an aggregate query: its name in the answer and its value for a group's rows."""
@@ -396,7 +400,9 @@ class Generator:
             function = self._random.choice(["COUNT", "COUNT_DISTINCT"])
             member = self._world.member(sobject, "Id")
         else:
-            member = self._member(sobject, lambda entry: bool(entry["aggregatable"]) and entry["type"] != "time")
+            member = self._member(
+                sobject, lambda entry: bool(entry["aggregatable"]) and entry["type"] not in NO_MEASURE
+            )
             numeric = ["SUM", "AVG"] if member.kind in meaning.NUMBER_TYPES else []
             function = self._random.choice(["COUNT", "COUNT_DISTINCT", "MIN", "MAX", *numeric])
         picklist = tuple(member.picklist)
