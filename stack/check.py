@@ -7,8 +7,8 @@ import json
 import sys
 import time
 from typing import Any
-from xml.etree import ElementTree
 
+import fsspec
 import pyarrow.parquet as pq
 import requests
 
@@ -20,6 +20,7 @@ from stack.images import base_images
 from stack.shell import ROOT, CommandError
 
 RUN_SECONDS = 900
+BUCKET = "salesforce-landing"
 DAGS = [name for name in ("salesforce_nightly", "salesforce_incremental") if (ROOT / "dags" / f"{name}.py").exists()]
 
 
@@ -45,15 +46,19 @@ def main() -> int:
 def check(stack: ComposeStack) -> None:
     """Run both DAGs and compare the bucket with what the org says it has."""
     api = stack.api()
+    bucket = fsspec.filesystem(
+        "s3",
+        key=stack.secret("s3_access_key"),
+        secret=stack.secret("s3_secret_key"),
+        client_kwargs={"endpoint_url": stack.s3_url, "region_name": "us-east-1"},
+    )
     for dag_id in DAGS:
         run_id = finish(api, dag_id)
-        manifests = [
-            found for found in landed(stack.s3_url) if found[1]["dag_id"] == dag_id and found[1]["run_id"] == run_id
-        ]
+        manifests = [found for found in landed(bucket) if found[1]["dag_id"] == dag_id and found[1]["run_id"] == run_id]
         if not manifests:
             raise CommandError(f"{dag_id} ended well, but its manifests are not in the bucket.")
         for key, manifest in manifests:
-            rows = sum(rows_of(stack.s3_url, key, file["path"]) for file in manifest["files"])
+            rows = sum(rows_of(bucket, key, file["path"]) for file in manifest["files"])
             if rows != manifest["rows"]:
                 raise CommandError(f"{key} says {manifest['rows']:,} rows, and its files hold {rows:,}.")
         total = sum(manifest["rows"] for _, manifest in manifests)
@@ -82,28 +87,18 @@ def finish(api: AirflowApi, dag_id: str) -> str:
     raise CommandError(f"{dag_id} did not end within {RUN_SECONDS} s.")
 
 
-def landed(s3_url: str) -> list[tuple[str, dict[str, Any]]]:
-    """Key and content of every manifest in the bucket."""
-    keys = [key for key in _keys(s3_url) if key.endswith("/_manifest.json")]
-    return [(key, json.loads(_get(f"{s3_url}/salesforce-landing/{key}"))) for key in keys]
+def landed(bucket: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Path and content of every manifest in the bucket."""
+    bucket.invalidate_cache()
+    paths = [path for path in bucket.find(BUCKET) if path.endswith("/_manifest.json")]
+    return [(path, json.loads(bucket.cat_file(path))) for path in paths]
 
 
-def rows_of(s3_url: str, manifest_key: str, name: str) -> int:
+def rows_of(bucket: Any, manifest: str, name: str) -> int:
     """The rows of a Parquet file beside a manifest."""
-    folder = manifest_key.rpartition("/")[0]
-    rows: int = pq.read_metadata(io.BytesIO(_get(f"{s3_url}/salesforce-landing/{folder}/{name}"))).num_rows
+    file = io.BytesIO(bucket.cat_file(f"{manifest.rpartition('/')[0]}/{name}"))
+    rows: int = pq.read_metadata(file).num_rows
     return rows
-
-
-def _keys(s3_url: str) -> list[str]:
-    listing = ElementTree.fromstring(_get(f"{s3_url}/salesforce-landing?list-type=2"))  # noqa: S314  our own server
-    return [str(each.text) for each in listing.iter() if each.tag.endswith("}Key")]
-
-
-def _get(url: str) -> bytes:
-    answer = requests.get(url, timeout=60, proxies={"http": ""})
-    answer.raise_for_status()
-    return answer.content
 
 
 if __name__ == "__main__":
