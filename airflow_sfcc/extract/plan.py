@@ -6,20 +6,17 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
 from airflow_sfcc.extract.columns import Column, ColumnResolver, Numbers
 from airflow_sfcc.extract.formats import FileFormat
 from airflow_sfcc.extract.landing import StoragePath
-from airflow_sfcc.extract.position import Deletes, IncrementalOptions, Mode, Position, Source, find_position
-from airflow_sfcc.extract.schema_changes import OnSchemaChange
+from airflow_sfcc.extract.position import IncrementalOptions, Position, Source, find_position
 from airflow_sfcc.extract.special_objects import refuse_unwindowed
 from airflow_sfcc.extract.state import State, latest_state
 from airflow_sfcc.extract.windows import (
-    DEFAULT_LAG,
-    DEFAULT_LOOKBACK,
     FULL_INSTEAD,
     RunTimes,
     choose_cursor,
@@ -49,7 +46,7 @@ DEFAULT_PARALLEL_PAGES = 3
 
 
 @dataclass(frozen=True)
-class ExtractRequest:
+class ExtractRequest(IncrementalOptions):
     """What the user asked for; names and meanings are those of SalesforceExtractOperator."""
 
     sobject: str | None = None
@@ -60,13 +57,6 @@ class ExtractRequest:
     bind: Mapping[str, Any] | None = None
     file_format: FileFormat = "parquet"
     api: Api = "auto"
-    mode: Mode = "full"
-    deletes: Deletes = "ignore"
-    cursor_field: str | None = None
-    initial_start: datetime | None = None
-    lookback: timedelta = DEFAULT_LOOKBACK
-    lag: timedelta = DEFAULT_LAG
-    on_schema_change: OnSchemaChange = "evolve"
     numbers: Numbers = "float"
     page_size: int = DEFAULT_PAGE_SIZE
     parallel_pages: int = DEFAULT_PARALLEL_PAGES
@@ -76,18 +66,6 @@ class ExtractRequest:
             raise QueryError("Give exactly one of sobject and soql.")
         if self.soql and (self.fields or self.exclude_fields or self.where):
             raise QueryError("fields, exclude_fields and where go with sobject; with soql, write them into the query.")
-
-    @property
-    def incremental(self) -> IncrementalOptions:
-        return IncrementalOptions(
-            mode=self.mode,
-            deletes=self.deletes,
-            cursor_field=self.cursor_field,
-            initial_start=self.initial_start,
-            lookback=self.lookback,
-            lag=self.lag,
-            on_schema_change=self.on_schema_change,
-        )
 
 
 @dataclass(frozen=True)
@@ -192,7 +170,7 @@ def make_plan(
     source = _source(client, request, query, columns)
     state = _state(request, destination, source.sobject)
     now = moment(planned_at) + client.ahead
-    position, columns = find_position(source, request.incremental, run.times, run.extract_id, state, now=now)
+    position, columns = find_position(source, request, run.times, run.extract_id, state, now=now)
     if position.condition:
         query = soql_text.scan(query.narrowed(position.condition))
     draft = _draft(client, request, run, query, columns, planned_at, position)
