@@ -26,12 +26,19 @@ VERSION = "67.0"
 
 @dataclass
 class Wire:
-    """What is answered. `pages` are pairs of a CSV body and its number of records; `requests` what was asked."""
+    """What is answered. `pages` are pairs of a CSV body and its number of records; `requests` what was asked.
+
+    `job_version` is the job's apiVersion (None: not told), `counts` whether numbers of rows are told, `listed` whether
+    there is a list of result pages.
+    """
 
     url: str = ""
     fields: Sequence[dict[str, Any]] = ()
     pages: Sequence[tuple[bytes, int]] = ()
     packed: bool = True
+    job_version: float | str | None = float(VERSION)
+    counts: bool = True
+    listed: bool = True
     records: Sequence[str] = ()
     batch: int = 2000
     requests: list[str] = field(default_factory=list)
@@ -91,30 +98,35 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == f"{data}/jobs/query" and body:
             self._json(self._job("UploadComplete"))
         elif path == f"{data}/jobs/query/{JOB_ID}":
-            self._json({**self._job("JobComplete"), "numberRecordsProcessed": sum(rows for _, rows in self.wire.pages)})
-        elif path == f"{data}/jobs/query/{JOB_ID}/resultPages":
+            rows = {"numberRecordsProcessed": sum(rows for _, rows in self.wire.pages)} if self.wire.counts else {}
+            self._json({**self._job("JobComplete"), **rows})
+        elif path == f"{data}/jobs/query/{JOB_ID}/resultPages" and self.wire.listed:
             links = [f"{data}/jobs/query/{JOB_ID}/results?locator={index}" for index in range(len(self.wire.pages))]
             self._json({"resultPages": [{"resultUrl": link} for link in links], "done": True})
         elif path == f"{data}/jobs/query/{JOB_ID}/results":
-            self._page(int(query["locator"][0]))
+            self._page(int(query.get("locator", ["0"])[0]))
         elif path.startswith(f"{data}/query"):
             self._records(int(path.rpartition("-")[2]) if "-" in path else 0)
         else:
             self.send_error(404)
 
     def _job(self, state: str) -> dict[str, Any]:
+        version = {"apiVersion": self.wire.job_version} if self.wire.job_version is not None else {}
         return {
             "id": JOB_ID,
             "operation": "query",
             "object": SOBJECT,
             "createdDate": "2018-12-17T21:00:17.000+0000",
             "state": state,
-            "apiVersion": float(VERSION),
+            **version,
         }
 
     def _page(self, index: int) -> None:
         body, rows = self.wire.pages[index]
-        more = {"Sforce-NumberOfRecords": str(rows), "Sforce-Locator": "null"}
+        is_last = index + 1 == len(self.wire.pages)
+        more = {"Sforce-Locator": "null" if self.wire.listed or is_last else str(index + 1)}
+        if self.wire.counts:
+            more["Sforce-NumberOfRecords"] = str(rows)
         if self.wire.packed:
             body = gzip.compress(body, 1)
             more["Content-Encoding"] = "gzip"

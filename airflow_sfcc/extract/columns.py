@@ -180,9 +180,7 @@ class ColumnResolver:
             return column_of(found, self._numbers)
         reference = _reference(describe, head)
         if reference is None:
-            relationships = [
-                str(field["relationshipName"]) for field in describe["fields"] if field["relationshipName"]
-            ]
+            relationships = [str(name) for field in describe["fields"] if (name := field.get("relationshipName"))]
             raise _unknown(str(describe["name"]), head, relationships, what="parent relationship")
         column = self._through(reference, rest)
         return Column(f"{reference['relationshipName']}.{column.name}", column.salesforce_type, column.type, True)

@@ -70,7 +70,7 @@ class Deletions:
 
 def require_replicateable(describe: Mapping[str, Any]) -> None:
     """Raise QueryError for an object whose deletions Salesforce does not log."""
-    if not describe.get("replicateable"):
+    if not describe.get("replicateable", True):
         raise QueryError(
             f"Salesforce keeps no log of deletions for {describe['name']} (its describe says replicateable: false), so "
             "deletes='hard' cannot work: use deletes='soft', and a full extract from time to time."

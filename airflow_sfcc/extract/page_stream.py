@@ -24,7 +24,8 @@ class PageStream:
     """A readable binary file over a streamed answer.
 
     It raises IncompleteResultError when the body breaks off: before its gzip data ends, inside a quoted value, or, where
-    there is no gzip trailer to prove that it is whole, inside a line. `keep` gets the body's bytes as they came.
+    neither a gzip trailer nor HTTP's framing proves that it is whole, inside a line. `keep` gets the body's bytes as they
+    came.
     `bytes_read` counts decompressed bytes.
     """
 
@@ -32,6 +33,7 @@ class PageStream:
         self._raw = response.raw
         self._body = _Gunzip() if is_gzip(response) else _Plain()
         self._keep = keep
+        self._is_framed = is_framed(response)
         self._ahead = b""
         self._open_quote = False
         self._last = b"\n"
@@ -86,7 +88,7 @@ class PageStream:
 
     def _end(self) -> None:
         self._ended = True
-        whole = self._body.require_end()
+        whole = self._body.require_end() or self._is_framed
         if self._open_quote or not (whole or self._last == b"\n"):
             # A CSV parser takes a value cut off by the end of the body for a whole one.
             raise IncompleteResultError("A result page broke off inside a value.")
@@ -107,6 +109,12 @@ class PageStream:
 def is_gzip(response: requests.Response) -> bool:
     """Whether the body is sent as gzip data."""
     return response.headers.get("Content-Encoding", "").lower() == "gzip"
+
+
+def is_framed(response: requests.Response) -> bool:
+    """Whether HTTP says where the body ends, so that urllib3 notices when it breaks off before (RFC 9112, 6.3)."""
+    headers = response.headers
+    return "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower()
 
 
 def _quotes(data: bytes) -> int:

@@ -47,22 +47,21 @@ class BulkJob:
     error_message: str | None = None
 
     @classmethod
-    def from_wire(cls, body: Mapping[str, Any]) -> BulkJob:
+    def from_wire(cls, body: Mapping[str, Any], *, asked_with: str) -> BulkJob:
+        """`asked_with` is the API version of the request, which is the job's where the answer names none."""
         try:
             return cls(
                 id=str(body["id"]),
                 state=str(body["state"]),
                 sobject=str(body.get("object") or ""),
                 operation=str(body.get("operation") or ""),
-                api_version=f"{float(body['apiVersion']):.1f}",
+                api_version=f"{float(body.get('apiVersion') or asked_with):.1f}",
                 created=str(body.get("createdDate") or ""),
                 records_processed=_int_or_none(body.get("numberRecordsProcessed")),
                 error_message=body.get("errorMessage") or None,
             )
         except (KeyError, TypeError, ValueError):
-            raise UnexpectedAnswerError(
-                "Salesforce described a Bulk job without a usable id, state and apiVersion."
-            ) from None
+            raise UnexpectedAnswerError("Salesforce described a Bulk job without a usable id and state.") from None
 
     @property
     def is_waiting(self) -> bool:
@@ -137,19 +136,21 @@ class BulkQueryJobs:
             "columnDelimiter": "COMMA",
             "lineEnding": "LF",
         }
-        return BulkJob.from_wire(json_object_of(self._client.request("POST", "/jobs/query", json=body)))
+        return self._job(self._client.request("POST", "/jobs/query", json=body))
 
     def get(self, job_id: str) -> BulkJob:
         """The job's state. Raises ResultsExpiredError when Salesforce no longer knows it."""
         try:
-            return BulkJob.from_wire(json_object_of(self._client.request("GET", _path(job_id))))
+            return self._job(self._client.request("GET", _path(job_id)))
         except NotFoundError as gone:
             raise _expired(job_id) from gone
 
     def abort(self, job_id: str) -> BulkJob:
         """Abort a job that is waiting or in progress; Salesforce refuses it for a job that has ended."""
-        response = self._client.request("PATCH", _path(job_id), json={"state": ABORTED})
-        return BulkJob.from_wire(json_object_of(response))
+        return self._job(self._client.request("PATCH", _path(job_id), json={"state": ABORTED}))
+
+    def _job(self, answer: requests.Response) -> BulkJob:
+        return BulkJob.from_wire(json_object_of(answer), asked_with=self._client.api_version)
 
     def delete(self, job_id: str) -> None:
         """Delete a finished job and its results."""

@@ -138,8 +138,8 @@ class SalesforceClient:
         ):
             with suppress(QueryError, AccessError, NotFoundError):
                 found = list(self.query(f"SELECT {name_field} FROM {sobject} WHERE Id = :id", {"id": record_id}))
-                if found:
-                    names[sobject] = f"{found[0][name_field]} ({record_id})"
+                if found and (name := found[0].get(name_field)):
+                    names[sobject] = f"{name} ({record_id})"
         return names
 
     @property

@@ -1,0 +1,69 @@
+"""Servers that say less, or say it otherwise, than the documents' examples: what is there is enough for an exact extract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from upath import UPath
+
+from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.plan import ExtractRequest, make_plan
+from tests.extract.runs import read_rows, run_identity
+from tests.wire_server import SOBJECT, Wire, wire
+
+HEADER = ["Id", "Name", "Amount__c"]
+ROWS = [["001000000000001AAA", 'a,"b"\nc', "1.5E7"], ["001000000000002AAA", "\u00e9", ""]]
+VALUES = [
+    {"Id": ROWS[0][0], "Name": ROWS[0][1], "Amount__c": 1.5e7},
+    {"Id": ROWS[1][0], "Name": "\u00e9", "Amount__c": None},
+]
+
+
+@pytest.fixture
+def said() -> Iterator[Wire]:
+    with wire() as server:
+        server.fields = [{"name": name, "type": kind} for name, kind in zip(HEADER, ("id", "string", "double"))]
+        yield server
+
+
+def body(*, end: str = "\n", ends: bool = True, quoted: bool = True) -> bytes:
+    def cell(text: str) -> str:
+        return '"' + text.replace('"', '""') + '"' if quoted or set(text) & set(',"\n') else text
+
+    lines = [",".join(cell(text) for text in row) for row in (HEADER, *ROWS)]
+    return (end.join(lines) + (end if ends else "")).encode()
+
+
+def landed(said: Wire, folder: Path) -> list[dict[str, object]]:
+    client, destination = said.client(), UPath(folder)
+    plan = make_plan(client, ExtractRequest(sobject=SOBJECT, api="bulk"), run_identity(), destination)
+    extraction = Extraction(client, destination, plan)
+    extraction.start()
+    extraction.commit(extraction.land())
+    manifest = extraction.landing.find_manifest()
+    assert manifest is not None
+    return read_rows(folder / f"extract={plan.extract_id}", manifest)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("job_version", [67.0, "67.0", None])
+@pytest.mark.parametrize("counts", [True, False])
+def test_jobs_that_tell_little(
+    said: Wire, tmp_path: Path, listed: bool, job_version: float | str | None, counts: bool
+) -> None:
+    said.listed, said.job_version, said.counts = listed, job_version, counts
+    said.pages = [(body(), 2), (body(), 2)]
+    assert landed(said, tmp_path) == VALUES * 2
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("quoted", [True, False])
+def test_other_ways_to_write_the_same_csv(
+    said: Wire, tmp_path: Path, packed: bool, end: str, ends: bool, quoted: bool
+) -> None:
+    said.packed, said.pages = packed, [(body(end=end, ends=ends, quoted=quoted), 2)]
+    assert landed(said, tmp_path) == VALUES
