@@ -48,13 +48,15 @@ def salesforce_incremental() -> None:
         import duckdb
         from airflow.sdk import ObjectStoragePath
 
-        from airflow_sfcc.extract import current_table_sql
+        from airflow_sfcc.extract import current_table_sql, register_storage
 
         rows = {}
         Path(DUCKDB).parent.mkdir(parents=True, exist_ok=True)
         with duckdb.connect(DUCKDB) as database:
             for sobject in OBJECTS:
-                query = current_table_sql(ObjectStoragePath(LANDING.replace("{sobject}", sobject)))
+                destination = ObjectStoragePath(LANDING.replace("{sobject}", sobject))
+                register_storage(database, destination)
+                query = current_table_sql(destination)
                 database.execute(f'CREATE OR REPLACE TABLE "{sobject}" AS {query}')
                 found = database.execute(f'SELECT count(*) FROM "{sobject}"').fetchone()
                 rows[sobject] = int(found[0]) if found else 0

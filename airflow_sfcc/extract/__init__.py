@@ -1,7 +1,8 @@
 """The extract engine: plan -> fetch -> convert -> land. Knows data; imports no Airflow.
 
 It writes to any universal-pathlib path. For those who read what landed: `read_manifests` and `latest_state` tell what a
-destination holds, and `current_table_sql` is the query that makes it one table.
+destination holds, and `current_table_sql` is the query that makes it one table, wherever `register_storage` lets DuckDB
+read.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_sfcc.extract.current_table import current_table_sql
+    from airflow_sfcc.extract.current_table import current_table_sql, register_storage
     from airflow_sfcc.extract.state import latest_state, read_manifests
 
-__all__ = ["current_table_sql", "latest_state", "read_manifests"]
+__all__ = ["current_table_sql", "latest_state", "read_manifests", "register_storage"]
 
-_HOMES = {"current_table_sql": "current_table", "latest_state": "state", "read_manifests": "state"}
+_HOMES = {
+    "current_table_sql": "current_table",
+    "latest_state": "state",
+    "read_manifests": "state",
+    "register_storage": "current_table",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,8 +7,13 @@ full extract does not count at all. A row in the recycle bin is no row, and neit
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow_sfcc.extract.landing import StoragePath, is_local
 from airflow_sfcc.extract.state import Manifest, StateError, read_manifests, storage_path
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _QUERY = """\
 WITH extracts AS (
@@ -69,6 +74,21 @@ def current_table_sql(destination: StoragePath | str) -> str:
         columns=", ".join(f'newest."{column["name"]}"' for column in newest["schema"]),
         conditions="".join(f"\n{word} {each}" for word, each in zip(["WHERE", *["  AND"] * 9], conditions)),
     )
+
+
+def register_storage(connection: DuckDBPyConnection, destination: StoragePath | str) -> None:
+    """Have a DuckDB connection read `destination` by the path's own fsspec filesystem, with that one's credentials.
+
+    Disks need none. What was registered for the same protocol before is replaced, so that destinations with credentials
+    of their own can be read one after another. See https://duckdb.org/docs/stable/guides/python/filesystems.
+    """
+    root = storage_path(destination)
+    if is_local(root):
+        return
+    names = {root.fs.protocol} if isinstance(root.fs.protocol, str) else set(root.fs.protocol)
+    for name in names & set(connection.list_filesystems()):
+        connection.unregister_filesystem(name)
+    connection.register_filesystem(root.fs)
 
 
 def _url(root: StoragePath) -> str:
