@@ -14,11 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_sfcc.extract.columns import Column
-from airflow_sfcc.salesforce.errors import SalesforceError
+from airflow_sfcc.salesforce.errors import SalesforceError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.queries import Record, plain
 
 _EXACT = pa.decimal128(38, 9)
 _LONGEST_SHOWN = 100
+
+TEXT_IN_JSON = frozenset({"date32", "timestamp[ms, UTC]", "time32[ms]"})
+"""Types whose values are text in JSON."""
 
 
 class ConversionError(SalesforceError):
@@ -63,12 +66,25 @@ class Converter:
         arrays = [_typed(array, column, first_row) for array, column in zip(batch.columns, self.columns)]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
+    def from_struct(self, records: pa.StructArray, first_row: int) -> pa.RecordBatch:
+        """Type REST records that are in Arrow already, dates and times as text."""
+        arrays = [
+            _from_arrow(pc.struct_field(records, column.name.split(".")), column, first_row) for column in self.columns
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
     def from_records(self, records: Sequence[Record], first_row: int) -> pa.RecordBatch:
-        """Type REST records; `Account.Owner.Name` is looked up through the nested parents."""
+        """Type REST records; `Account.Owner.Name` is looked up through the nested parents.
+
+        Raises UnexpectedAnswerError when a record lacks a column.
+        """
         arrays = []
         for column in self.columns:
             path = [column.name] if column.name in (records[0] if records else {}) else column.name.split(".")
-            values = _values(records, path)
+            try:
+                values = _values(records, path)
+            except (KeyError, TypeError):
+                raise _missing(column) from None
             arrays.append(_from_json(values, column, first_row))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
@@ -143,8 +159,26 @@ def _unfit(column: Column, row: int, value: Any) -> ConversionError:
     )
 
 
+def _missing(column: Column) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(
+        f"Salesforce answered a record without {column.name}, which the query asked for; nothing was landed. Did fields "
+        "change while it ran? Clear the task to run it again."
+    )
+
+
+def _from_arrow(values: pa.Array, column: Column, first_row: int) -> pa.Array:
+    if column.type in TEXT_IN_JSON:
+        return _typed(values, column, first_row)
+    return _without_empty(values) if column.type == "string" else values
+
+
+def _without_empty(text: pa.Array) -> pa.Array:
+    """Salesforce has no empty strings."""
+    return pc.if_else(pc.equal(text, ""), _NO_TEXT, text)
+
+
 def _from_json(values: Sequence[Any], column: Column, first_row: int) -> pa.Array:
-    if column.type in ("date32", "timestamp[ms, UTC]", "time32[ms]"):
+    if column.type in TEXT_IN_JSON:
         return _typed(pa.array(values, pa.string()), column, first_row)
     try:
         return _json_array(values, column)
@@ -174,8 +208,7 @@ def _array_at_once(values: Sequence[Any], column: Column) -> pa.Array:
     if kinds is None or not kinds.issuperset(map(type, values)):
         raise TypeError(column.type)
     array = pa.array(values, arrow_type(column))
-    # Salesforce has no empty strings.
-    return pc.if_else(pc.equal(array, ""), _NO_TEXT, array) if column.type == "string" else array
+    return _without_empty(array) if column.type == "string" else array
 
 
 def _array_value_by_value(values: Sequence[Any], column: Column) -> pa.Array:

@@ -78,18 +78,21 @@ class PartWriter(Protocol):
     def finish(self) -> None: ...
 
 
-def part_writer(file_format: FileFormat, file: CountedFile, schema: pa.Schema) -> PartWriter:
-    """The writer for a format."""
+def part_writer(
+    file_format: FileFormat, file: CountedFile, schema: pa.Schema, *, group_bytes: int = ROW_GROUP_BYTES
+) -> PartWriter:
+    """The writer for a format; `group_bytes` is for Parquet's row groups."""
     if file_format == "parquet":
-        return ParquetPart(file, schema)
+        return ParquetPart(file, schema, group_bytes)
     return CsvPart(file, schema) if file_format == "csv" else JsonLinesPart(file)
 
 
 class ParquetPart:
-    """Zstandard Parquet in row groups of at most ROW_GROUP_ROWS rows or about ROW_GROUP_BYTES of memory."""
+    """Zstandard Parquet in row groups of at most ROW_GROUP_ROWS rows or about `group_bytes` of memory, in which they wait."""
 
-    def __init__(self, file: CountedFile, schema: pa.Schema) -> None:
+    def __init__(self, file: CountedFile, schema: pa.Schema, group_bytes: int = ROW_GROUP_BYTES) -> None:
         self._schema = schema
+        self._group_bytes = group_bytes
         self._writer = pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema, compression="zstd")
         self._waiting: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
@@ -98,7 +101,7 @@ class ParquetPart:
         self._waiting.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
-        if self._rows >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+        if self._rows >= ROW_GROUP_ROWS or self._bytes >= self._group_bytes:
             self._flush()
 
     def _flush(self) -> None:

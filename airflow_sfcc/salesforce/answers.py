@@ -76,20 +76,20 @@ def _refusal_in(body: Any) -> Refusal:
     return Refusal(str(code), str(message))
 
 
-def json_of(response: requests.Response) -> Any:
-    """The parsed body of a 2xx answer. Raises the exception that fits any other answer."""
+def json_of(response: requests.Response, **options: Any) -> Any:
+    """The parsed body of a 2xx answer; `options` are those of `json.loads`. Raises the exception that fits any other answer."""
     raise_for_refusal(response)
     try:
-        return response.json()
+        return response.json(**options)
     except ValueError:
         raise UnexpectedAnswerError(
             f"{describe(response.request)} was answered with HTTP {response.status_code} and a body that is not JSON."
         ) from None
 
 
-def json_object_of(response: requests.Response) -> JsonObject:
+def json_object_of(response: requests.Response, **options: Any) -> JsonObject:
     """Like json_of, for answers that must be an object."""
-    body = json_of(response)
+    body = json_of(response, **options)
     if not isinstance(body, dict):
         raise UnexpectedAnswerError(f"{describe(response.request)} was answered with JSON that is not an object.")
     return body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -29,9 +29,10 @@ JsonReader = Callable[[requests.Response], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class QueryPage:
-    """One page: records as Salesforce sent them, and how many rows the whole query has."""
+    """One page: records as Salesforce sent them (dicts, unless the page's reader made something else of them), and how many
+    rows the whole query has."""
 
-    records: list[Record]
+    records: Any
     total_size: int
 
 
@@ -45,27 +46,27 @@ def query_pages(
 ) -> Iterator[QueryPage]:
     """All pages of a query; the number of records yielded equals `totalSize`, or IncompleteResultError is raised.
 
-    `read` turns an answer into JSON, for callers that need numbers parsed their own way. Child records that come in
-    pages of their own are read before the next parent page, which would invalidate their cursors.
+    `read` turns an answer into JSON, for callers that need values parsed their own way; its `records` may be a collection
+    of another kind than a list, if they have no child records. Child records that come in pages of their own are read
+    before the next parent page, which would invalidate their cursors.
     """
     resource = "/queryAll" if include_deleted else "/query"
     body = _ask(client, resource, soql, read) if fits_uri(soql) else _ask_in_a_body(client, resource, soql, read)
     yielded, seen = 0, set[str]()
     while True:
-        records, total_size = _records(body), int(body.get("totalSize", -1))
-        for record in records:
-            _complete_children(client, record, read)
+        records, total_size, link = _records(body), int(body.get("totalSize", -1)), body.get("nextRecordsUrl")
+        if isinstance(records, list):
+            for record in records:
+                _complete_children(client, record, read)
         yielded += len(records)
         yield QueryPage(records, total_size)
-        link = body.get("nextRecordsUrl")
         if not link:
             break
         if link in seen:
             raise UnexpectedAnswerError("Salesforce paged a query in a circle (the same nextRecordsUrl twice).")
         seen.add(link)
-        response = client.request("GET", client.resolve(link))
-        raise_for_refusal(response)
-        body = read(response)
+        del records, body  # pages are large: no two of them are held here
+        body = _follow(client, link, read)
     if yielded != total_size and not _COUNTING.match(soql):
         raise IncompleteResultError(
             f"Salesforce reported {total_size:,} rows for a query and sent {yielded:,}; nothing was landed. Run it again."
@@ -74,6 +75,12 @@ def query_pages(
 
 def _ask(client: SalesforceClient, resource: str, soql: str, read: JsonReader) -> Mapping[str, Any]:
     response = client.request("GET", resource, params={"q": soql})
+    raise_for_refusal(response)
+    return read(response)
+
+
+def _follow(client: SalesforceClient, link: str, read: JsonReader) -> Mapping[str, Any]:
+    response = client.request("GET", client.resolve(link))
     raise_for_refusal(response)
     return read(response)
 
@@ -96,9 +103,9 @@ def _ask_in_a_body(client: SalesforceClient, resource: str, soql: str, read: Jso
     return body
 
 
-def _records(body: Mapping[str, Any]) -> list[Record]:
+def _records(body: Mapping[str, Any]) -> Any:
     records = body.get("records")
-    if not isinstance(records, list):
+    if not isinstance(records, Sized) or isinstance(records, (str, dict)):
         raise UnexpectedAnswerError("Salesforce answered a query without a list of records.")
     return records
 
@@ -109,9 +116,7 @@ def _complete_children(client: SalesforceClient, record: Record, read: JsonReade
             continue
         link = value.pop("nextRecordsUrl", None)
         while link:
-            response = client.request("GET", client.resolve(link))
-            raise_for_refusal(response)
-            more = read(response)
+            more = _follow(client, link, read)
             value["records"].extend(_records(more))
             link = more.get("nextRecordsUrl")
         value["done"] = True

@@ -1,0 +1,97 @@
+"""Reading REST answers: the records of a page as Arrow, in one pass over the answer's bytes.
+
+Arrow's JSON reader gets the columns' types, so no value becomes a Python object. It takes a missing value for a null, which
+must not pass unseen: a page counts as read only when it has as many nulls as its text. Pages that it cannot read (child
+lists, `5.0` in an integer column, values of other types than describe's) are read by Python's `json`, record by record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pa_json
+import requests
+
+from airflow_sfcc.extract.columns import Column
+from airflow_sfcc.extract.convert import TEXT_IN_JSON, arrow_type
+from airflow_sfcc.salesforce.answers import JsonObject, json_object_of, raise_for_refusal
+
+_OF_MANY_TYPES = frozenset({"subquery", "typeof"})
+
+
+class JsonPageReader:
+    """Reads the answers to one query; `read` is made for `query_pages`."""
+
+    def __init__(self, columns: Sequence[Column], numbers: str) -> None:
+        self._parse_float = Decimal if numbers == "decimal" else float
+        self._schema = None if any(column.salesforce_type in _OF_MANY_TYPES for column in columns) else _schema(columns)
+
+    def read(self, response: requests.Response) -> Mapping[str, Any]:
+        """The answer; its `records` are a StructArray of the columns, dates and times as text, or else a list of dicts."""
+        raise_for_refusal(response)
+        return self._in_arrow(response.content) or self._in_python(response)
+
+    def _in_python(self, response: requests.Response) -> JsonObject:
+        return json_object_of(response, parse_float=self._parse_float)
+
+    def _in_arrow(self, body: bytes) -> JsonObject | None:
+        """None when it takes Python to read the answer, or to say what is wrong with it."""
+        if self._schema is None:
+            return None
+        try:
+            total_size, link, lists = _parse(body, self._schema).combine_chunks().columns
+            (records,) = (one.flatten() for one in lists.chunks)
+            records.validate(full=True)  # the parser takes the text's UTF-8 for good
+        except (pa.ArrowException, ValueError):
+            return None
+        has_all = len(lists) == 1 and not total_size.null_count + lists.null_count
+        if not has_all or _nulls_in(records) != _nulls_written(body):
+            return None
+        return {"totalSize": total_size[0].as_py(), "nextRecordsUrl": link[0].as_py(), "records": records}
+
+
+def _parse(body: bytes, schema: pa.Schema) -> pa.Table:
+    return pa_json.read_json(
+        pa.BufferReader(body),
+        read_options=pa_json.ReadOptions(use_threads=False, block_size=len(body) + 1),
+        parse_options=pa_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    )
+
+
+def _schema(columns: Sequence[Column]) -> pa.Schema:
+    """The type of an answer: `Account.Owner.Name` is a field of a struct in a struct."""
+    tree: dict[str, Any] = {}
+    for column in columns:
+        *parents, name = column.name.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = pa.string() if column.type in TEXT_IN_JSON else arrow_type(column)
+    return pa.schema([("totalSize", pa.int64()), ("nextRecordsUrl", pa.string()), ("records", pa.list_(_struct(tree)))])
+
+
+def _struct(tree: Mapping[str, Any]) -> pa.StructType:
+    return pa.struct([(name, _struct(node) if isinstance(node, dict) else node) for name, node in tree.items()])
+
+
+def _nulls_written(body: bytes) -> int:
+    """How many members are null. In a text the same bytes begin with an escaped quote, or are its beginning."""
+    return body.count(b'":null') - body.count(b'\\":null') - body.count(b':":null')
+
+
+def _nulls_in(records: pa.StructArray) -> int:
+    """The same of what was read; a null parent is one, whatever is asked of it."""
+    return sum(_members_null(records, ()))
+
+
+def _members_null(records: pa.StructArray, path: tuple[str, ...]) -> Iterator[int]:
+    node = pc.struct_field(records, path) if path else records
+    for field in node.type:
+        member = pc.struct_field(records, (*path, field.name))
+        yield member.null_count - node.null_count
+        if pa.types.is_struct(field.type):
+            yield from _members_null(records, (*path, field.name))

@@ -1,0 +1,118 @@
+"""REST answers are read by Arrow where that gives the same values, and by Python where it does not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_sfcc.extract.columns import Column
+from airflow_sfcc.extract.convert import Converter
+from airflow_sfcc.extract.json_pages import JsonPageReader
+from airflow_sfcc.salesforce.errors import QueryError, UnexpectedAnswerError
+
+NAME = Column("Name", "string", "string", True)
+OWNER = Column("Owner.Manager.Name", "string", "string", True)
+
+
+def read(columns: list[Column], *records: str, numbers: str = "float") -> Any:
+    """What becomes of an answer with these records."""
+    return answered(columns, f'{{"totalSize":{len(records)},"done":true,"records":[{",".join(records)}]}}', numbers)
+
+
+def answered(columns: list[Column], body: str, numbers: str = "float", status: int = 200) -> Any:
+    response = requests.Response()
+    response.status_code, response._content = status, body.encode()
+    response.request = requests.Request("GET", "https://acme.my.salesforce.com/query").prepare()
+    return JsonPageReader(columns, numbers).read(response).get("records")
+
+
+def landed(columns: list[Column], records: Any) -> list[dict[str, Any]]:
+    converter = Converter(columns)
+    is_arrow = isinstance(records, pa.StructArray)
+    batch = converter.from_struct(records, 0) if is_arrow else converter.from_records(records, 0)
+    rows: list[dict[str, Any]] = batch.to_pylist()
+    return rows
+
+
+def test_plain_records_never_become_python_objects() -> None:
+    records = read([NAME, OWNER], '{"attributes":{"type":"T"},"Name":"","Owner":{"Manager":null}}')
+    assert isinstance(records, pa.StructArray)
+    assert landed([NAME, OWNER], records) == [{"Name": None, "Owner.Manager.Name": None}]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("null", None),
+        ('{"Manager":null}', None),
+        ('{"Manager":{"Name":null}}', None),
+        ('{"Manager":{"Name":"\\u0000"}}', "\0"),
+        ('{"attributes":{"type":"User"},"Manager":{"attributes":{"type":"User"},"Name":"x"}}', "x"),
+    ],
+)
+def test_parents_of_parents(owner: str, name: str | None) -> None:
+    records = read([OWNER], f'{{"Owner":{owner}}}', '{"Owner":{"Manager":{"Name":"y"}}}')
+    assert isinstance(records, pa.StructArray)
+    assert [row["Owner.Manager.Name"] for row in landed([OWNER], records)] == [name, "y"]
+
+
+@pytest.mark.parametrize("record", ["{}", '{"Name":"x"}', '{"Name":"x","Owner":{}}', '{"Name":"\\":null"}'])
+def test_a_value_that_is_missing_is_no_null(record: str) -> None:
+    complete = '{"Name":"a","Owner":{"Manager":{"Name":"b"}}}'
+    with pytest.raises(UnexpectedAnswerError, match=r"without (Name|Owner\.Manager\.Name)"):
+        landed([NAME, OWNER], read([NAME, OWNER], complete, record))
+
+
+@given(
+    st.lists(
+        st.sampled_from(['":null', ":null", '\\":null', ':":null', "\\", '\\"', "null", '{"Name":null}']) | st.none()
+    )
+)
+def test_texts_that_look_like_nulls(texts: list[str | None]) -> None:
+    records = read([NAME], *(json.dumps({"Name": text}, separators=(",", ":")) for text in texts))
+    assert isinstance(records, pa.StructArray)
+    assert [row["Name"] for row in landed([NAME], records)] == texts
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("int64", "5.0", 5),
+        ("string", "5", "5"),
+        ("string", '{"attributes":{"type":"Address"},"city":"Ü"}', '{"city": "Ü"}'),
+        ("string", '{ "spaced": null }', '{"spaced": null}'),
+    ],
+)
+def test_what_arrow_refuses_is_read_by_python(kind: str, text: str, value: Any) -> None:
+    column = Column("X", "any", kind, True)
+    records = read([column], f'{{"X":{text}}}', '{"X": null}')
+    assert isinstance(records, list) and [row["X"] for row in landed([column], records)] == [value, None]
+
+
+def test_child_records_are_left_to_python() -> None:
+    children = Column("Contacts", "subquery", "string", True)
+    records = read([children], '{"Contacts":{"totalSize":1,"done":true,"records":[{"attributes":{},"Id":"1"}]}}')
+    assert landed([children], records) == [{"Contacts": '[{"Id": "1"}]'}]
+
+
+@pytest.mark.parametrize("body", ["", "[]", "<html>", '{"totalSize":1,"done":true,"records":[{"Name":"x"}'])
+def test_an_answer_that_is_no_object_is_an_error(body: str) -> None:
+    with pytest.raises(UnexpectedAnswerError, match="JSON"):
+        answered([NAME], body)
+
+
+@pytest.mark.parametrize("body", ["{}", '{"records":null}', '{"totalSize":null,"records":[]}'])
+def test_an_answer_without_records_or_their_number_is_handed_on(body: str) -> None:
+    """As it is, so that the caller can say what is wrong with it."""
+    assert not isinstance(answered([NAME], body), pa.StructArray)
+
+
+def test_a_refusal_is_an_error() -> None:
+    with pytest.raises(QueryError, match="unexpected token"):
+        answered([NAME], '[{"errorCode":"MALFORMED_QUERY","message":"unexpected token"}]', status=400)
