@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_sfcc.extract.current_table import current_table_sql, register_storage
-    from airflow_sfcc.extract.state import latest_state, read_manifests
+    from airflow_sfcc.extract.manifests import read_manifests
+    from airflow_sfcc.extract.state import latest_state
 
 # Arrow's own allocators keep what one thread filled and another freed; with the C library's a worker's peak is 40 MB lower.
 # Arrow reads this when it is first loaded; whoever sets it keeps their choice.
@@ -23,7 +24,7 @@ __all__ = ["current_table_sql", "latest_state", "read_manifests", "register_stor
 _HOMES = {
     "current_table_sql": "current_table",
     "latest_state": "state",
-    "read_manifests": "state",
+    "read_manifests": "manifests",
     "register_storage": "current_table",
 }
 

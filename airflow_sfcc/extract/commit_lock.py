@@ -2,8 +2,8 @@
 
 Every claimant writes a claim of its own and then looks whether there are others: since all storages list what was
 written before (S3, GCS and Azure do, as disks do), of two claimants at least one sees the other, and who sees another
-steps back. A claim is renewed while it is held; one that was not renewed for a while is a dead worker's, and is
-removed. What the lock guards is moreover safe without it: a commit replaces nothing but its own extract's folder.
+steps back. A claim is renewed while it is held; one that was not renewed for a while, by the storage's clock, is a dead
+worker's, and is removed. Whoever comes back to life and finds its claim gone commits nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from airflow_sfcc.extract.landing import StoragePath, is_local
+from airflow_sfcc.extract.landing import StoragePath, is_local, written_at
 from airflow_sfcc.extract.state import ConcurrentRunError
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ RENEWED_EVERY = 20.0
 """Seconds."""
 
 DEAD_AFTER = 120.0
-"""Seconds without renewal after which a claim is a dead worker's; workers' clocks may differ by nearly as much."""
+"""Seconds without renewal after which a claim is a dead worker's."""
 
 WAITS_FOR = 300.0
 """Seconds after which a commit gives up waiting for another."""
@@ -37,10 +37,11 @@ WAITS_FOR = 300.0
 @contextmanager
 def commit_lock(
     destination: StoragePath, owner: str, *, dead_after: float = DEAD_AFTER, waits_for: float = WAITS_FOR
-) -> Iterator[None]:
+) -> Iterator[Callable[[], None]]:
     """Hold the destination for a commit; `owner` is the extract id.
 
-    Raises ConcurrentRunError when another extract holds it all the time.
+    Yields what is to be called right before the step that must not be taken without holding it: it raises
+    ConcurrentRunError when the claim was lost. Raises the same when another extract holds the destination all the time.
     """
     claim = _Claim(destination, owner, dead_after)
     claim.take(waits_for)
@@ -48,7 +49,7 @@ def commit_lock(
     renewing = threading.Thread(target=claim.keep, args=(stopped,), name="commit-lock", daemon=True)
     renewing.start()
     try:
-        yield
+        yield claim.require
     finally:
         stopped.set()
         renewing.join()
@@ -62,6 +63,8 @@ class _Claim:
         self._path = self._folder / f"{owner}.{uuid.uuid4().hex}.json"
         self._owner = owner
         self._dead_after = dead_after
+        self._renewed = time.monotonic()
+        self._lost = False
 
     def take(self, waits_for: float) -> None:
         deadline = time.monotonic() + waits_for
@@ -81,7 +84,23 @@ class _Claim:
     def keep(self, stopped: threading.Event) -> None:
         while not stopped.wait(RENEWED_EVERY):
             with suppress(Exception):
+                if self._is_lost():
+                    return
                 self._write()
+
+    def require(self) -> None:
+        if self._is_lost():
+            raise ConcurrentRunError(
+                f"This worker was cut off from the destination for some {self._dead_after:,.0f} s while it committed, and "
+                "another run may have taken its turn, so nothing was committed. Run this task again."
+            )
+
+    def _is_lost(self) -> bool:
+        """Whether others may have taken the claim for a dead worker's; once it is so, it stays so."""
+        self._fs.invalidate_cache(self._folder.path)
+        cut_off = time.monotonic() - self._renewed > self._dead_after
+        self._lost = self._lost or cut_off or not self._fs.exists(self._path.path)
+        return self._lost
 
     def release(self) -> None:
         with suppress(FileNotFoundError):
@@ -91,9 +110,11 @@ class _Claim:
                 self._folder.rmdir()  # unless others are in it
 
     def _write(self) -> None:
-        content = json.dumps({"owner": self._owner, "renewed_at": time.time()}).encode()
+        content = json.dumps({"owner": self._owner}).encode()
+        begun = time.monotonic()
         if not is_local(self._folder):
             self._fs.pipe_file(self._path.path, content)
+            self._renewed = begun
             return
         written = self._path.with_suffix(".writing")
         while True:
@@ -101,21 +122,28 @@ class _Claim:
             with suppress(FileNotFoundError):  # another claimant found the folder empty and removed it
                 self._fs.pipe_file(written.path, content)
                 self._fs.mv(written.path, self._path.path)
+                self._renewed = begun
                 return
 
     def _other_holder(self) -> str | None:
-        self._fs.invalidate_cache(self._folder.path)
-        for path in self._fs.ls(self._folder.path, detail=False):
-            name = str(path).rstrip("/").rsplit("/", 1)[-1]
-            if name == self._path.name or not name.endswith(".json"):
+        claims = self._claims()
+        mine = claims.pop(self._path.name, None)
+        for name, entry in claims.items():
+            if not name.endswith(".json"):
                 continue
-            try:
-                claim = json.loads(self._fs.cat_file(path))
-            except FileNotFoundError:
-                continue
-            if time.time() - float(claim["renewed_at"]) < self._dead_after:
-                return str(claim["owner"])
-            log.warning("Removing the claim of extract %s, whose worker died while it committed", claim["owner"])
+            owner = name.split(".", 1)[0]
+            if mine is None or (written_at(mine) - written_at(entry)).total_seconds() < self._dead_after:
+                return owner
+            log.warning("Removing the claim of extract %s, whose worker died while it committed", owner)
             with suppress(FileNotFoundError):
-                self._fs.rm_file(path)
-        return None
+                self._fs.rm_file(entry["name"])
+        return None if mine else self._owner
+
+    def _claims(self) -> dict[str, dict[str, Any]]:
+        """All claims by name. None, if one went while they were listed, as then nobody knows what else did."""
+        self._fs.invalidate_cache(self._folder.path)
+        try:
+            entries = self._fs.ls(self._folder.path, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]: entry for entry in entries}

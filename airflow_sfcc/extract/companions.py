@@ -16,10 +16,11 @@ from airflow_sfcc.extract.carried_rows import carry_rows
 from airflow_sfcc.extract.convert import arrow_schema
 from airflow_sfcc.extract.deletes import COLUMNS, Deletions, find_deletions
 from airflow_sfcc.extract.landing import Landing, StoragePath
+from airflow_sfcc.extract.manifests import Manifest
 from airflow_sfcc.extract.pages import Part, part_name
 from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
-from airflow_sfcc.extract.state import Manifest, State, is_snapshot, read_manifests
+from airflow_sfcc.extract.state import is_snapshot, latest_state
 from airflow_sfcc.extract.windows import Window, moment
 from airflow_sfcc.salesforce.client import SalesforceClient
 
@@ -70,8 +71,8 @@ def _version_before(landing: Landing) -> Manifest | None:
     manifest = landing.find_manifest()
     if manifest is None or not manifest.get("window"):
         return None
-    state = State(tuple(read_manifests(landing.destination)))
-    counting = {each["extract_id"] for each in state.relevant if not is_snapshot(each)}
+    relevant = latest_state(landing.destination).relevant
+    counting = {each["extract_id"] for each in relevant if not is_snapshot(each)}
     return manifest if manifest["extract_id"] in counting else None
 
 

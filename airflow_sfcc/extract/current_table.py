@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_sfcc.extract.landing import StoragePath, is_local
-from airflow_sfcc.extract.state import Manifest, StateError, read_manifests, storage_path
+from airflow_sfcc.extract.manifests import Manifest, StateError, read_manifests, storage_path
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

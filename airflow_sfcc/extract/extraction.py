@@ -20,7 +20,7 @@ hands to the next is plain JSON (`ExtractPlan`, `ResultPage`, `LandedPage`) or l
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -250,25 +250,25 @@ class Extraction:
         companions = gather_companions(self.client, self.landing, self.plan, parts)
         manifest = make_manifest(self.plan, list(parts), companions, api_calls=self._calls + other_calls)
         files = {part.name: staged for part, staged in parts.items()}
-        with self._alone():
-            path = self.landing.commit(manifest, {**files, **companions.files})
+        with self._alone() as require_alone:
+            path = self.landing.commit(manifest, {**files, **companions.files}, require_alone)
         return self._result(manifest, path)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> Iterator[Callable[[], None]]:
         """No other commit to the destination at the same time, and none since this extract was planned from its state.
 
-        Raises ConcurrentRunError.
+        Yields what raises ConcurrentRunError when that is no longer so. Raises the same.
         """
         position, destination = self.plan.position, self.landing.destination
         if position.mode == "full":
-            yield
+            yield lambda: None
             return
-        with commit_lock(destination, self.plan.extract_id):
+        with commit_lock(destination, self.plan.extract_id) as require_alone:
             initial_start = moment(position.initial_start) if position.initial_start else None
             state = latest_state(destination, initial_start=initial_start)
             position.require_unchanged(state, self.plan.extract_id)
-            yield
+            yield require_alone
 
     def _require_every_row(self, pages: Sequence[LandedPage]) -> None:
         if self.plan.api != "bulk":

@@ -13,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -137,34 +138,43 @@ class Landing:
     def _receipt(self, index: int) -> StoragePath:
         return self.staging / f"page-{index:05d}.json"
 
-    def commit(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> StoragePath:
+    def commit(
+        self, manifest: Mapping[str, Any], files: Mapping[str, str], require: Callable[[], None] = lambda: None
+    ) -> StoragePath:
         """Publish files with their manifest, replacing what this extract landed before; returns the manifest's path.
 
         `files` says which staged file becomes which file of the extract. On a local disk the folder appears in one
         rename. Object stores have no rename: there the old manifest goes first and the new one comes last. Until it is
-        done the staged pages stay, so that a commit that dies can be repeated.
+        done the staged pages stay, so that a commit that dies can be repeated. `require` is called just before readers see
+        the extract, and raises when they must not.
         """
         if self._is_local:
-            self._commit_by_rename(manifest, files)
+            self._commit_by_rename(manifest, files, require)
         else:
-            self._commit_by_copies(manifest, files)
+            self._commit_by_copies(manifest, files, require)
         self.discard()
         return self.folder / MANIFEST
 
-    def _commit_by_rename(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    def _commit_by_rename(
+        self, manifest: Mapping[str, Any], files: Mapping[str, str], require: Callable[[], None]
+    ) -> None:
         ready = self.staging / _COMMIT
         self._remove(ready)
         ready.mkdir(parents=True)
         for name, staged in files.items():
             _link((self.staging / staged).path, (ready / name).path)
         self._write_json(ready / MANIFEST, manifest)
+        require()
         self._set_aside()
         self._fs.mv(ready.path, self.folder.path, recursive=True)
 
-    def _commit_by_copies(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    def _commit_by_copies(
+        self, manifest: Mapping[str, Any], files: Mapping[str, str], require: Callable[[], None]
+    ) -> None:
         self._set_aside()
         for name, staged in files.items():
             self._fs.copy((self.staging / staged).path, (self.folder / name).path)
+        require()
         self._write_json(self.folder / MANIFEST, manifest)
 
     def _set_aside(self) -> None:
@@ -197,8 +207,10 @@ class Landing:
         return bool(self._fs.exists(path.path))
 
     def discard(self) -> None:
-        """Remove what is staged; what was committed before stays."""
+        """Remove what is staged, and what was copied of a commit that failed; what was committed before stays."""
         self.put_back()
+        if not self._is_local and not self._exists(self.folder / MANIFEST):
+            self._remove(self.folder)
         self._remove(self.staging)
         with contextlib.suppress(OSError):
             if self._is_local and self._staging_root.exists():
@@ -244,6 +256,19 @@ def _open_object(path: StoragePath) -> Iterator[CountedFile]:
 def is_local(path: StoragePath) -> bool:
     """Whether the path is on a disk, where there are folders and renames."""
     return path.protocol in _LOCAL
+
+
+def written_at(entry: Mapping[str, Any]) -> datetime:
+    """When a file was written; stores call it by different names."""
+    for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
+        value = entry.get(key)
+        if isinstance(value, (int, float)):
+            return datetime.fromtimestamp(value, timezone.utc)
+        if isinstance(value, str):
+            return datetime.fromisoformat(value.replace("Z", "+00:00"))
+        if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    return datetime.now(timezone.utc)
 
 
 def _link(source: str, target: str) -> None:

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from airflow_sfcc.extract.columns import Column
 from airflow_sfcc.extract.deletes import LOG_DAYS, DeletesPlan, require_log, require_replicateable
+from airflow_sfcc.extract.manifests import Manifest
 from airflow_sfcc.extract.schema_changes import OnSchemaChange, changes_between, refuse_changes, sentence, wider
-from airflow_sfcc.extract.state import ConcurrentRunError, Manifest, State, check_same_source
+from airflow_sfcc.extract.state import ConcurrentRunError, State, check_same_source
 from airflow_sfcc.extract.windows import (
     CURSOR_FIELDS,
     DEFAULT_LAG,
@@ -230,8 +231,9 @@ def _deletes_plan(
     known = others.deletes_watermark or others.oldest_end
     if known is None:
         return DeletesPlan(Window(None, window.end), None)
-    needed = min(known, window.end)
-    return DeletesPlan(Window(needed - options.lookback, window.end), needed)
+    if known >= window.end:  # a run that comes late, after others went past its end
+        return DeletesPlan(Window(window.end - options.lookback, window.end), None)
+    return DeletesPlan(Window(known - options.lookback, window.end), known)
 
 
 def stale_fields(source: Source) -> tuple[str, ...]:

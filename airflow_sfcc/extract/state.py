@@ -2,76 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from airflow_sfcc.extract.landing import MANIFEST, StoragePath
+from airflow_sfcc.extract.landing import StoragePath
+from airflow_sfcc.extract.manifests import Manifest, StateError, read_short_manifests
 from airflow_sfcc.extract.windows import Window, covered_until, moment
 from airflow_sfcc.salesforce.errors import SalesforceError
-
-Manifest = dict[str, Any]
-
-
-class StateError(SalesforceError):
-    """The destination's state does not allow this extract; the message says what does."""
-
-    permanent = True
 
 
 class ConcurrentRunError(SalesforceError):
     """Another run committed to the destination, or is about to, while this one was under way. Running again helps."""
 
 
-def read_manifests(destination: StoragePath | str) -> list[Manifest]:
-    """The manifests of all committed extracts below `destination`, in the order in which they were read from the org.
-
-    Each has one more key, `path`: the extract's folder, as the operator returns it. Raises SalesforceError for a file that
-    is no manifest.
-    """
-    root = storage_path(destination)
-    fs = root.fs
-    fs.invalidate_cache(root.path)
-    found = fs.glob(f"{root.path.rstrip('/')}/extract=*/{MANIFEST}")
-    contents = fs.cat(found, on_error="return") if found else {}
-    manifests = [
-        {**_parsed(path, data), "path": str(root / path.rstrip("/").split("/")[-2])}
-        for path, data in contents.items()
-        if not isinstance(data, FileNotFoundError)  # replaced between listing and reading
-    ]
-    return sorted(manifests, key=lambda each: (str(each.get("read_at") or each["started_at"]), each["extract_id"]))
-
-
-def storage_path(destination: StoragePath | str) -> StoragePath:
-    """`destination` as a path: text becomes a universal-pathlib path."""
-    if not isinstance(destination, str):
-        return destination
-    from upath import UPath
-
-    path: StoragePath = UPath(destination)
-    return path
-
-
-def _parsed(path: str, data: Any) -> Manifest:
-    if isinstance(data, Exception):
-        raise data
-    try:
-        manifest = json.loads(data)
-        manifest["extract_id"], manifest["started_at"]
-    except (ValueError, TypeError, KeyError):
-        raise StateError(
-            f"{path} is not a manifest of this package. Move it away, with its folder, or use another destination."
-        ) from None
-    found: Manifest = manifest
-    return found
-
-
 @dataclass(frozen=True)
 class State:
-    """What the manifests of one destination say together.
+    """What the manifests of one destination say together; they may lack soql, files and deleted_files.
 
     `base` is where the destination is meant to begin (`initial_start`), None for everything.
     """
@@ -122,7 +71,7 @@ class State:
 
 def latest_state(destination: StoragePath | str, *, initial_start: datetime | None = None) -> State:
     """The state that the next incremental extract into `destination` goes on from."""
-    return State(tuple(read_manifests(destination)), initial_start)
+    return State(tuple(read_short_manifests(destination)), initial_start)
 
 
 def is_snapshot(manifest: Mapping[str, Any]) -> bool:

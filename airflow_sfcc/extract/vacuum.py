@@ -9,8 +9,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from airflow_sfcc.extract.commit_lock import commit_lock
-from airflow_sfcc.extract.landing import MANIFEST, STAGING, Landing, StoragePath
-from airflow_sfcc.extract.state import State, read_manifests, storage_path
+from airflow_sfcc.extract.landing import MANIFEST, STAGING, Landing, StoragePath, written_at
+from airflow_sfcc.extract.manifests import storage_path
+from airflow_sfcc.extract.state import latest_state
 
 DEFAULT_AGE = timedelta(days=2)
 """Leftovers younger than this may belong to a run that is still going on, or that Airflow is about to retry."""
@@ -40,7 +41,7 @@ def vacuum(
     table or for the state of the next extract never go. Returns what was removed, or would be with `dry_run`.
     """
     root = storage_path(destination)
-    root.fs.invalidate_cache(root.path)
+    root.fs.invalidate_cache()
     oldest = (now or datetime.now(timezone.utc)) - older_than
     with commit_lock(root, "vacuum"):
         found = [*_uncommitted(root, oldest), *(_superseded(root) if superseded else ())]
@@ -63,12 +64,12 @@ def _uncommitted(root: StoragePath, oldest: datetime) -> Iterator[Leftover]:
         if root.fs.exists(f"{folder}/{MANIFEST}"):
             continue
         files = _files(root, folder)
-        if all(_written(entry) < oldest for entry in files):
+        if all(written_at(entry) < oldest for entry in files):
             yield _leftover(folder, "a run that did not commit left it", files)
 
 
 def _superseded(root: StoragePath) -> Iterator[Leftover]:
-    state = State(tuple(read_manifests(root)))
+    state = latest_state(root)
     for manifest in state.manifests[: len(state.manifests) - len(state.relevant)]:
         folder = f"{root.path.rstrip('/')}/extract={manifest['extract_id']}"
         snapshot = str((state.snapshot or {})["extract_id"])
@@ -84,19 +85,6 @@ def _folders(root: StoragePath, name: str) -> list[str]:
 
 def _files(root: StoragePath, folder: str) -> list[dict[str, Any]]:
     return [entry for entry in root.fs.find(folder, detail=True).values() if entry["type"] == "file"]
-
-
-def _written(entry: dict[str, Any]) -> datetime:
-    """When a file was written; stores call it by different names."""
-    for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
-        value = entry.get(key)
-        if isinstance(value, (int, float)):
-            return datetime.fromtimestamp(value, timezone.utc)
-        if isinstance(value, str):
-            return datetime.fromisoformat(value.replace("Z", "+00:00"))
-        if isinstance(value, datetime):
-            return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
-    return datetime.now(timezone.utc)
 
 
 def _leftover(folder: str, reason: str, files: list[dict[str, Any]]) -> Leftover:

@@ -29,7 +29,7 @@ def run_identity(run_id: str = "scheduled__2026-11-23", map_index: int = -1) -> 
 
 def extract(
     org: RunningOrg,
-    destination: Path,
+    destination: Path | UPath,
     *,
     client: SalesforceClient | None = None,
     run_id: str = "scheduled__2026-11-23",
@@ -61,7 +61,7 @@ def wait_for_job(extraction: Extraction) -> None:
             return
 
 
-def read_rows(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def read_rows(folder: Path | UPath, manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """All rows of an extract as Python values, by readers that share no code with the writers."""
     rows: list[dict[str, Any]] = []
     for file in manifest["files"]:
@@ -70,19 +70,19 @@ def read_rows(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _read_parquet(path: Path, _: dict[str, Any]) -> list[dict[str, Any]]:
+def _read_parquet(path: Path | UPath, _: dict[str, Any]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(path.read_bytes())).to_pylist()
     return rows
 
 
-def _read_csv(path: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def _read_csv(path: Path | UPath, manifest: dict[str, Any]) -> list[dict[str, Any]]:
     types = {column["name"]: column["type"] for column in manifest["schema"]}
     csv.field_size_limit(sys.maxsize)
     with gzip.open(io.BytesIO(path.read_bytes()), "rt", encoding="utf-8", newline="") as file:
         return [{name: _value(types[name], text or None) for name, text in row.items()} for row in csv.DictReader(file)]
 
 
-def _read_jsonl(path: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def _read_jsonl(path: Path | UPath, manifest: dict[str, Any]) -> list[dict[str, Any]]:
     types = {column["name"]: column["type"] for column in manifest["schema"]}
     with gzip.open(io.BytesIO(path.read_bytes()), "rb") as file:
         lines = file.read().split(b"\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -17,26 +15,28 @@ import pytest
 from click.testing import CliRunner
 from upath import UPath
 
-from airflow_sfcc.extract import current_table_sql, latest_state, read_manifests
-from airflow_sfcc.extract.commit_lock import CLAIMS, commit_lock
+from airflow_sfcc.extract import current_table_sql, latest_state, read_manifests, register_storage
+from airflow_sfcc.extract.commit_lock import _Claim, commit_lock
 from airflow_sfcc.extract.deletes import DeleteLogError
-from airflow_sfcc.extract.landing import Landing
+from airflow_sfcc.extract.landing import Landing, is_local
+from airflow_sfcc.extract.manifests import StateError
 from airflow_sfcc.extract.plan import RunIdentity
 from airflow_sfcc.extract.schema_changes import FieldVanishedError, SchemaChangedError
-from airflow_sfcc.extract.state import ConcurrentRunError, StateError
+from airflow_sfcc.extract.state import ConcurrentRunError
 from airflow_sfcc.extract.vacuum import vacuum
 from airflow_sfcc.salesforce.errors import NotFoundError, QueryError
 from airflow_sfcc.vacuum_command import vacuum as vacuum_command
 from tests.extract.runs import read_rows
 from tests.quarter.simulation import DAY, FIRST_NIGHT
 from tests.quarter.world import World, run_of
+from tests.storages import files_below, on_all_storages
 
 TIER = {"name": "Tier__c", "type": "double", "precision": 18, "scale": 0, "custom": True, "nillable": True}
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path / "Account", rows=12)
+def world(root: UPath) -> Iterator[World]:
+    world = World(root / "Account", rows=12)
     yield world
     world.close()
 
@@ -50,36 +50,48 @@ def night(world: World, number: int, **changes: Any) -> dict[str, Any]:
 
 def everything_read_together(world: World) -> tuple[int, int]:
     """Rows that DuckDB and pyarrow find when they read all extracts as one table."""
-    (by_duckdb,) = (
-        duckdb.connect().execute(f"SELECT count(*) FROM read_parquet('{world.folder}/*/part-*.parquet', "
-                                 "union_by_name = true)").fetchone() or (0,)
-    )  # fmt: skip
-    files = sorted(str(path) for path in world.folder.glob("*/part-*.parquet"))
-    schemas = [ds.dataset(file).schema for file in files]
+    folder = world.destination
+    url = folder.path if is_local(folder) else str(folder)
+    with duckdb.connect() as connection:
+        register_storage(connection, folder)
+        query = f"SELECT count(*) FROM read_parquet('{url}/*/part-*.parquet', union_by_name = true)"
+        (by_duckdb,) = connection.execute(query).fetchone() or (0,)
+    files = sorted(folder.fs.glob(f"{folder.path}/*/part-*.parquet"))
+    schemas = [ds.dataset(file, filesystem=folder.fs).schema for file in files]
     try:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowTypeError:
         names = dict.fromkeys(name for schema in schemas for name in schema.names)
         last = {name: schema.field(name) for schema in schemas for name in schema.names}
         schema = pa.schema([last[name] for name in names])  # the newest types hold what the older ones held
-    return int(by_duckdb), ds.dataset(files, schema=schema).to_table().num_rows
+    return int(by_duckdb), ds.dataset(files, schema=schema, filesystem=folder.fs).to_table().num_rows
 
 
 def changes_of(manifest: dict[str, Any]) -> dict[str, str]:
     return {change["column"]: change["change"] for change in manifest["schema_changes"]}
 
 
+@on_all_storages
 def test_the_manifest_says_where_the_extract_stands(world: World) -> None:
     first, second = night(world, 0), night(world, 1)
     assert first["window"] == {"start": None, "end": "2027-02-02T02:00:00.000Z"} and first["mode"] == "incremental"
     assert second["window"] == {"start": "2027-02-02T01:50:00.000Z", "end": "2027-02-03T02:00:00.000Z"}
     assert second["watermark"] == second["window"]["end"] and second["cursor_field"] == "SystemModstamp"
-    assert [each["extract_id"] for each in read_manifests(str(world.folder))] == [
-        first["extract_id"],
-        second["extract_id"],
-    ]
-    newest = dict(latest_state(world.folder.as_uri()).newest or {})
-    assert newest.pop("path") == f"{world.folder.as_uri()}/extract={second['extract_id']}" and newest == second
+    expected = [{**each, "path": str(world.destination / f"extract={each['extract_id']}")} for each in (first, second)]
+    assert read_manifests(world.destination) == expected
+    newest = latest_state(world.destination).newest
+    assert newest and all(expected[1][key] == value for key, value in newest.items())
+
+
+def test_a_destination_may_be_given_as_text(tmp_path: Path) -> None:
+    world = World(tmp_path, rows=3)
+    try:
+        manifest = night(world, 0)
+        for text in (str(tmp_path), tmp_path.as_uri()):
+            (found,) = read_manifests(text)
+            assert found["extract_id"] == manifest["extract_id"] and latest_state(text).watermark
+    finally:
+        world.close()
 
 
 # Schema
@@ -156,9 +168,9 @@ def test_a_field_that_goes_while_the_run_is_under_way_is_explained_and_the_next_
     assert changes_of(night(world, 1, api=api)) == {"Tier__c": "removed"}
 
 
-def test_formulas_are_named_as_fields_that_can_be_stale(tmp_path: Path) -> None:
+def test_formulas_are_named_as_fields_that_can_be_stale(root: UPath) -> None:
     world = World(
-        tmp_path, sobject="Invoice__c", rows=5, request={"fields": ["Name", "Total_Formula__c", "Account__r.Name"]}
+        root, sobject="Invoice__c", rows=5, request={"fields": ["Name", "Total_Formula__c", "Account__r.Name"]}
     )
     world.checked = False
     try:
@@ -172,6 +184,7 @@ def test_formulas_are_named_as_fields_that_can_be_stale(tmp_path: Path) -> None:
 # Deletes
 
 
+@on_all_storages
 def test_after_too_long_an_outage_hard_deletes_ask_for_a_full_run_which_heals(world: World) -> None:
     night(world, 0)
     gone = world.free[0]
@@ -185,6 +198,16 @@ def test_after_too_long_an_outage_hard_deletes_ask_for_a_full_run_which_heals(wo
     world.run(RunIdentity("quarter", "refresh", "by hand", -1, world.now), mode="full")
     assert gone not in world.table
     night(world, 18)
+
+
+def test_a_night_that_failed_runs_even_weeks_later_when_others_told_of_its_deletions(world: World) -> None:
+    for number in (0, 2, 9, 18, 27):
+        night(world, number)
+    gone = world.free[0]
+    world.hard_delete(gone)
+    night(world, 28)
+    night(world, 1)
+    assert gone not in world.table
 
 
 def test_a_long_gap_within_the_log_is_read_whole(world: World) -> None:
@@ -206,7 +229,16 @@ def test_objects_without_a_log_of_deletions_are_refused_with_the_way_out(world: 
 # Runs beside each other
 
 
-def backfill(folder: Path, *, in_parallel: bool) -> dict[str, Any]:
+def of_another_process(folder: UPath, number: int) -> UPath:
+    """The same folder by a filesystem of its own, which knows nothing of what others did."""
+    if is_local(folder):
+        return folder
+    options = {**folder.storage_options, "listings_expiry_time": 10**6 + number}  # any option makes it another one
+    same: UPath = UPath(str(folder), **options)
+    return same
+
+
+def backfill(folder: UPath, *, in_parallel: bool) -> dict[str, Any]:
     world = World(folder, rows=30)
     try:
         for number in range(10):
@@ -234,12 +266,14 @@ def backfill(folder: Path, *, in_parallel: bool) -> dict[str, Any]:
         world.close()
 
 
-def test_a_backfill_in_parallel_equals_one_after_another(tmp_path: Path) -> None:
-    one_by_one = backfill(tmp_path / "a", in_parallel=False)
-    side_by_side = backfill(tmp_path / "b", in_parallel=True)
+@on_all_storages
+def test_a_backfill_in_parallel_equals_one_after_another(root: UPath, tmp_path: Path) -> None:
+    one_by_one = backfill(UPath(tmp_path / "a"), in_parallel=False)
+    side_by_side = backfill(root / "b", in_parallel=True)
     assert side_by_side == one_by_one and len(one_by_one) > 10
 
 
+@on_all_storages
 def test_of_two_runs_from_one_state_the_second_commit_is_refused_and_running_again_helps(world: World) -> None:
     night(world, 0)
     due = FIRST_NIGHT + DAY
@@ -255,32 +289,32 @@ def test_of_two_runs_from_one_state_the_second_commit_is_refused_and_running_aga
     ) as refusal:
         world.run(run_of(1, due), meanwhile)
     assert not refusal.value.permanent and "manual__1" in str(refusal.value)
-    assert not list(world.folder.glob("_*")), "a refused run leaves nothing"
+    assert not any(name.startswith("_") for name in files_below(world.destination)), "a refused run leaves nothing"
     world.run(run_of(1, due))
 
 
-def test_a_commit_waits_for_another_and_takes_over_from_a_dead_one(tmp_path: Path) -> None:
-    destination = UPath(tmp_path)
-    with commit_lock(destination, "one"):
+@on_all_storages
+def test_a_commit_waits_for_another_and_takes_over_from_a_dead_one(root: UPath) -> None:
+    with commit_lock(root, "one") as require_alone:
         with (
             pytest.raises(ConcurrentRunError, match=r"Another run \(one\)"),
-            commit_lock(destination, "two", waits_for=0),
+            commit_lock(root, "two", waits_for=0),
         ):
             raise AssertionError("both hold the destination")
-        released = threading.Timer(0.3, lambda: None)
-        released.start()
-    assert not (tmp_path / CLAIMS).exists()
-    (tmp_path / CLAIMS).mkdir()
-    (tmp_path / CLAIMS / "dead.1.json").write_text(json.dumps({"owner": "dead", "renewed_at": 0}))
-    with commit_lock(destination, "two", waits_for=0):
-        assert [path.name.split(".")[0] for path in (tmp_path / CLAIMS).iterdir()] == ["two"]
+        require_alone()
+        with commit_lock(root, "two", waits_for=0, dead_after=0):  # to whom any other claim is that of a dead worker
+            assert [name.split("/")[1].split(".")[0] for name in files_below(root)] == ["two"]
+            with pytest.raises(ConcurrentRunError, match="nothing was committed"):
+                require_alone()
+    assert files_below(root) == {}
 
 
-def test_never_do_two_hold_the_destination(tmp_path: Path) -> None:
+@on_all_storages
+def test_never_do_two_hold_the_destination(root: UPath) -> None:
     inside: list[int] = []
 
     def commit(number: int) -> None:
-        with commit_lock(UPath(tmp_path), f"extract-{number}", waits_for=60):
+        with commit_lock(of_another_process(root, number), f"extract-{number}", waits_for=60):
             inside.append(number)
             assert inside == [number]
             inside.remove(number)
@@ -289,9 +323,26 @@ def test_never_do_two_hold_the_destination(tmp_path: Path) -> None:
         list(pool.map(commit, range(12)))
 
 
+@on_all_storages
+def test_a_run_that_was_cut_off_while_it_committed_publishes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night(world, 0)
+    before = files_below(world.destination)
+    monkeypatch.setattr(_Claim, "_is_lost", lambda claim: True)
+    with pytest.raises(ConcurrentRunError, match="was cut off from the destination"):
+        night(world, 1)
+    with pytest.raises(ConcurrentRunError, match="was cut off from the destination"):
+        night(world, 0)
+    assert files_below(world.destination) == before
+    monkeypatch.undo()
+    night(world, 1)
+
+
 # Repeats
 
 
+@on_all_storages
 @pytest.mark.parametrize("file_format", ["parquet", "csv", "jsonl"])
 def test_a_cleared_run_keeps_what_only_its_first_reading_saw(world: World, file_format: str) -> None:
     world.checked = file_format == "parquet"
@@ -302,7 +353,7 @@ def test_a_cleared_run_keeps_what_only_its_first_reading_saw(world: World, file_
     again = night(world, 0, file_format=file_format)
     assert again["extract_id"] == first["extract_id"] and again["window"] == first["window"]
     assert (again["carried_rows"], again["rows"]) == (2, first["rows"])
-    folder = world.folder / f"extract={again['extract_id']}"
+    folder = world.destination / f"extract={again['extract_id']}"
     rows = read_rows(folder, again)
     before = {row["Id"] for row in rows}
     assert {changed, gone} <= before and len(before) == first["rows"]
@@ -311,6 +362,7 @@ def test_a_cleared_run_keeps_what_only_its_first_reading_saw(world: World, file_
     assert (third["carried_rows"], third["rows"]) == (2, first["rows"])
 
 
+@on_all_storages
 def test_a_repeat_that_dies_in_its_commit_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first = night(world, 0)
     world.update(world.free[0], {"Name": "changed since"})
@@ -322,6 +374,7 @@ def test_a_repeat_that_dies_in_its_commit_loses_nothing(world: World, monkeypatc
     assert (again["carried_rows"], again["rows"]) == (1, first["rows"])
 
 
+@on_all_storages
 def test_nothing_but_the_destination_is_needed_and_sources_are_not_mixed(world: World) -> None:
     night(world, 0)
     with pytest.raises(StateError, match="mode='full'"):
@@ -381,8 +434,8 @@ def test_objects_with_rules_of_their_own_are_refused_with_the_reason(world: Worl
         night(world, 0, sobject=name, deletes="ignore")
 
 
-def test_history_is_read_by_its_date_of_creation(tmp_path: Path) -> None:
-    world = World(tmp_path, sobject="Account", rows=3)
+def test_history_is_read_by_its_date_of_creation(root: UPath) -> None:
+    world = World(root, sobject="Account", rows=3)
     world.checked = False
     try:
         manifest = night(world, 0, sobject="AccountHistory", deletes="ignore")
@@ -394,25 +447,34 @@ def test_history_is_read_by_its_date_of_creation(tmp_path: Path) -> None:
 # Vacuum
 
 
+@on_all_storages
 def test_vacuum_removes_leftovers_and_what_a_full_extract_supersedes_and_nothing_else(world: World) -> None:
     night(world, 0)
     night(world, 1)
-    (world.folder / "_staging" / "extract=dead").mkdir(parents=True)
-    (world.folder / "_staging" / "extract=dead" / "page-00000.parquet").write_bytes(b"half")
-    (world.folder / "extract=torn").mkdir()
-    (world.folder / "extract=torn" / "part-00000.parquet").write_bytes(b"half")
+    extracts = files_below(world.destination)
+    for folder in ("_staging/extract=dead", "extract=torn"):
+        (world.destination / folder).mkdir(parents=True)
+        (world.destination / folder / "part-00000.parquet").write_bytes(b"half")
     assert vacuum(world.destination) == []
-    hour_ago = ["--older-than", "0"]
-    told = CliRunner().invoke(vacuum_command, [str(world.folder), "--dry-run", *hour_ago])
-    assert told.exit_code == 0 and "Would remove 2 folders, 8 bytes" in told.output
-    CliRunner().invoke(vacuum_command, [str(world.folder), *hour_ago])
-    assert len(list(world.folder.glob("extract=*"))) == 2 and not list(world.folder.glob("_*/*"))
+    assert {folder.files for folder in vacuum(world.destination, dry_run=True, older_than=timedelta(0))} == {1}
+    assert len(vacuum(world.destination, older_than=timedelta(0))) == 2
+    assert files_below(world.destination) == extracts
     world.wait(timedelta(minutes=1))
     world.run(RunIdentity("quarter", "refresh", "by hand", -1, world.now), mode="full")
     table, state = world.current_table(), latest_state(world.destination).watermark
     assert len(vacuum(world.destination, superseded=True)) == 2
+    assert len({name.split("/")[0] for name in files_below(world.destination)}) == 1
     assert world.current_table() == table and latest_state(world.destination).watermark == state
     night(world, 2)
+
+
+def test_the_vacuum_command_says_what_it_removes(tmp_path: Path) -> None:
+    (tmp_path / "_staging" / "extract=dead").mkdir(parents=True)
+    (tmp_path / "_staging" / "extract=dead" / "page-00000.parquet").write_bytes(b"half")
+    told = CliRunner().invoke(vacuum_command, [str(tmp_path), "--dry-run", "--older-than", "0"])
+    assert told.exit_code == 0 and "Would remove 1 folder" in told.output and "4 bytes" in told.output
+    CliRunner().invoke(vacuum_command, [str(tmp_path), "--older-than", "0"])
+    assert not list(tmp_path.glob("_*/*"))
 
 
 def test_no_current_table_without_extracts(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import duckdb
 from upath import UPath
 
-from airflow_sfcc.extract import current_table_sql, latest_state
+from airflow_sfcc.extract import current_table_sql, latest_state, register_storage
 from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.landing import MANIFEST
 from airflow_sfcc.extract.plan import ExtractRequest, RunIdentity, make_plan
 from airflow_sfcc.extract.state import ConcurrentRunError
 from airflow_sfcc.extract.windows import moment
@@ -57,7 +58,7 @@ class Night:
 class World:
     """Records change by the methods; `run_night` extracts; `check` compares the current table with the org's history."""
 
-    folder: Path
+    folder: Path | UPath
     rows: int = 60
     sobject: str = "Account"
     request: dict[str, Any] = field(default_factory=dict)
@@ -175,13 +176,13 @@ class World:
             wait_for_job(extraction)
             pages = extraction.land()
             between("commit")
-            result = extraction.commit(pages)
+            extraction.commit(pages)
         except WorkerDiedError:
             raise
         except BaseException:
             extraction.discard()
             raise
-        manifest: dict[str, Any] = json.loads(UPath(result["manifest"]).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((extraction.landing.folder / MANIFEST).read_bytes())
         if self.checked:
             self._committed(run, manifest, read_at)
         return manifest
@@ -204,6 +205,7 @@ class World:
     def current_table(self) -> dict[str, Row]:
         """The recipe's result, by Id."""
         with duckdb.connect() as connection:
+            register_storage(connection, self.destination)
             cursor = connection.execute(current_table_sql(self.destination))
             names = [column[0] for column in cursor.description]
             rows = cursor.fetchall()

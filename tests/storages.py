@@ -1,10 +1,16 @@
-"""An S3-compatible server, so that extracts are tested on s3:// as on file://."""
+"""Where tests land: on a disk, or in an S3-compatible server, so that one suite holds for both.
+
+`root` is a folder of a test's own. A test that is marked with `on_all_storages` runs on each of them, any other on the one
+that TEST_STORAGE names (`make s3-test` says s3), which is the disk unless it is set.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +42,24 @@ def s3_options(url: str) -> dict[str, Any]:
         "default_block_size": smallest_upload_part,
         "client_kwargs": {"endpoint_url": url, "region_name": "us-east-1"},
     }
+
+
+on_all_storages = pytest.mark.parametrize("root", ["file", "s3"], indirect=True)
+
+
+@pytest.fixture
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> UPath:
+    """A folder of the test's own; see the module."""
+    storage = getattr(request, "param", os.environ.get("TEST_STORAGE", "file"))
+    folder: UPath = request.getfixturevalue("s3_folder") if storage == "s3" else UPath(tmp_path)
+    return folder
+
+
+def files_below(folder: UPath) -> dict[str, int]:
+    """The size of each file, by its path from the folder, as another process would find them."""
+    folder.fs.invalidate_cache()
+    found = folder.fs.find(folder.path, detail=True) if folder.exists() else {}
+    return {path.removeprefix(f"{folder.path}/"): int(entry["size"]) for path, entry in found.items()}
 
 
 @pytest.fixture
