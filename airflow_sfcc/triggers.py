@@ -10,6 +10,8 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -17,6 +19,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce import SalesforceClient
     from airflow_sfcc.salesforce.errors import SalesforceError
+    from airflow_sfcc.salesforce.usage import Tally
     from airflow_sfcc.shared_clients import Kind
 
 T = TypeVar("T")
@@ -28,6 +31,12 @@ _KILL_SECONDS = 10.0
 """Airflow gives `on_kill` 30 s."""
 
 
+async def load_client() -> None:
+    """Import the client in a thread: on the event loop it would stop all the triggerer's triggers for that fraction of a
+    second, which Airflow warns of."""
+    await asyncio.to_thread(import_module, "airflow_sfcc.shared_clients")
+
+
 class WaitingTrigger(BaseTrigger):
     """What our triggers have in common: asking the org again and again, with patience for passing faults."""
 
@@ -37,9 +46,13 @@ class WaitingTrigger(BaseTrigger):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def tally(self) -> Tally:
+        """The API calls made while waiting."""
         from airflow_sfcc.salesforce.usage import Tally
 
-        self.tally = Tally()
+        return Tally()
 
     async def ask(self, question: Callable[[SalesforceClient], T], *, kind: Kind = "poll") -> T:
         from airflow_sfcc.shared_clients import SharedClients
@@ -81,6 +94,7 @@ class WaitingTrigger(BaseTrigger):
     async def first_event(self, wait: Callable[[], Any]) -> TriggerEvent:
         """The event that `wait` makes, or one that tells what went wrong: never an exception, whose traceback Airflow
         would store with the task instance."""
+        await load_client()
         from airflow_sfcc.salesforce.errors import SalesforceError
 
         try:

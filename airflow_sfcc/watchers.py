@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from airflow_sfcc.triggers import load_client
 from airflow_sfcc.versions import say_missing
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        await load_client()
         from airflow_sfcc.salesforce.errors import SalesforceError
         from airflow_sfcc.salesforce.usage import Tally
         from airflow_sfcc.shared_clients import SharedClients

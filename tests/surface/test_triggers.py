@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -188,3 +190,33 @@ def test_before_3_3_a_cancelled_trigger_asks_whether_a_person_did_it(
 
     asyncio.run(triggerer())
     assert slow_org.org.bulk_jobs.all()[0].state == job_state
+
+
+IMPORTS = """
+import asyncio, sys, threading, time
+
+on_the_loop = []
+
+class Watch:
+    def find_spec(self, name, path, target=None):
+        if name.startswith(("airflow_sfcc.salesforce", "requests")) and threading.current_thread() is threading.main_thread():
+            on_the_loop.append(name)
+
+import airflow.triggers.base
+sys.meta_path.insert(0, Watch())
+
+async def triggerer():
+    from airflow_sfcc.triggers import BulkJobTrigger, QueryTrigger
+    end = time.time() + 0.2
+    waiting = [BulkJobTrigger("sfcc_default", "750", 0.01, end), QueryTrigger("sfcc_default", "SELECT Id FROM A", 0.01, end)]
+    return [[event.payload["status"] async for event in each.run()] for each in waiting]
+
+events = asyncio.run(triggerer())
+assert "airflow_sfcc.salesforce.client" in sys.modules, events
+print(on_the_loop)
+"""
+
+
+def test_the_client_is_not_imported_on_the_event_loop(connected_org: RunningOrg) -> None:
+    told = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
+    assert told.stdout.strip().endswith("[]"), told.stdout + told.stderr[-2000:]
