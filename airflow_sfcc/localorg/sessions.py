@@ -6,12 +6,14 @@ import base64
 import json
 import secrets
 import threading
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from airflow_sfcc.localorg.clock import Clock
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._"
+KEPT_TOKENS = 10_000  # of all that were issued, the newest
 TAIL_LENGTH = 96  # with the 15-character org id and "!" this makes the 112 characters of a real token
 
 
@@ -36,7 +38,14 @@ class Sessions:
         self._prefix = org_id[:15]
         self._idle = timedelta(seconds=idle_seconds)
         self._sessions: dict[str, Session] = {}
+        self._issued: deque[str] = deque(maxlen=KEPT_TOKENS)
         self._lock = threading.Lock()
+
+    @property
+    def issued(self) -> list[str]:
+        """The tokens that were given out, ended ones too, oldest first: to search for them where none may be."""
+        with self._lock:
+            return list(self._issued)
 
     def open(self, *, username: str, user_id: str, client_id: str) -> Session:
         """Issue a fresh token for the user, opaque or with the three segments of a JWT."""
@@ -46,6 +55,7 @@ class Sessions:
         session = Session(token, username, user_id, client_id, now, now)
         with self._lock:
             self._sessions[session.token] = session
+            self._issued.append(session.token)
         return session
 
     def newest_of(self, client_id: str, user_id: str) -> Session | None:

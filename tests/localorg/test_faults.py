@@ -354,8 +354,12 @@ def test_calls_over_http(caller: Caller) -> None:
 
 
 def test_sessions_over_http(caller: Caller) -> None:
+    caller.query(SOQL)
+    issued = caller.get("/_org/sessions").json()["issued"]
+    assert caller.org.sessions.look_up(issued[-1])
     assert caller.call("DELETE", "/_org/sessions").json()["ended"] >= 1
     assert caller.query(SOQL).status_code == 401
+    assert caller.get("/_org/sessions").json()["issued"] == issued, "ended ones are remembered"
 
 
 def test_settings_over_http(caller: Caller) -> None:

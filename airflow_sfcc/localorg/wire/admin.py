@@ -79,6 +79,11 @@ def clear_calls(call: ApiCall) -> Answer:
     return Answer(204)
 
 
+def list_tokens(call: ApiCall) -> Answer:
+    """GET /_org/sessions: every token that was issued since the org started, ended ones too, oldest first"""
+    return JsonAnswer(payload={"issued": call.org.sessions.issued})
+
+
 def expire_sessions(call: ApiCall) -> Answer:
     """DELETE /_org/sessions: every token is dead at once"""
     return JsonAnswer(payload={"ended": call.org.expire_sessions()})

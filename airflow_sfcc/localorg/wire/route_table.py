@@ -74,6 +74,7 @@ ADMIN = (
     Route("org_clock", ("POST",), "/_org/clock", admin.move_clock, "admin"),
     Route("org_calls", ("GET",), "/_org/calls", admin.list_calls, "admin"),
     Route("org_calls", ("DELETE",), "/_org/calls", admin.clear_calls, "admin"),
+    Route("org_sessions", ("GET",), "/_org/sessions", admin.list_tokens, "admin"),
     Route("org_sessions", ("DELETE",), "/_org/sessions", admin.expire_sessions, "admin"),
     Route("org_records", ("POST",), "/_org/records", admin_data.change_records, "admin"),
     Route("org_schema", ("POST",), "/_org/schema", admin_data.change_schema, "admin"),
