@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ import psutil  # type: ignore[import-untyped]
 
 from demo.errors import StackError
 
+ROOT = Path(__file__).resolve().parents[1]
 MARK = "AIRFLOW_SFCC_STACK"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,10 +43,12 @@ class ProcessGroup:
         self.home = home.resolve()
         self.logs = logs
         self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._watchdog: subprocess.Popen[bytes] | None = None
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
         """Start ``command`` in the background, its output in ``<logs>/<name>.log``."""
         self.logs.mkdir(parents=True, exist_ok=True)
+        self._watchdog = self._watchdog or _start_watchdog(self.home)
         with self.log_file(name).open("wb") as log:
             self._started[name] = subprocess.Popen(
                 command,
@@ -104,6 +108,9 @@ class ProcessGroup:
             for process in self._started.values():
                 process.wait(timeout=5.0)
             self._started.clear()
+            if self._watchdog:
+                self._watchdog.communicate()
+                self._watchdog = None
 
     def members(self) -> list[psutil.Process]:
         """The running processes that carry this group's mark."""
@@ -125,6 +132,18 @@ class ProcessGroup:
                 process.poll()
             time.sleep(0.1)
         return True
+
+
+def _start_watchdog(home: Path) -> subprocess.Popen[bytes]:
+    """Start the process that ends the group when this one is gone, even if by SIGKILL: then its standard input ends."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "demo.watchdog", str(home)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def tail(log: Path, lines: int = 15) -> str:
