@@ -8,6 +8,7 @@ import io
 import json
 import sys
 from datetime import date, datetime, time, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,8 @@ def _value(kind: str, value: Any) -> Any:
         return datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
     if kind == "time32[ms]":
         return time.fromisoformat(value.removesuffix("Z"))
+    if kind.startswith("decimal128"):
+        return Decimal(value)
     return int(value) if kind == "int64" else float(value)
 
 
