@@ -71,7 +71,8 @@ def _schema(plan: ExtractPlan) -> Any:
 def _data_source(namespace: str) -> Any:
     from openlineage.client.facet_v2 import datasource_dataset
 
-    return datasource_dataset.DatasourceDatasetFacet(name=namespace, uri=namespace)
+    uri = namespace if "://" in namespace else f"{namespace}:///"  # "file" alone names files, and is no URI
+    return datasource_dataset.DatasourceDatasetFacet(name=namespace, uri=uri)
 
 
 def _columns(plan: ExtractPlan, source: tuple[str, str]) -> Any:

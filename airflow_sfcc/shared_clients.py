@@ -111,11 +111,28 @@ class SharedClients:
 
 
 async def _read(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+    """The connection's fields and its extra.
 
-    connection = await get_async_connection(conn_id)
-    fields = {name: getattr(connection, name) for name in ("host", "port", "schema", "login", "password")}
-    return fields, await get_async_extra_dejson(connection)
+    Both mask secrets. From Airflow 3.3.2 on they can do so asynchronously; before, that is a call to the supervisor which
+    must not block the event loop. The helpers for this in common-compat came with 1.23, which Python 3.10 does not get.
+    """
+    from airflow.providers.common.compat.sdk import BaseHook
+    from airflow.sdk import Connection
+
+    if hasattr(Connection, "aextra_dejson"):
+        connection = await BaseHook.aget_connection(conn_id)
+        return _fields(connection), await connection.aextra_dejson()
+    from asgiref.sync import sync_to_async  # hands the supervisor's answer to the loop that waits for it
+
+    def read() -> tuple[dict[str, Any], dict[str, Any]]:
+        connection = BaseHook.get_connection(conn_id)
+        return _fields(connection), connection.extra_dejson
+
+    return await sync_to_async(read)()
+
+
+def _fields(connection: Any) -> dict[str, Any]:
+    return {name: getattr(connection, name) for name in ("host", "port", "schema", "login", "password")}
 
 
 def _clients(fields: dict[str, Any], extra: dict[str, Any]) -> dict[Kind, SalesforceClient]:

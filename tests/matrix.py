@@ -1,14 +1,19 @@
 """`make test-matrix`: the tests in an environment for each corner of Airflow versions and Pythons.
 
-CORNERS="3.1/3.10 3.3/3.13" and TESTS="tests/surface" in the environment narrow it down. Needs uv and the Pythons.
+CORNERS="3.1/3.10 3.3/3.13" and TESTS="tests/surface" in the environment narrow it down. Needs uv and the Pythons, which uv,
+pyenv or the PATH have. What each corner installs is pinned: by constraints.txt for the newest Airflow, by
+constraints/airflow-<version>-python-<version>.txt for older ones. `LOCK=1` resolves those files anew first.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -17,38 +22,110 @@ CORNERS = os.environ.get("CORNERS", "3.1/3.10 3.1/3.13 3.2/3.12 3.3/3.10 3.3/3.1
 TESTS = os.environ.get("TESTS", "tests/surface tests/extract tests/salesforce tests/test_architecture.py").split()
 
 
+@dataclass(frozen=True)
+class Corner:
+    """A version of Airflow on a version of Python."""
+
+    airflow: str
+    python: str
+
+    def __str__(self) -> str:
+        return f"Airflow {self.airflow}, Python {self.python}"
+
+    @property
+    def environment(self) -> Path:
+        return ENVIRONMENTS / f"airflow-{self.airflow}-python-{self.python}"
+
+    @property
+    def interpreter(self) -> Path:
+        return self.environment / "bin" / "python"
+
+    @property
+    def constraints(self) -> Path:
+        """What is installed here: constraints.txt pins the newest Airflow, for every Python."""
+        if f"\napache-airflow=={self.airflow}." in (ROOT / "constraints.txt").read_text(encoding="utf-8"):
+            return ROOT / "constraints.txt"
+        return ROOT / "constraints" / f"airflow-{self.airflow}-python-{self.python}.txt"
+
+
 def main() -> int:
     """Run every corner, even after one has failed; 0 when all passed."""
     if shutil.which("uv") is None:
         print("make test-matrix needs uv, which makes its environments: pip install uv")
         return 1
-    outcomes = {corner: run(*corner.split("/")) for corner in CORNERS}
-    for corner, passed in outcomes.items():
-        print(f"Airflow {corner.replace('/', ', Python ')}: {'passed' if passed else 'FAILED'}")
-    return 0 if all(outcomes.values()) else 1
+    corners = [Corner(*corner.split("/")) for corner in CORNERS]
+    outcomes: list[tuple[Corner, bool, float]] = []
+    for number, corner in enumerate(corners, 1):
+        print(f"==> {number} of {len(corners)}: {corner}, as pinned in {corner.constraints.name}", flush=True)
+        began = time.monotonic()
+        passed = run(corner)
+        outcomes.append((corner, passed, time.monotonic() - began))
+        print(f"==> {number} of {len(corners)}: {summary(*outcomes[-1])}\n", flush=True)
+    print(*(summary(*outcome) for outcome in outcomes), sep="\n")
+    return 0 if all(passed for _, passed, _ in outcomes) else 1
 
 
-def run(airflow: str, python: str) -> bool:
-    """Whether the tests pass with this Airflow on this Python."""
-    interpreter = ENVIRONMENTS / f"airflow-{airflow}-python-{python}" / "bin" / "python"
-    print(f"==> Airflow {airflow}, Python {python}", flush=True)
-    if not interpreter.exists():
-        # uv looks for a Python that is installed, by name, before it would fetch one.
-        found = shutil.which(f"python{python}") or python
-        real = subprocess.run(
-            [found, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True, check=False
-        )
-        folder = str(interpreter.parents[1])
-        if subprocess.run(
-            ["uv", "venv", "-q", "--python", real.stdout.strip() or python, folder], check=False
-        ).returncode:
-            return False
-    requirements = [f"apache-airflow=={airflow}.*", "-e", f"{ROOT}[dev]"]
-    install = ["uv", "pip", "install", "-q", "--python", str(interpreter), *requirements]
-    if subprocess.run(install, cwd=ROOT, check=False).returncode:
+def summary(corner: Corner, passed: bool, seconds: float) -> str:
+    return f"{corner}: {'passed' if passed else 'FAILED'} after {seconds:,.0f} s"
+
+
+def run(corner: Corner) -> bool:
+    """Whether the tests pass in this corner; pytest prints how far it is."""
+    if os.environ.get("LOCK") and corner.constraints.name != "constraints.txt" and not lock(corner):
         return False
-    tests = [str(interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
-    return subprocess.run(tests, cwd=ROOT, check=False).returncode == 0
+    if not installed(corner):
+        return False
+    tests = [str(corner.interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
+    # An Airflow of its own: another version's database and configuration would be in the way.
+    settings = {**os.environ, "AIRFLOW_HOME": str(corner.environment / "airflow")}
+    return subprocess.run(tests, cwd=ROOT, env=settings, check=False).returncode == 0
+
+
+def installed(corner: Corner) -> bool:
+    """The corner's environment, made or brought up to date; False when it could not be."""
+    if not corner.interpreter.exists() and not done(
+        "uv", "venv", "-q", "--python", python(corner.python), str(corner.environment)
+    ):
+        return False
+    return done(
+        *("uv", "pip", "install", "-q", "--python", str(corner.interpreter), "-c", str(corner.constraints)),
+        *(f"apache-airflow=={corner.airflow}.*", "-e", f"{ROOT}[dev]"),
+    )
+
+
+def python(version: str) -> str:
+    """The Python to use: one on the PATH, one of pyenv's, or else whatever uv finds."""
+    on_path = subprocess.run(
+        ["sh", "-c", f"python{version} -c 'import sys; print(sys.executable)'"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if on_path.returncode == 0:
+        return on_path.stdout.strip()
+    if shutil.which("pyenv"):
+        versions = Path(subprocess.check_output(["pyenv", "root"], text=True).strip()) / "versions"
+        found = sorted(versions.glob(f"{version}.*/bin/python"), key=lambda path: numbers(path.parts[-3]))
+        if found:
+            return str(found[-1])
+    return version
+
+
+def numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def lock(corner: Corner) -> bool:
+    """Resolve a corner's constraints anew: the newest packages that this Airflow and this Python admit."""
+    corner.constraints.parent.mkdir(exist_ok=True)
+    compile_ = ["uv", "pip", "compile", "-q", "--upgrade", "--no-header", "--no-annotate", "--extra", "dev"]
+    compile_ += ["--python-version", corner.python, "-o", str(corner.constraints), "pyproject.toml", "-"]
+    newest = f"apache-airflow=={corner.airflow}.*\napache-airflow>={corner.airflow}.1\n"
+    return subprocess.run(compile_, cwd=ROOT, input=newest, text=True, check=False).returncode == 0
+
+
+def done(*command: str) -> bool:
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 
 if __name__ == "__main__":

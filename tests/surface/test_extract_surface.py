@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
-import jsonschema
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG, Asset, AssetAlias
@@ -21,6 +20,7 @@ from airflow_sfcc.links import BulkJobLink, ListViewLink
 from airflow_sfcc.operators import SalesforceExtractOperator
 from airflow_sfcc.provider import get_provider_info
 from tests.conftest import RunningOrg
+from tests.openlineage import check_event
 
 KEY: Any = None
 
@@ -177,7 +177,7 @@ def test_the_openlineage_event_of_an_extract_is_valid(connected_org: RunningOrg,
         producer="https://example.com/tests",
     )
     event = json.loads(Serde.to_json(written))
-    jsonschema.validate(event, EVENT_SCHEMA, format_checker=jsonschema.FormatChecker())
+    check_event(event)
     (read,), (landed,) = event["inputs"], event["outputs"]
     assert (read["namespace"], read["name"]) == (f"salesforce://{urlsplit(connected_org.url).netloc}", "Contact")
     assert (landed["namespace"], landed["name"]) == ("file", f"{tmp_path}/Contact")
@@ -185,53 +185,3 @@ def test_the_openlineage_event_of_an_extract_is_valid(connected_org: RunningOrg,
     assert [field["name"] for field in landed["facets"]["schema"]["fields"]] == ["Id", "LastName", "Account.Name"]
     assert set(landed["facets"]["columnLineage"]["fields"]) == {"Id", "LastName", "Account.Name"}
     assert "SELECT" not in json.dumps(event)
-
-
-_FACETS = {
-    "type": "object",
-    "additionalProperties": {
-        "type": "object",
-        "required": ["_producer", "_schemaURL"],
-        "properties": {
-            "_producer": {"type": "string", "format": "uri"},
-            "_schemaURL": {"type": "string", "format": "uri"},
-        },
-    },
-}
-_DATASET = {
-    "type": "object",
-    "required": ["namespace", "name"],
-    "properties": {
-        "namespace": {"type": "string", "minLength": 1},
-        "name": {"type": "string", "minLength": 1},
-        "facets": {**_FACETS, "properties": {
-            "schema": {"required": ["fields"], "properties": {"fields": {"type": "array", "items": {
-                "required": ["name"], "properties": {"name": {"type": "string"}, "type": {"type": "string"}}}}}},
-            "dataSource": {"properties": {"name": {"type": "string"}, "uri": {"type": "string", "format": "uri"}}},
-            "columnLineage": {"required": ["fields"], "properties": {"fields": {"additionalProperties": {
-                "required": ["inputFields"], "properties": {"inputFields": {"type": "array", "items": {
-                    "required": ["namespace", "name", "field"]}}}}}}},
-        }},
-        "inputFacets": _FACETS,
-        "outputFacets": {**_FACETS, "properties": {"outputStatistics": {"properties": {
-            "rowCount": {"type": "integer"}, "size": {"type": "integer"}, "fileCount": {"type": "integer"}}}}},
-    },
-}  # fmt: skip
-EVENT_SCHEMA = {
-    "type": "object",
-    "required": ["eventTime", "producer", "schemaURL", "run", "job"],
-    "properties": {
-        "eventTime": {"type": "string", "format": "date-time"},
-        "producer": {"type": "string", "format": "uri"},
-        "schemaURL": {"type": "string", "format": "uri"},
-        "eventType": {"enum": ["START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER"]},
-        "run": {
-            "required": ["runId"],
-            "properties": {"runId": {"type": "string", "format": "uuid"}, "facets": _FACETS},
-        },
-        "job": {"required": ["namespace", "name"], "properties": {"facets": _FACETS}},
-        "inputs": {"type": "array", "items": _DATASET},
-        "outputs": {"type": "array", "items": _DATASET},
-    },
-}
-"""What OpenLineage's specification requires of a RunEvent (OpenLineage.json, 2-0-2) and of the facets that are used here."""
