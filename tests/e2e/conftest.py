@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,5 +29,12 @@ def local_airflow(tmp_path_factory: pytest.TempPathFactory, landing: Path) -> It
     folder = tmp_path_factory.mktemp("airflow")
     dags = folder / "dags"
     shutil.copytree(EXAMPLE_DAGS, dags, ignore=shutil.ignore_patterns("__pycache__"))
-    with LocalAirflow(folder / "home", dags, extra_env={"SFCC_LANDING": f"file://{landing}/{{sobject}}"}) as airflow:
+    home = folder / "home"
+    lineage = {"type": "file", "log_file_path": str(home / "openlineage.jsonl"), "append": True}
+    settings = {
+        "SFCC_LANDING": f"file://{landing}/{{sobject}}",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(lineage),
+        "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",  # each event costs a process; tests of lineage ask for them
+    }
+    with LocalAirflow(home, dags, extra_env=settings) as airflow:
         yield airflow
