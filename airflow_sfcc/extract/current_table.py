@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 _QUERY = """\
 WITH extracts AS (
-    SELECT extract_id, read_at, mode = 'full' AND watermark IS NOT NULL AS is_snapshot
+    SELECT extract_id, read_at, watermark, mode = 'full' AND watermark IS NOT NULL AS is_snapshot
     FROM read_json({root}/extract=*/_manifest.json', hive_partitioning = false, columns = {{
         extract_id: 'VARCHAR', read_at: 'TIMESTAMPTZ', mode: 'VARCHAR', watermark: 'VARCHAR'}})
 ),
 counting AS (
     SELECT extract_id, read_at FROM extracts
-    WHERE read_at >= coalesce((SELECT max(read_at) FROM extracts WHERE is_snapshot), '-infinity')
+    WHERE watermark IS NOT NULL AND read_at >= coalesce((SELECT max(read_at) FROM extracts WHERE is_snapshot), '-infinity')
 ),
 newest AS (
     SELECT parts.* EXCLUDE (extract)

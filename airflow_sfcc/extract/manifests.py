@@ -107,11 +107,12 @@ def _version(entry: Mapping[str, Any]) -> str:
 
 
 def _read(root: StoragePath, folders: Iterable[str]) -> dict[str, Manifest]:
-    paths = {f"{root.path.rstrip('/')}/{folder}/{MANIFEST}": folder for folder in folders}
-    contents = root.fs.cat(list(paths), on_error="return") if paths else {}
+    paths = [f"{root.path.rstrip('/')}/{folder}/{MANIFEST}" for folder in folders]
+    contents = root.fs.cat(paths, on_error="return") if paths else {}
+    found = {path.rsplit("/", 2)[-2]: (path, data) for path, data in contents.items()}
     return {
-        paths[path]: _with_path(root, paths[path], _parsed(path, data))
-        for path, data in contents.items()
+        folder: _with_path(root, folder, _parsed(path, data))
+        for folder, (path, data) in found.items()
         if not isinstance(data, FileNotFoundError)  # replaced between listing and reading
     }
 

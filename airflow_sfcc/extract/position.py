@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from airflow_sfcc.extract.columns import Column
 from airflow_sfcc.extract.deletes import LOG_DAYS, DeletesPlan, require_log, require_replicateable
-from airflow_sfcc.extract.manifests import Manifest
+from airflow_sfcc.extract.manifests import Manifest, StateError
 from airflow_sfcc.extract.schema_changes import OnSchemaChange, changes_between, refuse_changes, sentence, wider
 from airflow_sfcc.extract.state import ConcurrentRunError, State, check_same_source
 from airflow_sfcc.extract.windows import (
@@ -135,7 +135,7 @@ def find_position(
     """
     own, others = state.own(extract_id), state.without(extract_id)
     if options.mode == "full":
-        position = _full_position(source, options, now)
+        position = _full_position(source, options, others, now)
         columns = source.columns
     else:
         position = _incremental_position(source, options, times, own, others, now)
@@ -148,9 +148,11 @@ def find_position(
     return replace(position, schema_changes=tuple(changes)), columns
 
 
-def _full_position(source: Source, options: IncrementalOptions, now: datetime) -> Position:
+def _full_position(source: Source, options: IncrementalOptions, others: State, now: datetime) -> Position:
     """A full extract is what incremental ones can go on from when it has what they need."""
     cursor = _cursor_of_full(source, options)
+    if any(each.get("window") for each in others.manifests):
+        _require_fits(source, cursor, others)
     watermark = iso(whole_second(now - options.lag)) if cursor else None
     deletes = None
     if options.deletes == "hard":
@@ -158,6 +160,18 @@ def _full_position(source: Source, options: IncrementalOptions, now: datetime) -
         window = Window(whole_second(now - LOG_DAYS), whole_second(now - options.lag))
         deletes = DeletesPlan(window, None).to_json()
     return Position("full", iso(now), where=source.where, cursor_field=cursor, watermark=watermark, deletes=deletes)
+
+
+def _require_fits(source: Source, cursor: str | None, others: State) -> None:
+    """Raise StateError for a full extract that those of an incremental destination could not go on from: its rows would
+    only lie among theirs."""
+    check_same_source(others.relevant, {"org_id": source.org_id, "sobject": source.sobject})
+    if cursor is None:
+        lacks = "has LIMIT or OFFSET or aggregates" if not source.is_whole else "lacks Id or the cursor field"
+        raise StateError(
+            f"The destination holds incremental extracts of {source.sobject}, and this full extract {lacks}, so they could not "
+            "go on from it: mend that, or use another destination."
+        )
 
 
 def _cursor_of_full(source: Source, options: IncrementalOptions) -> str | None:

@@ -94,10 +94,12 @@ def _deletes_window(manifest: Manifest) -> Window | None:
 def check_same_source(manifests: Iterable[Manifest], wanted: Mapping[str, Any]) -> None:
     """Raise StateError unless the extracts come from where the next one comes from.
 
-    `wanted` has org_id, sobject, where and cursor_field.
+    `wanted` has org_id and sobject; where and cursor_field too unless they may differ.
     """
     for manifest in manifests:
         for name, (is_called, way_out) in _SOURCE.items():
+            if name not in wanted:
+                continue
             there = manifest.get(name)
             if name == "where" and manifest.get("watermark") is None:
                 continue  # a query's answer that lies here and moves nothing

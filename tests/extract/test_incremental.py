@@ -83,11 +83,12 @@ def test_the_manifest_says_where_the_extract_stands(world: World) -> None:
     assert newest and all(expected[1][key] == value for key, value in newest.items())
 
 
-def test_a_destination_may_be_given_as_text(tmp_path: Path) -> None:
+def test_a_destination_may_be_given_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path.parent)
     world = World(tmp_path, rows=3)
     try:
         manifest = night(world, 0)
-        for text in (str(tmp_path), tmp_path.as_uri()):
+        for text in (str(tmp_path), tmp_path.as_uri(), tmp_path.name):
             (found,) = read_manifests(text)
             assert found["extract_id"] == manifest["extract_id"] and latest_state(text).watermark
     finally:
@@ -382,6 +383,36 @@ def test_nothing_but_the_destination_is_needed_and_sources_are_not_mixed(world: 
     with pytest.raises(StateError, match="give each object its own destination"):
         night(world, 1, sobject="Contact")
     night(world, 1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"fields": ["Name"]}, "lacks Id or the cursor field"),
+        ({"fields": ["Id", "Name"]}, "lacks Id or the cursor field"),
+        ({"sobject": None, "soql": "SELECT Id, Name, SystemModstamp FROM Account LIMIT 5"}, "has LIMIT"),
+        ({"sobject": "Contact"}, "give each object its own destination"),
+    ],
+)
+def test_a_full_extract_that_incremental_ones_cannot_go_on_from_is_refused_among_them(
+    world: World, request_: dict[str, Any], words: str
+) -> None:
+    night(world, 0)
+    asked = world.org.calls.counts.get("query", 0)
+    refresh = RunIdentity("quarter", "refresh", "by hand", -1, world.now)
+    with pytest.raises(StateError, match=words):
+        world.run(refresh, mode="full", deletes="ignore", **request_)
+    assert world.org.calls.counts.get("query", 0) == asked
+    night(world, 1)
+
+
+def test_extracts_without_ids_that_were_there_before_do_not_show_in_the_table(world: World) -> None:
+    world.checked = False
+    world.run(run_of(90, world.now), mode="full", deletes="ignore", fields=["Name"])
+    world.wait(timedelta(minutes=1))
+    world.checked = True
+    night(world, 0)
+    assert None not in world.table and len(world.table) == 12
 
 
 # Queries
