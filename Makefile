@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
+SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test kill-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter
@@ -47,6 +48,11 @@ quarter: $(READY)  ## 90 nights of incremental extracts while records change; th
 
 stack-test: $(READY)  ## bring up the stack of docker-compose.yaml, run its DAGs, check the bucket, take it down
 	@$(BIN)/python -m stack.check
+
+scale-test: $(READY)  ## 5 million rows by the task group on Celery workers, one killed (needs redis-server and postgresql; ROWS=…)
+	@if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -c constraints.txt $(SCALE_NEEDS); \
+	else $(BIN)/python -m pip install -q -c constraints.txt $(SCALE_NEEDS); fi
+	@$(BIN)/python -m stack.scale --rows $(or $(ROWS),5000000)
 
 sample-test: $(READY)  ## install the built wheel in an environment of its own and run the sample project's tests there
 	@$(BIN)/python -m tests.sample_from_wheel

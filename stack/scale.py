@@ -1,0 +1,185 @@
+"""`make scale-test`: the task group on one and on two Celery workers, then with one killed; on Debian's PostgreSQL and Redis.
+
+The local org throttles each connection, as Salesforce does, so that what is measured is waiting for bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pyarrow.parquet as pq
+import requests
+
+from demo.errors import StackError
+from demo.local_airflow import LocalAirflow
+from demo.local_org import LocalOrgProcess
+from demo.ports import free_port
+from stack.shell import CommandError, run
+
+DAG_ID = "scale"
+SHARES = 16
+DAG = f"""
+from datetime import datetime, timedelta, timezone
+from airflow.sdk import DAG
+from airflow_sfcc.taskgroups import salesforce_extract
+with DAG("{DAG_ID}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+    salesforce_extract(
+        "contacts", sobject="Contact", fields=["Id", "LastName", "FirstName", "Email", "SystemModstamp"], shares={SHARES},
+        destination="file://LANDING", parallel_pages=1, default_args={{"retries": 3, "retry_delay": timedelta(seconds=1)}},
+    )
+"""
+
+
+class CeleryAirflow(LocalAirflow):
+    """A local Airflow whose tasks run in Celery workers, each one task at a time."""
+
+    def __init__(self, home: Path, dags: Path) -> None:
+        self._postgres, self._redis = free_port(), free_port()
+        settings = {
+            "CORE__EXECUTOR": "CeleryExecutor",
+            "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://airflow@127.0.0.1:{self._postgres}/postgres",
+            "CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis}/0",
+            "CELERY__RESULT_BACKEND": f"db+postgresql://airflow@127.0.0.1:{self._postgres}/postgres",
+            "CELERY__WORKER_PREFETCH_MULTIPLIER": "1",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_DETECTION_INTERVAL": "5",
+        }
+        super().__init__(home, dags, extra_env={f"AIRFLOW__{name}": value for name, value in settings.items()})
+
+    def migrate(self, *, timeout: float = 180.0) -> None:
+        """The servers first: the database is PostgreSQL's."""
+        data = Path(tempfile.mkdtemp(prefix="sfcc-scale-postgres-"))
+        (programs,) = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
+        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
+        if as_postgres:
+            shutil.chown(data, "postgres", "postgres")
+        self._database = data
+        run(*as_postgres, str(programs / "initdb"), "-D", str(data / "db"), "-U", "airflow", "--auth=trust", cwd=data)
+        serve = [str(programs / "postgres"), "-D", str(data / "db"), "-p", str(self._postgres), "-k", str(data)]
+        self.processes.start("postgres", [*as_postgres, *serve], self.env)
+        redis = [
+            "redis-server",
+            "--port",
+            str(self._redis),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(data),
+            "--set-proc-title",
+            "no",
+        ]
+        self.processes.start("redis", redis, self.env)
+        time.sleep(5)
+        super().migrate(timeout=timeout)
+
+    def stop(self) -> None:
+        super().stop()
+        shutil.rmtree(getattr(self, "_database", ""), ignore_errors=True)
+
+    def start_worker(self, name: str) -> None:
+        arguments = ("celery", "worker", "--concurrency", "1", "--skip-serve-logs", "--celery-hostname", f"{name}@%h")
+        self.processes.start(name, self._airflow(*arguments), self.env)
+
+    def kill_worker(self, name: str) -> None:
+        """As a machine that loses its power: the worker and its tasks, at once."""
+        worker = psutil.Process(self.processes._started.pop(name).pid)
+        for process in [worker, *worker.children(recursive=True)]:
+            process.send_signal(signal.SIGKILL)
+
+    def tasks_of(self, name: str) -> int:
+        """How many tasks a worker has ended well."""
+        return self.processes.log_file(name).read_text(errors="replace").count("succeeded in")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make scale-test")
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--bytes-per-second", type=int, default=5_000_000, help="of each connection")
+    options = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="sfcc-scale-") as folder:
+            measure(Path(folder), options.rows, options.bytes_per_second)
+    except (StackError, requests.RequestException) as problem:
+        print(f"The scale test failed: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def measure(folder: Path, rows: int, bytes_per_second: int) -> None:
+    (folder / "dags").mkdir()
+    (folder / "dags" / "scale.py").write_text(DAG.replace("LANDING", str(folder / "landing")))
+    org = LocalOrgProcess(folder / "org", rows={"Account": 1000, "Contact": rows})
+    try:
+        org.start()
+        with CeleryAirflow(folder / "airflow", folder / "dags") as airflow:
+            org.wait_until_ready(timeout=1800)
+            expected = org.record_counts(["Contact"])["Contact"]
+            throttle = {"route": "job_results", "bytes_per_second": bytes_per_second, "times": None}
+            requests.post(f"{org.url}/_org/faults", json=throttle, timeout=30).raise_for_status()
+            airflow.api.put_connection("sfcc_default", org.connection)
+            airflow.start_worker("worker-1")
+            one = extract(airflow, folder, expected, "one worker")
+            airflow.start_worker("worker-2")
+            time.sleep(20)
+            before = {name: airflow.tasks_of(name) for name in ("worker-1", "worker-2")}
+            two = extract(airflow, folder, expected, "two workers")
+            shown = ", ".join(f"{name} ended {airflow.tasks_of(name) - n} tasks" for name, n in before.items())
+            print(f"    {shown}; two workers beat one by {one / two:.2f}x", flush=True)
+            extract(airflow, folder, expected, "two workers, one killed in the middle", kill="worker-2")
+    finally:
+        org.stop()
+
+
+def extract(airflow: CeleryAirflow, folder: Path, expected: int, what: str, kill: str | None = None) -> float:
+    """Run the DAG, check every row, and return how many seconds the downloads took, first start to last end."""
+    run_id = airflow.trigger(DAG_ID)
+    if kill:
+        while sum(each["state"] == "success" for each in downloads(airflow, run_id)) < SHARES // 4:
+            time.sleep(1)
+        airflow.kill_worker(kill)
+    if airflow.wait(DAG_ID, run_id, timeout=3600) != "success":
+        raise CommandError(f"{what}: the run failed; see {airflow.logs}")
+    result = airflow.xcom(DAG_ID, run_id, "contacts.commit")
+    manifest = json.loads(Path(result["manifest"].removeprefix("file://")).read_text())
+    files = [Path(result["path"].removeprefix("file://")) / file["path"] for file in manifest["files"]]
+    ids = [pq.read_table(file, columns=["Id"])["Id"] for file in files]
+    landed = len(set().union(*(column.to_pylist() for column in ids)))
+    if not sum(map(len, ids)) == landed == manifest["rows"] == expected:
+        raise CommandError(
+            f"{what}: {landed:,} rows landed, {manifest['rows']:,} in the manifest, {expected:,} in the org"
+        )
+    done = downloads(airflow, run_id)
+    seconds = (
+        max(_moment(each["end_date"]) for each in done) - min(_moment(each["start_date"]) for each in done)
+    ).total_seconds()
+    again = sum(each["try_number"] > 1 for each in done)
+    print(f"==> {what}: {landed:,} rows exact, downloads took {seconds:.0f} s, {again} of them tried again", flush=True)
+    shutil.rmtree(folder / "landing")
+    return float(seconds)
+
+
+def downloads(airflow: LocalAirflow, run_id: str) -> list[dict[str, Any]]:
+    path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances"
+    found = airflow.api.call("GET", path.replace("+", "%2B"), params={"limit": 100})["task_instances"]
+    return [each for each in found if each["task_id"] == "contacts.download" and each["map_index"] >= 0]
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
