@@ -95,25 +95,22 @@ class LocalOrgProcess:
 
     def record_counts(self, sobjects: Iterable[str]) -> dict[str, int]:
         """How many records the org itself says it holds, by object, those in the recycle bin not counted."""
-        with requests.Session() as session:
-            session.trust_env = False
-            session.headers["Authorization"] = f"Bearer {self._token(session)}"
-            answer = session.get(
-                f"{self.url}/services/data/v{API_VERSION}/limits/recordCount",
-                params={"sObjects": ",".join(sobjects)},
-                timeout=60,
-            )
-        return {sobject["name"]: sobject["count"] for sobject in _checked(answer)["sObjects"]}
+        return record_counts(self.url, self.consumer_key, self._consumer_secret, sobjects)
 
-    def _token(self, session: requests.Session) -> str:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self.consumer_key,
-            "client_secret": self._consumer_secret,
-        }
-        answer = session.post(f"{self.url}/services/oauth2/token", data=form, timeout=30)
-        token: str = _checked(answer)["access_token"]
-        return token
+
+def record_counts(url: str, consumer_key: str, consumer_secret: str, sobjects: Iterable[str]) -> dict[str, int]:
+    """How many records the org at a URL says it holds, by object, those in the recycle bin not counted."""
+    form = {"grant_type": "client_credentials", "client_id": consumer_key, "client_secret": consumer_secret}
+    with requests.Session() as session:
+        session.trust_env = False
+        token = _checked(session.post(f"{url}/services/oauth2/token", data=form, timeout=30))["access_token"]
+        answer = session.get(
+            f"{url}/services/data/v{API_VERSION}/limits/recordCount",
+            params={"sObjects": ",".join(sobjects)},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=60,
+        )
+    return {sobject["name"]: sobject["count"] for sobject in _checked(answer)["sObjects"]}
 
 
 def _load_or_create_credentials(file: Path) -> tuple[str, str]:

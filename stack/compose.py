@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from demo.airflow_api import AirflowApi
+from demo.local_org import record_counts
 from demo.ports import free_port
 from stack.shell import CommandError, run, succeeds
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 HEALTHY_SECONDS = 900
+SECRETS = (
+    "admin_password",
+    "api_secret_key",
+    "consumer_secret",
+    "fernet_key",
+    "jwt_secret",
+    "postgres_password",
+    "redis_password",
+    "s3_secret_key",
+)
 KINDS = {"container": ("ps", "--all"), "network": ("network", "ls"), "volume": ("volume", "ls")}
 
 
@@ -68,6 +79,15 @@ class ComposeStack:
 
     def secret(self, name: str) -> str:
         return self._compose("exec", "-T", "airflow-apiserver", "cat", f"/run/stack-secrets/{name}").strip()
+
+    def secrets_in_logs(self) -> list[str]:
+        """Names of the generated secrets that some container's log shows."""
+        told = self._compose("logs", "--no-color")
+        return [name for name in SECRETS if self.secret(name) in told]
+
+    def record_counts(self, sobjects: Iterable[str]) -> dict[str, int]:
+        """How many records the stack's org says it holds, by object."""
+        return record_counts(self.org_url, self.secret("consumer_key"), self.secret("consumer_secret"), sobjects)
 
     def logs(self, service: str) -> str:
         return self._compose("logs", "--tail=40", service)

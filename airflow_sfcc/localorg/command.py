@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ def _serve(options: OrgOptions) -> None:
         _generate(local_org)
         warming.join()
         with server:
-            _announce(server)
+            _announce(server, show_secret=sys.stdout.isatty() or options.consumer_secret is None)
             if options.ready_file is not None:
                 _write_ready_file(server, options.ready_file)
             threading.Event().wait()
@@ -239,23 +240,32 @@ def _connection(server: OrgServer) -> dict[str, Any]:
     return connection
 
 
-def _announce(server: OrgServer) -> None:
+def _announce(server: OrgServer, *, show_secret: bool) -> None:
+    """Say how the org is reached. A secret that the caller chose is not repeated where it would end in a log."""
     credentials = server.credentials
-    authority = f"--cacert {shlex.quote(str(server.ca_file))} " if server.ca_file is not None else ""
-    secret = credentials.consumer_secret
     click.echo(
         f"A local Salesforce org listens at {credentials.url} (Ctrl-C stops it).\n\n"
         f"  Host             {credentials.url}\n"
         f"  Consumer key     {credentials.consumer_key}\n"
-        f"  Consumer secret  {secret}\n\n"
+        f"  Consumer secret  {credentials.consumer_secret if show_secret else 'the one it was started with'}\n"
+    )
+    if show_secret:
+        click.echo(_first_steps(server))
+    if server.proxy_url is not None:
+        click.echo(_about_proxy(server))
+
+
+def _first_steps(server: OrgServer) -> str:
+    credentials = server.credentials
+    authority = f"--cacert {shlex.quote(str(server.ca_file))} " if server.ca_file is not None else ""
+    return (
         "As an Airflow connection:\n\n"
         f"  export {CONNECTION_VARIABLE}={shlex.quote(json.dumps(_connection(server)))}\n\n"
         "A first call:\n\n"
         f"  curl -s {authority}{credentials.url}/services/oauth2/token -d grant_type=client_credentials "
-        f"-d client_id={shlex.quote(credentials.consumer_key)} -d client_secret={shlex.quote(secret)}\n"
+        f"-d client_id={shlex.quote(credentials.consumer_key)} "
+        f"-d client_secret={shlex.quote(credentials.consumer_secret)}\n"
     )
-    if server.proxy_url is not None:
-        click.echo(_about_proxy(server))
 
 
 def _about_proxy(server: OrgServer) -> str:
