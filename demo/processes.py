@@ -80,6 +80,12 @@ class ProcessGroup:
         self.raise_if_failed(name)
         del self._started[name]
 
+    def kill(self, name: str) -> None:
+        """SIGKILL for a process and all below it, as when their machine loses its power; it is no longer expected to run."""
+        process = psutil.Process(self._started[name].pid)
+        _signal_all([process, *process.children(recursive=True)], signal.SIGKILL)
+        self._started.pop(name).wait(timeout=5.0)
+
     def raise_if_failed(self, name: str) -> None:
         """Raise :class:`ProcessDiedError` with the end of its log if ``name`` ended with a non-zero code."""
         code = self._started[name].poll()
