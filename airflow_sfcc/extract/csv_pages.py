@@ -13,59 +13,84 @@ import pyarrow.csv as pa_csv
 
 from airflow_sfcc.extract.columns import Column
 from airflow_sfcc.extract.page_stream import PageStream
-from airflow_sfcc.salesforce.errors import IncompleteResultError, SalesforceError, UnexpectedAnswerError
+from airflow_sfcc.extract.row_blocks import row_blocks
+from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
 
-BLOCK_BYTES = 512 * 1024
-LARGEST_BLOCK_BYTES = 256 * 1024 * 1024
-"""A row longer than the block cannot be parsed; the page is then read again with a larger one, up to this."""
-
-
-class ReadAgainError(SalesforceError):
-    """A page has to be read again in another way; that will do."""
+_LONGEST_LINE_END = 2
 
 
-class RowTooLongError(ReadAgainError):
-    """A row does not fit the block size; reading the page again with larger blocks mends it."""
+class CsvPage:
+    """One page's text: its header, then its rows, which can be read once.
 
-
-def text_batches(stream: PageStream, columns: Sequence[Column], block_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Batches of strings in the order of `columns`.
-
-    A page without any byte has no rows (seen for empty results; reference 3.8). Raises UnexpectedAnswerError when the
-    header is not that of `columns`, RowTooLongError, and IncompleteResultError when the CSV is broken.
+    A page without any byte has no header and no rows (seen for empty results; reference 3.8).
     """
-    header = header_names(stream)
-    if header:
-        yield from read_columns(stream, _in_header(header, columns), block_bytes)
 
+    def __init__(self, stream: PageStream) -> None:
+        self._blocks = row_blocks(stream)
+        self._first = next(self._blocks, None)
+        self._header_bytes = _first_line(self._first)
+        self.header = _names(self._first, self._header_bytes)
 
-def header_names(stream: PageStream) -> list[str]:
-    """The names in the page's header, which is not taken; none for a page without any byte."""
-    header = stream.peek_line().decode("utf-8-sig").strip()
-    return [name.strip('"') for name in header.split(",")] if header else []
+    def text_batches(self, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+        """Batches of strings in the order of `columns`.
 
+        Raises UnexpectedAnswerError when the header is not that of `columns`, and what `batches_of` raises.
+        """
+        if self.header:
+            yield from self.batches_of(_in_header(self.header, columns))
 
-def read_columns(stream: PageStream, names: Sequence[str], block_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Batches of strings of the columns with these names, spelled as in the header; the whole page is parsed for it."""
-    try:
-        yield from pa_csv.open_csv(
-            stream,
-            read_options=pa_csv.ReadOptions(block_size=block_bytes, use_threads=False),
-            parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-            convert_options=pa_csv.ConvertOptions(
-                include_columns=names,
-                column_types={name: pa.string() for name in names},
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=True,
-            ),
+    def batches_of(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Batches of strings of the columns with these names, spelled as in the header; all columns are parsed for it.
+
+        Raises IncompleteResultError when the CSV is broken, and what `row_blocks` raises.
+        """
+        convert = pa_csv.ConvertOptions(
+            include_columns=names,
+            column_types={name: pa.string() for name in names},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
         )
+        for block in self._rows():
+            yield _parsed(block, self.header, convert)
+
+    def _rows(self) -> Iterator[pa.Buffer]:
+        if self._first is None:
+            return
+        rest = self._first.slice(self._header_bytes)
+        if not _is_blank(rest):
+            yield rest
+        yield from (block for block in self._blocks if not _is_blank(block))
+
+
+def _parsed(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:
+    """A block is parsed in one piece, so that nobody looks for the ends of its rows again."""
+    read = pa_csv.ReadOptions(use_threads=False, block_size=block.size + 1, column_names=header)
+    try:
+        table = pa_csv.read_csv(pa.BufferReader(block), read_options=read, convert_options=convert)
     except pa.ArrowInvalid as problem:
-        if "straddling" in str(problem):
-            raise RowTooLongError(f"A row is longer than {block_bytes:,} bytes.") from None
-        if "Empty CSV" in str(problem):
-            return  # a header without a line end, and nothing after it
         raise IncompleteResultError("A result page's CSV is broken; nothing of it was landed.") from problem
+    (batch,) = table.to_batches()
+    return batch
+
+
+def _first_line(block: pa.Buffer | None) -> int:
+    """How many bytes the first line has, with its end."""
+    if block is None:
+        return 0
+    found = memoryview(block).tobytes().find(b"\n")
+    return found + 1 if found >= 0 else block.size
+
+
+def _names(block: pa.Buffer | None, header_bytes: int) -> list[str]:
+    if block is None:
+        return []
+    line = block.slice(0, header_bytes).to_pybytes().decode("utf-8-sig").strip()
+    return [name.strip('"') for name in line.split(",")] if line else []
+
+
+def _is_blank(block: pa.Buffer) -> bool:
+    return block.size <= _LONGEST_LINE_END and not block.to_pybytes().strip()
 
 
 def _in_header(header: Sequence[str], columns: Sequence[Column]) -> list[str]:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import requests
 
-from airflow_sfcc.extract.csv_pages import ReadAgainError
 from airflow_sfcc.extract.landing import Landing
-from airflow_sfcc.extract.page_file import PageFiles
+from airflow_sfcc.extract.page_file import NotAsSentError, PageFiles
 from airflow_sfcc.extract.pages import LandedPage
 from airflow_sfcc.extract.plan import ExtractPlan
 from airflow_sfcc.extract.progress import Progress
@@ -138,7 +137,7 @@ class BulkFetcher:
 
         what = f"result page {opened.page.index}"
         while True:
-            with suppress(ReadAgainError):
+            with suppress(NotAsSentError):
                 page = self._client.session.retries.run(attempt, what=what, also=(IncompleteResultError,))
                 self._landing.save_receipt(page)
                 return page

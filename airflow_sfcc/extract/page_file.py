@@ -7,34 +7,25 @@ like the pages that are converted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import pyarrow as pa
 import requests
 
 from airflow_sfcc.extract.columns import Column
 from airflow_sfcc.extract.convert import Converter
-from airflow_sfcc.extract.csv_pages import (
-    BLOCK_BYTES,
-    LARGEST_BLOCK_BYTES,
-    ReadAgainError,
-    RowTooLongError,
-    header_names,
-    read_columns,
-    text_batches,
-)
+from airflow_sfcc.extract.csv_pages import CsvPage
 from airflow_sfcc.extract.landing import Landing
 from airflow_sfcc.extract.page_stream import PageStream, is_gzip
 from airflow_sfcc.extract.pages import LandedPage, page_name
 from airflow_sfcc.extract.parts import EXTENSIONS, CountedFile, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
-from airflow_sfcc.salesforce.errors import RowCountError, UnexpectedAnswerError
+from airflow_sfcc.salesforce.errors import RowCountError, SalesforceError
 
 
-class NotAsSentError(ReadAgainError):
-    """A page's own CSV cannot be kept: it has to be converted."""
+class NotAsSentError(SalesforceError):
+    """A page's own CSV cannot be kept: the page has to be read again, and converted."""
 
 
 class PageFiles:
@@ -44,28 +35,26 @@ class PageFiles:
         self._plan = plan
         self._landing = landing
         self._converter = Converter(plan.columns)
-        self._block_bytes = BLOCK_BYTES
         self._converts_csv = False
 
     def write(self, page: ResultPage, response: requests.Response) -> LandedPage:
         """Land the page's rows.
 
         Raises RowCountError when they are not as many as Salesforce reports, IncompleteResultError when the body breaks
-        off, and ReadAgainError, after which another try goes another way.
+        off, and NotAsSentError, after which another try converts the page.
         """
         name = page_name(page.index, EXTENSIONS[self._plan.file_format])
         as_sent = self._plan.file_format == "csv" and is_gzip(response) and not self._converts_csv
-        with self._landing.open_file(name) as file, self._another_way():
+        with self._landing.open_file(name) as file:
             rows = self._keep(response, file) if as_sent else self._convert(response, file)
             _require_rows(page, reported_rows(response), rows)
-        pa.default_memory_pool().release_unused()  # or each page's thread would keep its share for good
         return LandedPage(page.index, name, rows, file.bytes, file.sha256, page.url, next_locator(response))
 
     def _convert(self, response: requests.Response, file: CountedFile) -> int:
         """Write typed values; returns the number of rows."""
         writer = part_writer(self._plan.file_format, file, self._converter.schema)
         rows = 0
-        for batch in text_batches(PageStream(response), self._plan.columns, self._block_bytes):
+        for batch in CsvPage(PageStream(response)).text_batches(self._plan.columns):
             writer.write(self._converter.from_text(batch, rows))
             rows += batch.num_rows
         writer.finish()
@@ -73,35 +62,22 @@ class PageFiles:
 
     def _keep(self, response: requests.Response, file: CountedFile) -> int:
         """Write the body as it came, and verify it; returns the number of rows."""
-        stream = PageStream(response, keep=file.write)
-        if header_names(stream) != [column.name for column in self._plan.columns]:
-            raise NotAsSentError("A result page's header is not that of the file.")
-        typed = _typed_columns(self._plan.columns)
-        converter = Converter(typed)
-        rows = 0
-        for batch in read_columns(stream, [column.name for column in typed], self._block_bytes):
-            _require_plain_integers(batch, converter.from_text(batch, rows))
-            rows += batch.num_rows
-        return rows
-
-    @contextmanager
-    def _another_way(self) -> Iterator[None]:
-        """Remember what a ReadAgainError asks for."""
         try:
-            yield
-        except RowTooLongError:
-            self._enlarge_blocks()
-            raise
+            return self._verified_rows(CsvPage(PageStream(response, keep=file.write)))
         except NotAsSentError:
             self._converts_csv = True
             raise
 
-    def _enlarge_blocks(self) -> None:
-        if self._block_bytes >= LARGEST_BLOCK_BYTES:
-            raise UnexpectedAnswerError(
-                f"A row is longer than {LARGEST_BLOCK_BYTES:,} bytes, which an extract does not carry."
-            )
-        self._block_bytes = min(self._block_bytes * 16, LARGEST_BLOCK_BYTES)
+    def _verified_rows(self, page: CsvPage) -> int:
+        if page.header != [column.name for column in self._plan.columns]:
+            raise NotAsSentError("A result page's header is not that of the file.")
+        typed = _typed_columns(self._plan.columns)
+        converter = Converter(typed)
+        rows = 0
+        for batch in page.batches_of([column.name for column in typed]):
+            _require_plain_integers(batch, converter.from_text(batch, rows))
+            rows += batch.num_rows
+        return rows
 
 
 def _typed_columns(columns: Sequence[Column]) -> list[Column]:

@@ -25,6 +25,10 @@ EXTENSIONS: dict[FileFormat, str] = {"parquet": "parquet", "csv": "csv.gz", "jso
 
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 32 * 1024 * 1024
+MOST_DISTINCT = 0.3
+"""Share of a column's values that may be distinct for it to get a dictionary in Parquet."""
+SAMPLE_ROWS = 4_096
+"""Rows of a file that are looked at for that."""
 
 
 class CountedFile:
@@ -91,9 +95,10 @@ class ParquetPart:
     """Zstandard Parquet in row groups of at most ROW_GROUP_ROWS rows or about `group_bytes` of memory, in which they wait."""
 
     def __init__(self, file: CountedFile, schema: pa.Schema, group_bytes: int = ROW_GROUP_BYTES) -> None:
+        self._file = file
         self._schema = schema
         self._group_bytes = group_bytes
-        self._writer = pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema, compression="zstd")
+        self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
 
@@ -104,15 +109,30 @@ class ParquetPart:
         if self._rows >= ROW_GROUP_ROWS or self._bytes >= self._group_bytes:
             self._flush()
 
+    def finish(self) -> None:
+        self._flush()
+        self._opened(self._schema.empty_table()).close()
+
     def _flush(self) -> None:
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, schema=self._schema)
-            self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            self._opened(table).write_table(table, row_group_size=ROW_GROUP_ROWS)
             self._waiting, self._rows, self._bytes = [], 0, 0
 
-    def finish(self) -> None:
-        self._flush()
-        self._writer.close()
+    def _opened(self, rows: pa.Table) -> pq.ParquetWriter:
+        """The writer; its first rows decide which columns have dictionaries."""
+        if self._writer is None:
+            target = pa.PythonFile(self._file, mode="w")
+            repeating = _repeating_columns(rows.slice(0, SAMPLE_ROWS))
+            self._writer = pq.ParquetWriter(target, self._schema, compression="zstd", use_dictionary=repeating)
+        return self._writer
+
+
+def _repeating_columns(sample: pa.Table) -> list[str]:
+    """The columns whose values repeat: a dictionary of values that do not costs time and space for nothing."""
+    few = MOST_DISTINCT * sample.num_rows
+    columns = zip(sample.column_names, sample.columns)
+    return [name for name, values in columns if pc.count_distinct(values, mode="all").as_py() <= few]
 
 
 class _Gzip:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_sfcc.extract.row_blocks import row_blocks
 from airflow_sfcc.localorg.records import Records
 from airflow_sfcc.salesforce.errors import (
     IncompleteResultError,
@@ -144,7 +146,7 @@ def test_an_empty_result_is_a_file_with_its_schema(
 
 
 def test_a_row_longer_than_a_block(org: RunningOrg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_sfcc.extract.page_file.BLOCK_BYTES", 2_000)
+    monkeypatch.setattr("airflow_sfcc.extract.csv_pages.row_blocks", partial(row_blocks, block_bytes=64))
     manifest = extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
     assert manifest["rows"] == len(read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)) > 0
 
