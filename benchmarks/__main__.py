@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -25,65 +26,90 @@ HERE = Path(__file__).parent
 LONGEST_RUN = 600
 
 
-def measure(measurement: Measurement, org: Org, runs: int) -> dict[str, Any]:
-    """The medians of several runs, as a row of the results."""
+class MeasurementError(Exception):
+    """A system failed, or read other rows than it should have."""
+
+
+def measure(measurement: Measurement, org: Org) -> dict[str, Any]:
+    """One run, in a process of its own. Raises MeasurementError."""
     system = SYSTEMS[measurement.system]
-    found = []
-    for _ in range(runs):
-        with tempfile.TemporaryDirectory(dir=FOLDER) as folder, measurement.surroundings(org):
-            found.append(_run(system.python, system.path, measurement.task(org, Path(folder))))
-    pages = org.pages(measurement.rows) if measurement.rows else None
-    rows = found[0]["rows"]
-    if pages and rows != pages.rows:
-        raise RuntimeError(f"{measurement.label} read {rows:,} rows of {pages.rows:,}.")
-    medians = {name: round(statistics.median(run[name] for run in found), 3) for name in found[0] if name != "rows"}
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder, measurement.surroundings(org):
+        measured = _run(system.python, system.path, measurement.task(org, Path(folder)))
+    if measurement.rows and measured["rows"] != org.pages(measurement.rows).rows:
+        raise MeasurementError(f"It read {measured['rows']:,} rows of {org.pages(measurement.rows).rows:,}.")
+    return measured
+
+
+def summary(measurement: Measurement, org: Org, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The medians of several runs, as a row of the results."""
+    medians = {name: round(statistics.median(run[name] for run in runs), 3) for name in runs[0] if name != "rows"}
     return {
         "case": measurement.case,
         "system": measurement.system,
-        "version": system.version(),
+        "version": SYSTEMS[measurement.system].version(),
         "format": measurement.format,
-        "rows": rows,
-        "csv_mb": round(pages.csv_bytes / 1e6, 1) if pages else 0.0,
+        "rows": runs[0]["rows"],
+        "csv_mb": round(org.pages(measurement.rows).csv_bytes / 1e6, 1) if measurement.rows else 0.0,
         **medians,
     }
 
 
 def _run(python: str, script: Path, task: dict[str, Any]) -> dict[str, Any]:
-    answer = subprocess.run(
-        [python, str(script)],
-        input=json.dumps(task),
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_RUN,
-        check=False,
-        env={**_environment(), "AIRFLOW_HOME": task["folder"], "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
-    )
+    try:
+        answer = subprocess.run(
+            [python, str(script)],
+            input=json.dumps(task),
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_RUN,
+            check=False,
+            env={**_environment(), "AIRFLOW_HOME": task["folder"], "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
+        )
+    except subprocess.TimeoutExpired:
+        raise MeasurementError(f"It took more than {LONGEST_RUN} seconds.") from None
     if answer.returncode:
-        raise RuntimeError(f"{script.name} failed:\n{answer.stdout[-2000:]}\n{answer.stderr[-4000:]}")
+        raise MeasurementError(f"{script.name} failed:\n{answer.stdout[-2000:]}\n{answer.stderr[-4000:]}")
     measured: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
     return measured
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
 
 
+def run_case(chosen: Sequence[Measurement], org: Org, runs: int) -> list[dict[str, Any]]:
+    """A case's measurements in turn, as often as asked: what slows the machine for a while slows all systems.
+
+    A system that fails is named, and has no row.
+    """
+    found: dict[str, list[dict[str, Any]]] = {measurement.label: [] for measurement in chosen}
+    for _ in range(runs):
+        for measurement in chosen:
+            if measurement.label not in found:
+                continue
+            try:
+                found[measurement.label].append(measure(measurement, org))
+            except MeasurementError as problem:
+                print(f"  FAILED  {measurement.label}: {problem}", flush=True)
+                del found[measurement.label]
+    return [summary(row, org, found[row.label]) for row in chosen if row.label in found]
+
+
 def run_all(chosen: Sequence[Measurement], org: Org, runs: int) -> list[dict[str, Any]]:
-    """Every measurement in turn, telling how far it is."""
+    """Every case, telling how far it is."""
     results = []
-    for number, measurement in enumerate(chosen, 1):
+    for case in dict.fromkeys(measurement.case for measurement in chosen):
         began = time.monotonic()
-        row = measure(measurement, org, runs)
-        results.append(row)
-        rate = f"{row['csv_mb'] / row['seconds']:7.1f} MB/s" if row["seconds"] and row["csv_mb"] else " " * 12
-        print(
-            f"  {number:2} of {len(chosen)}  {measurement.label:48} {row['seconds']:8.2f} s {rate} "
-            f"cpu {row['cpu_seconds']:6.2f} s  peak {row['peak_rss_mb']:7.1f} MB  ({time.monotonic() - began:.0f} s)",
-            flush=True,
-        )
+        measured = run_case([row for row in chosen if row.case == case], org, runs)
+        print(f"==> {case} ({time.monotonic() - began:.0f} s)", *map(_line, measured), sep="\n", flush=True)
+        results += measured
     return results
+
+
+def _line(row: dict[str, Any]) -> str:
+    rate = f"{row['csv_mb'] / row['seconds']:7.1f} MB/s" if row["seconds"] and row["csv_mb"] else " " * 12
+    label = f"{row['system']}/{row['format']}"
+    return f"  {label:32} {row['seconds']:8.2f} s {rate} cpu {row['cpu_seconds']:6.2f} s  peak {row['peak_rss_mb']:7.1f} MB"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"==> Wrote results.json, README.md and bulk.svg to {target}")
     for leftover in FOLDER.glob("tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    return 0
+    return int(len(results) < len(chosen))
 
 
 if __name__ == "__main__":

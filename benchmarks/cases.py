@@ -85,6 +85,7 @@ def measurements(scale: float = 1.0) -> Iterator[Measurement]:
     yield Measurement("rest", "airflow-sfcc", "parquet", rows(REST_ROWS), api="rest")
     yield Measurement("rest", "simple-salesforce", "csv", rows(REST_ROWS), api="rest")
     yield Measurement("rest", "official-provider", "csv", rows(REST_ROWS), api="rest")
+    yield Measurement("rest", "singer-tap", "jsonl", rows(PAGE_ROWS), api="rest")
     for case, count in (("memory_1x", rows(BULK_ROWS // MEMORY_SHARE)), ("memory_10x", whole)):
         yield Measurement(case, "idle-airflow-task", "none", 0)
         yield Measurement(case, "airflow-sfcc", "parquet", count)

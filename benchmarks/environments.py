@@ -81,5 +81,6 @@ SYSTEMS = {
             "apache-airflow-providers-salesforce",
         ),
         System("airbyte", "airbyte_reader", ("airbyte-cdk==7.39.1",), "airbyte-cdk"),
+        System("singer-tap", "singer_tap", ("tap-salesforce==2.8.1",), "tap-salesforce"),
     )
 }

@@ -15,10 +15,12 @@ with the same columns from it, and writes this page. `make bench BENCH_ARGS="--o
 cases. All times are on one machine over the loopback interface: compare lines with one another, not with other machines.
 
 - Time counts from the first request for results to the last byte on disk; logging in and waiting for the job do not count.
-- Each run is a process of its own; the table shows medians. `peak` is its resident memory, with what its libraries take.
+- Each run is a process of its own; the systems of a case run in turn, and the table shows medians. `peak` is the
+  process's resident memory, with what its libraries take.
 - `official-provider` reads by REST (it has no Bulk query), `airbyte` is the Bulk page reader of its Salesforce source
-  (airbyte-cdk) without the source around it, `simple-salesforce` stores CSV without types. Slow readers get fewer rows;
-  compare MB/s.
+  (airbyte-cdk) without the source around it, `simple-salesforce` stores CSV without types, `singer-tap` is Singer's
+  tap-salesforce, which reads by REST (its Bulk mode speaks Bulk API 1.0) and writes its messages to a file. Slow readers
+  get fewer rows; compare MB/s.
 - `bare-pyarrow` reads the pages from local files and checks nothing; `curl` unpacks them to nowhere. Both are ceilings.
 - `idle-airflow-task` is a process that has loaded what an Airflow task loads.
 """

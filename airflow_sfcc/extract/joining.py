@@ -1,15 +1,16 @@
-"""Pages become parts: small ones joined, in page order, without decoding a value; large ones as they are."""
+"""Pages become parts: small ones joined, in page order, without decoding a value unless they are tiny; large ones as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from airflow_sfcc.extract.formats import FileFormat
 from airflow_sfcc.extract.gzip_join import join_csv, join_json_lines
 from airflow_sfcc.extract.landing import Landing
 from airflow_sfcc.extract.pages import LARGE_CSV_PAGE, SMALLEST_PART, LandedPage, Part, grouped, part_name
-from airflow_sfcc.extract.parquet_join import join_parquet
+from airflow_sfcc.extract.parquet_join import Readable, join_parquet
 from airflow_sfcc.extract.parts import EXTENSIONS
+from airflow_sfcc.extract.row_groups import larger_groups
 
 _JOINERS = {"parquet": join_parquet, "csv": join_csv, "jsonl": join_json_lines}
 
@@ -30,5 +31,8 @@ def parts_of(pages: Sequence[LandedPage], landing: Landing, file_format: FileFor
 
 def _joined(name: str, group: Sequence[LandedPage], landing: Landing, file_format: FileFormat) -> Part:
     with landing.open_file(name) as file:
-        _JOINERS[file_format]([landing.open_staged(page.name) for page in group], file)
+        sources: Iterable[Readable] = map(landing.open_staged, (page.name for page in group))
+        if file_format == "parquet":
+            sources = larger_groups(group, landing.open_staged)
+        _JOINERS[file_format](sources, file)
     return Part(name, sum(page.rows for page in group), file.bytes, file.sha256)

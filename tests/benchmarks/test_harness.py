@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import measure
+import pytest
+
+from benchmarks.__main__ import run_case
 from benchmarks.acceptance import judged
 from benchmarks.cases import Measurement, measurements
 from benchmarks.environments import FOLDER, SYSTEMS
@@ -14,12 +16,13 @@ from benchmarks.report import write_report
 from benchmarks.running_org import running_org
 
 
-def test_a_tiny_run(tmp_path: Path) -> None:
+def test_a_tiny_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     FOLDER.mkdir(exist_ok=True)
-    wanted = [("airflow-sfcc", "parquet"), ("bare-pyarrow", "parquet")]
+    wanted = [("airflow-sfcc", "parquet"), ("airflow-sfcc", "nonsense"), ("bare-pyarrow", "parquet")]
     with running_org(tmp_path / "org", 900, page_rows=300) as org:
-        results = [measure(Measurement("bulk", system, form, 900), org, runs=1) for system, form in wanted]
+        results = run_case([Measurement("bulk", system, form, 900) for system, form in wanted], org, runs=1)
     assert [row["rows"] for row in results] == [900] * 2
+    assert "FAILED  bulk/airflow-sfcc/nonsense" in capsys.readouterr().out, "the others are measured all the same"
     for row in results:
         assert {"case", "system", "version", "format", "rows", "csv_mb", "seconds", "cpu_seconds", "peak_rss_mb"} <= {
             *row
