@@ -7,10 +7,10 @@ JSON Lines has null, booleans and numbers as such and dates as text; decimals ar
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
@@ -198,11 +198,21 @@ class JsonLinesPart:
 
     def __init__(self, file: CountedFile) -> None:
         self._gzip = _Gzip(file)
-        self._encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+        self._encoder = msgspec.json.Encoder()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        rows = cast("list[dict[str, Any]]", as_text(batch).to_pylist())
-        self._gzip.write("".join(f"{self._encode(row)}\n" for row in rows).encode())
+        _require_finite(batch)
+        names = batch.schema.names
+        columns = [column.to_pylist() for column in as_text(batch).columns]
+        rows = [dict(zip(names, values)) for values in zip(*columns)]
+        self._gzip.write(self._encoder.encode_lines(rows))
 
     def finish(self) -> None:
         self._gzip.finish()
+
+
+def _require_finite(batch: pa.RecordBatch) -> None:
+    """JSON has no NaN and no infinity, and Salesforce sends none; they would be written as null."""
+    for name, column in zip(batch.schema.names, batch.columns):
+        if pa.types.is_floating(column.type) and pc.any(pc.invert(pc.is_finite(column))).as_py():
+            raise ValueError(f"Column {name} holds a number that is not finite, which JSON Lines cannot hold.")
