@@ -9,6 +9,7 @@ import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 ADMIN = "admin"
@@ -46,11 +47,8 @@ def write_private(file: Path, text: str) -> None:
         stream.write(text)
 
 
-def airflow_environment(home: Path, dags: Path, port: int, keys: AirflowSecrets, *, scheduled: bool) -> dict[str, str]:
-    """The whole environment for Airflow's processes: the user's own, minus their Airflow settings, plus ours.
-
-    :param scheduled: whether DAGs also run by their own schedule; off, only triggered runs start.
-    """
+def airflow_environment(home: Path, dags: Path, port: int, keys: AirflowSecrets) -> dict[str, str]:
+    """The whole environment for Airflow's processes: the user's own, minus their Airflow settings, plus ours."""
     url = f"http://127.0.0.1:{port}"
     passwords = home / "simple_auth_manager_passwords.json"
     write_private(passwords, json.dumps({ADMIN: keys.admin_password}))
@@ -73,7 +71,6 @@ def airflow_environment(home: Path, dags: Path, port: int, keys: AirflowSecrets,
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API_AUTH__JWT_SECRET": keys.jwt_secret,
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
-        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(scheduled),
         # New and edited DAG files appear within seconds; unchanged ones are not parsed over and over.
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
@@ -91,6 +88,44 @@ def airflow_environment(home: Path, dags: Path, port: int, keys: AirflowSecrets,
         # Python 3.14 starts workers by importing Airflow afresh, seconds for each, unless told to fork.
         settings["AIRFLOW__CORE__MP_START_METHOD"] = "fork"
     return {**without_airflow(os.environ), **settings}
+
+
+def write_schedule_policy(home: Path, *, scheduled: bool) -> None:
+    """Decide which runs Airflow starts by itself; those that an asset triggers always start.
+
+    Left alone, a DAG that runs at 02:00 starts last night's run the moment it is unpaused (``catchup=False`` leaves out
+    all past runs but the newest), and the run a person triggers then waits behind it. Airflow calls ``dag_policy`` of the
+    module ``airflow_local_settings`` for every DAG it has parsed:
+    https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/cluster-policies.html
+
+    :param scheduled: DAGs run at the times of their schedules from now on; off, they never run because of the time.
+    """
+    policy = home / "config" / "airflow_local_settings.py"
+    policy.parent.mkdir(exist_ok=True)
+    policy.write_text(_FROM_NOW_ON.format(now=datetime.now(timezone.utc).isoformat()) if scheduled else _NEVER_BY_TIME)
+
+
+_FROM_NOW_ON = """\
+from datetime import datetime
+
+
+def dag_policy(dag):
+    if dag.timetable.asset_condition or not dag.timetable.can_be_scheduled:
+        return
+    started = datetime.fromisoformat("{now}")
+    dag.start_date = max(dag.start_date or started, started)
+    for task in dag.tasks:
+        task.start_date = dag.start_date
+"""
+
+_NEVER_BY_TIME = """\
+from airflow.sdk import DAG
+
+
+def dag_policy(dag):
+    if not dag.timetable.asset_condition:
+        dag.timetable = DAG("unscheduled", schedule=None).timetable
+"""
 
 
 def without_airflow(environment: Mapping[str, str]) -> dict[str, str]:

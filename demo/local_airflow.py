@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import requests
 
 from demo.airflow_api import AirflowApi, TaskState
-from demo.airflow_settings import ADMIN, airflow_environment, load_or_create_secrets
+from demo.airflow_settings import ADMIN, airflow_environment, load_or_create_secrets, write_schedule_policy
 from demo.errors import StackError
 from demo.ports import free_port, raise_if_taken
 from demo.processes import ProcessGroup
@@ -46,7 +46,7 @@ class LocalAirflow:
     :param python: the interpreter that has Airflow installed.
     :param extra_env: environment variables for its processes, e.g. ``AIRFLOW_CONN_…``.
     :param port: where the UI and the APIs listen on loopback; a free one is picked if not given.
-    :param scheduled: whether DAGs also run by their schedule; off, only triggered runs start.
+    :param scheduled: whether DAGs also run at the times of their schedule; runs triggered by an asset start in any case.
     """
 
     def __init__(
@@ -66,9 +66,10 @@ class LocalAirflow:
         self.url = f"http://127.0.0.1:{self.port}"
         self.username = ADMIN
         self._python = python
+        self._scheduled = scheduled
         keys = load_or_create_secrets(self.home)
         self.password = keys.admin_password
-        settings = airflow_environment(self.home, self.dags, self.port, keys, scheduled=scheduled)
+        settings = airflow_environment(self.home, self.dags, self.port, keys)
         self.env = {**settings, **(extra_env or {})}
         self.processes = ProcessGroup(self.home, self.home / "logs" / "components")
         self.api = AirflowApi(self.url, self.username, self.password)
@@ -109,6 +110,7 @@ class LocalAirflow:
     def start(self, *, timeout: float = 300.0) -> None:
         """Start all components and return when each has answered or sent its heartbeat."""
         raise_if_taken(self.port)
+        write_schedule_policy(self.home, scheduled=self._scheduled)
         since = datetime.now(timezone.utc)
         for name, arguments in COMPONENTS.items():
             self.processes.start(name, self._airflow(*arguments), self.env)

@@ -24,9 +24,6 @@ from demo.stack import running
 
 HERE = Path(__file__).resolve().parent
 DAGS = HERE.parent / "dags"
-LANDING = HERE / "landing"
-AIRFLOW_HOME = HERE / "airflow" / "up"
-ORG_HOME = HERE / "org" / "up"
 ROWS = {"Account": 20_000, "Contact": 20_000, "Opportunity": 12_000, "Case": 12_000, "Invoice__c": 12_000}
 
 
@@ -38,11 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         org, airflow = _org_and_airflow(options)
         with (
-            run_lock(HERE / ".running"),
+            run_lock(options.home / ".running"),
             running(org, airflow, progress),
             _ready_file(options.ready_file, org, airflow),
         ):
-            _explain(progress, org, airflow, with_connection=options.with_connection)
+            _explain(progress, org, airflow, options)
             while True:
                 time.sleep(1)
                 airflow.processes.raise_if_any_ended()
@@ -70,20 +67,21 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="port of the local Salesforce org (default: LOCAL_ORG_PORT or 8711)",
     )
     parser.add_argument("--with-connection", action="store_true", help="sfcc_default is there already")
-    # Else the first click on a DAG's switch also starts last night's run, and the run a person triggers waits behind it.
-    parser.add_argument("--scheduled", action="store_true", help="also run DAGs by their schedule, not only on trigger")
+    parser.add_argument("--home", type=Path, default=HERE, help="folder for what it keeps (default: demo/)")
     parser.add_argument("--ready-file", type=Path, help="write URLs and credentials here (JSON) once all is running")
     return parser.parse_args(arguments)
 
 
 def _org_and_airflow(options: argparse.Namespace) -> tuple[LocalOrgProcess, LocalAirflow]:
     """Both keep what they hold (connections, runs, records) for the next time."""
-    org = LocalOrgProcess(ORG_HOME, rows=ROWS, port=options.org_port, job_seconds=8.0)
-    environment = {"SFCC_LANDING": f"file://{LANDING}/{{sobject}}"}
+    home = options.home.resolve()
+    org = LocalOrgProcess(home / "org" / "up", rows=ROWS, port=options.org_port, job_seconds=8.0)
+    landing = home / "landing"
+    environment = {"SFCC_LANDING": f"file://{landing}/{{sobject}}", "SFCC_DUCKDB": str(landing / "salesforce.duckdb")}
     if options.with_connection:
         environment["AIRFLOW_CONN_SFCC_DEFAULT"] = json.dumps(org.connection)
     airflow = LocalAirflow(
-        AIRFLOW_HOME, DAGS, extra_env=environment, port=options.airflow_port, scheduled=options.scheduled
+        home / "airflow" / "up", DAGS, extra_env=environment, port=options.airflow_port, scheduled=True
     )
     return org, airflow
 
@@ -111,16 +109,17 @@ def _ready_file(file: Path | None, org: LocalOrgProcess, airflow: LocalAirflow) 
         file.unlink(missing_ok=True)
 
 
-def _explain(progress: Progress, org: LocalOrgProcess, airflow: LocalAirflow, *, with_connection: bool) -> None:
+def _explain(progress: Progress, org: LocalOrgProcess, airflow: LocalAirflow, options: argparse.Namespace) -> None:
     connection = org.connection
     made = (
         "The connection sfcc_default is there already (from the environment, so the UI does not list it)."
-        if with_connection
+        if options.with_connection
         else f"""Make the connection at {airflow.url}/connections (Add Connection):
 
     Connection ID      sfcc_default
     Connection Type    Salesforce (Client Credentials)
     My Domain          {connection["host"]}
+    Port               {org.port}
     Consumer Key       {connection["login"]}
     Consumer Secret    {connection["password"]}"""
     )
@@ -134,11 +133,16 @@ The org is at   {org.url}
 
 {made}
 
-Then trigger the DAG salesforce_nightly. Files land below demo/landing. Ctrl-C stops everything.
-Schedules are off: DAGs run when you trigger them (--scheduled changes that).
+Then trigger the DAG salesforce_nightly. Files land below {_short(options.home / "landing")}. Ctrl-C stops everything.
+Unpause salesforce_asset_triggered as well, and it runs whenever accounts have landed. Other DAGs that are unpaused run
+at the times of their schedules from now on; no run is made up for.
 """,
         markup=False,
     )
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":
