@@ -371,12 +371,14 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         return str(client.describe(asked)["name"]) if "{sobject}" in self.destination else asked
 
     def _wait(self, extraction: Extraction) -> None:
+        from airflow_sfcc.extract.progress import WaitingProgress
         from airflow_sfcc.salesforce.bulk import poll_delays
 
         end_time = time.monotonic() + self.timeout
+        progress = WaitingProgress(self.log.info)
         for delay in poll_delays(self.poll_interval):
             job = extraction.job()
-            self.log.info("Bulk job %s on %s: %s", job.id, job.sobject, job.progress)
+            progress.seen(job, extraction.client.usage.calls)
             if not job.is_waiting:
                 return
             left = end_time - time.monotonic()

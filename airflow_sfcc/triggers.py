@@ -156,13 +156,17 @@ class BulkJobTrigger(WaitingTrigger):
         yield event
 
     async def _wait(self) -> TriggerEvent:
-        finished = await self.until(self._is_finished)
-        return self.event("finished" if finished else "timeout", api_calls=self.tally.calls)
+        from airflow_sfcc.extract.progress import WaitingProgress
 
-    def _is_finished(self, client: SalesforceClient) -> bool | None:
-        job = client.bulk.get(self.job_id)
-        self.log.info("Bulk job %s on %s: %s", job.id, job.sobject, job.progress)
-        return None if job.is_waiting else True
+        progress = WaitingProgress(self.log.info)
+
+        def is_finished(client: SalesforceClient) -> bool | None:
+            job = client.bulk.get(self.job_id)
+            progress.seen(job, self.tally.calls)
+            return None if job.is_waiting else True
+
+        finished = await self.until(is_finished)
+        return self.event("finished" if finished else "timeout", api_calls=self.tally.calls)
 
     def event(self, status: str, **details: Any) -> TriggerEvent:
         return super().event(status, job_id=self.job_id, **details)

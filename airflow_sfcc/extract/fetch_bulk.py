@@ -70,7 +70,7 @@ class BulkFetcher:
         self, pages: Iterator[OpenedPage], finished: dict[int, LandedPage], expected_rows: int | None
     ) -> list[LandedPage]:
         landed: list[LandedPage] = []
-        progress = Progress(self._plan.sobject, expected_rows, self._client.usage)
+        progress = Progress(self._plan.sobject, expected_rows, self._client.usage, self._client.session.retries)
         futures: set[Future[LandedPage]] = set()
         with ThreadPoolExecutor(self._plan.parallel_pages, thread_name_prefix="result-page") as pool:
             try:

@@ -65,7 +65,7 @@ class RestFetcher:
         rows = 0
         read = JsonPageReader(self._plan.columns, self._plan.numbers).read
         pages = self._client.query_pages(self._plan.soql, include_deleted=self._plan.include_deleted, read=read)
-        progress = Progress(self._plan.sobject, None, self._client.usage)
+        progress = Progress(self._plan.sobject, None, self._client.usage, self._client.session.retries)
         with closing(one_ahead(pages)) as read_ahead:
             for page in read_ahead:
                 progress.expected_rows = page.total_size

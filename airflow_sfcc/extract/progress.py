@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from airflow_sfcc.salesforce.bulk import BulkJob
+from airflow_sfcc.salesforce.retries import RetryPolicy
 from airflow_sfcc.salesforce.usage import ApiUsage
 
 log = logging.getLogger(__name__)
@@ -17,15 +19,22 @@ SECONDS_BETWEEN_LINES = 5.0
 class Progress:
     """Counts what has landed of one object; safe to share between threads.
 
-    `Account: 240,000 of 900,000 rows (26 %), 12 pages, 48,000 rows/s, 4.1 MB/s written, 21 API calls`
+    `Account: 240,000 of 900,000 rows (26 %), 12 pages, 48,000 rows/s, 4.1 MB/s written, 21 API calls`,
+    and `, 2 retries` if there were any.
     """
 
     def __init__(
-        self, sobject: str, expected_rows: int | None, usage: ApiUsage, clock: Callable[[], float] = time.monotonic
+        self,
+        sobject: str,
+        expected_rows: int | None,
+        usage: ApiUsage,
+        retries: RetryPolicy,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.expected_rows = expected_rows
         self._sobject = sobject
         self._usage = usage
+        self._retries = retries
         self._clock = clock
         self._lock = threading.Lock()
         self._began = clock()
@@ -53,7 +62,37 @@ class Progress:
         known = f" of {self.expected_rows:,}" if self.expected_rows is not None else ""
         share = f" ({100 * self._rows // self.expected_rows} %)" if self.expected_rows else ""
         written = f", {self._bytes / seconds / 1e6:.1f} MB/s written" if self._bytes else ""
+        retried = f", {self._retries.retried:,} retries" if self._retries.retried else ""
         return (
             f"{self._sobject}: {self._rows:,}{known} rows{share}, {self._pages:,} pages, "
-            f"{self._rows / seconds:,.0f} rows/s{written}, {self._usage.calls:,} API calls"
+            f"{self._rows / seconds:,.0f} rows/s{written}, {self._usage.calls:,} API calls{retried}"
+        )
+
+
+class WaitingProgress:
+    """How a Bulk job that is waited for comes along, however often it is asked.
+
+    `Bulk job 750xx on Account: InProgress, 240,000 rows, after 35 s, 6 API calls`; `say` is the `info` of the task's logger.
+    """
+
+    def __init__(self, say: Callable[..., object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._say = say
+        self._clock = clock
+        self._began = clock()
+        self._said: float | None = None
+        self._state = ""
+
+    def seen(self, job: BulkJob, calls: int) -> None:
+        """Say what the job answered, when its state is another one, or the last line is old enough."""
+        now = self._clock()
+        if job.state == self._state and self._said is not None and now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said, self._state = now, job.state
+        self._say(
+            "Bulk job %s on %s: %s, after %.0f s, %s API calls",
+            job.id,
+            job.sobject,
+            job.progress,
+            now - self._began,
+            f"{calls:,}",
         )

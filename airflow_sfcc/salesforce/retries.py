@@ -34,6 +34,8 @@ class RetryPolicy:
 
     def __init__(self, max_retries: int, stop: Stop | None = None) -> None:
         self.max_retries = max_retries
+        self.retried = 0
+        """How often it was tried again, all in all."""
         self._stop = stop or Stop()
         self._backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
 
@@ -67,6 +69,7 @@ class RetryPolicy:
         return asked if asked is not None else self._backoff(state)
 
     def _announce(self, state: tenacity.RetryCallState, what: str) -> None:
+        self.retried += 1
         seconds = state.next_action.sleep if state.next_action else 0.0
         fault = _fault(state)
         log.warning("%s: %s; retry %s of %s in %.1f s", what, fault, state.attempt_number, self.max_retries, seconds)

@@ -6,14 +6,16 @@ import logging
 
 import pytest
 
-from airflow_sfcc.extract.progress import Progress
+from airflow_sfcc.extract.progress import Progress, WaitingProgress
+from airflow_sfcc.salesforce.bulk import BulkJob
+from airflow_sfcc.salesforce.retries import RetryPolicy
 from airflow_sfcc.salesforce.usage import ApiUsage
 
 
 def test_lines_are_few_and_say_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     with caplog.at_level(logging.INFO):
-        progress = Progress("Account", 1000, ApiUsage(None), clock=lambda: now[0])
+        progress = Progress("Account", 1000, ApiUsage(None), RetryPolicy(1), clock=lambda: now[0])
         for _ in range(100):
             now[0] += 0.1
             progress.add(5, 1_000_000)
@@ -25,4 +27,37 @@ def test_lines_are_few_and_say_how_far_it_is(caplog: pytest.LogCaptureFixture) -
 
 
 def test_an_unknown_number_of_rows_is_not_made_up() -> None:
-    assert Progress("Account", None, ApiUsage(None)).line() == "Account: 0 rows, 0 pages, 0 rows/s, 0 API calls"
+    assert (
+        Progress("Account", None, ApiUsage(None), RetryPolicy(1)).line()
+        == "Account: 0 rows, 0 pages, 0 rows/s, 0 API calls"
+    )
+
+
+def test_retries_are_told() -> None:
+    retries = RetryPolicy(1)
+    progress = Progress("Account", None, ApiUsage(None), retries)
+    with pytest.raises(ConnectionError):
+        retries.run(_fail, what="a page", also=(ConnectionError,))
+    assert progress.line().endswith("0 API calls, 1 retries")
+
+
+def _fail() -> None:
+    raise ConnectionError
+
+
+def test_a_job_that_is_asked_often_says_little(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    progress = WaitingProgress(logging.getLogger("task").info, clock=lambda: now[0])
+    with caplog.at_level(logging.INFO):
+        for poll in range(41):
+            state = "InProgress" if poll < 40 else "JobComplete"
+            progress.seen(
+                BulkJob.from_wire({"id": "750", "object": "Account", "state": state}, asked_with="68.0"), poll
+            )
+            now[0] += 0.2
+    assert [message.split(", after ")[0] for message in caplog.messages] == [
+        "Bulk job 750 on Account: InProgress",
+        "Bulk job 750 on Account: InProgress",
+        "Bulk job 750 on Account: JobComplete",
+    ]
+    assert caplog.messages[-1].endswith("after 8 s, 40 API calls")
