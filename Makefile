@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test kill-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter
+.PHONY: help demo up test kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter
 .PHONY: docs test-matrix
 
 help:  ## list the targets
@@ -53,6 +53,9 @@ scale-test: $(READY)  ## 5 million rows by the task group on Celery workers, one
 	@if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -c constraints.txt $(SCALE_NEEDS); \
 	else $(BIN)/python -m pip install -q -c constraints.txt $(SCALE_NEEDS); fi
 	@$(BIN)/python -m stack.scale --rows $(or $(ROWS),5000000)
+
+s3-test: $(READY)  ## land every test's files in an S3-compatible server instead of on the disk (make test does so with some)
+	@TEST_STORAGE=s3 $(BIN)/python -m pytest tests/extract tests/surface tests/quarter tests/test_taskgroups.py tests/test_example_dags.py $(PYTEST_ARGS)
 
 sample-test: $(READY)  ## install the built wheel in an environment of its own and run the sample project's tests there
 	@$(BIN)/python -m tests.sample_from_wheel

@@ -19,9 +19,9 @@ from airflow_sfcc.localorg.server import OrgServer
 from airflow_sfcc.localorg.soql.parser import parse
 from airflow_sfcc.salesforce import SalesforceClient, connect
 from airflow_sfcc.salesforce.transport import TransportOptions
-from tests.storages import root, s3_folder, s3_url
+from tests.storages import root, root_url, s3_folder, s3_url
 
-__all__ = ["root", "s3_folder", "s3_url"]  # fixtures
+__all__ = ["root", "root_url", "s3_folder", "s3_url"]  # fixtures
 
 # Tests never judge wall time: machines differ, and the first example pays for imports and caches.
 settings.register_profile("airflow-sfcc", deadline=None, print_blob=True)

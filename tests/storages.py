@@ -6,6 +6,7 @@ that TEST_STORAGE names (`make s3-test` says s3), which is the disk unless it is
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import uuid
@@ -17,7 +18,7 @@ import pytest
 import requests
 from upath import UPath
 
-CREDENTIALS = {"key": "test", "secret": "test"}
+CREDENTIALS = {"key": "AKIASTORAGEKEY", "secret": "storage-secret-0123456789"}
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +54,17 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> UPath:
     storage = getattr(request, "param", os.environ.get("TEST_STORAGE", "file"))
     folder: UPath = request.getfixturevalue("s3_folder") if storage == "s3" else UPath(tmp_path)
     return folder
+
+
+@pytest.fixture
+def root_url(root: UPath, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`root` as a DAG names it: in the S3-compatible server by the Airflow connection `lake`."""
+    if root.protocol != "s3":
+        return f"file://{root.path}"
+    client = root.storage_options["client_kwargs"]
+    connection = {"conn_type": "aws", "login": CREDENTIALS["key"], "password": CREDENTIALS["secret"], "extra": client}
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps(connection))
+    return f"s3://lake@{root.path}"
 
 
 def files_below(folder: UPath) -> dict[str, int]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from upath import UPath
+
 from airflow_sfcc.extract.plan import RunIdentity
 from tests.quarter.world import LATEST_COMMIT, SECOND, ConcurrentRunError, WorkerDiedError, World, run_of
 
@@ -39,7 +41,7 @@ class Tally:
 class Simulation:
     """One seed's course of events."""
 
-    def __init__(self, folder: Path, seed: int, *, changes_a_day: int = 12) -> None:
+    def __init__(self, folder: Path | UPath, seed: int, *, changes_a_day: int = 12) -> None:
         self.chance = random.Random(seed)
         self.world = World(folder)
         self.tally = Tally({}, {})

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from upath import UPath
 
 from tests.quarter.simulation import Simulation
 
 
 @pytest.mark.parametrize("seed", [101, 102])
-def test_after_every_committed_night_the_current_table_is_what_the_org_held(tmp_path: Path, seed: int) -> None:
-    simulation = Simulation(tmp_path, seed)
+def test_after_every_committed_night_the_current_table_is_what_the_org_held(root: UPath, seed: int) -> None:
+    simulation = Simulation(root, seed)
     try:
         simulation.live_through(24)
     finally:
@@ -19,3 +18,12 @@ def test_after_every_committed_night_the_current_table_is_what_the_org_held(tmp_
     assert simulation.world.checks > 10 and simulation.world.in_flight > 0
     assert {"insert", "update", "delete", "hard_delete", "undelete", "merge"} <= simulation.tally.changes.keys()
     assert {"normal", "outage"} < simulation.tally.nights.keys()
+
+
+def test_the_same_on_s3(s3_folder: UPath) -> None:
+    simulation = Simulation(s3_folder, 103)
+    try:
+        simulation.live_through(12)
+    finally:
+        simulation.world.close()
+    assert simulation.world.checks > 3 and {"normal", "outage"} < simulation.tally.nights.keys()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from upath import UPath
 
 from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.localorg.faults import Fault
@@ -27,6 +28,7 @@ from airflow_sfcc.salesforce.errors import (
 from airflow_sfcc.task_state import KEY
 from tests.conftest import RunningOrg
 from tests.extract.runs import NIGHT
+from tests.storages import files_below, on_all_storages
 from tests.surface.conftest import Connect
 from tests.surface.test_operators import fire, only_job_state
 
@@ -55,11 +57,12 @@ class Store:
 class TaskInstance:
     """One task instance through its tries, as Airflow numbers them."""
 
-    destination: Path
+    destination: Path | UPath
     store: Store | None = field(default_factory=Store)
     try_number: int = 0
     max_tries: int = RETRIES
     clear_number: int = 0
+    url: str = ""
 
     def context(self) -> dict[str, Any]:
         ti = SimpleNamespace(
@@ -78,7 +81,7 @@ class TaskInstance:
         settings: dict[str, Any] = {"sobject": "Contact", "fields": ["Id", "LastName"], "api": "bulk"}
         settings |= {"poll_interval": 0.05, "retries": RETRIES, "page_size": PAGE_ROWS, "deferrable": False}
         return SalesforceExtractOperator(
-            task_id="extract", destination=f"file://{self.destination}", **{**settings, **options}
+            task_id="extract", destination=self.url or f"file://{self.destination}", **{**settings, **options}
         )
 
     def run(self, **options: Any) -> dict[str, Any]:
@@ -97,7 +100,7 @@ class TaskInstance:
 
     @property
     def staged(self) -> list[str]:
-        return sorted(path.name for path in (self.destination / "_staging").rglob("*") if path.is_file())
+        return sorted(name.rsplit("/", 1)[-1] for name in files_below(UPath(self.destination)) if "_staging/" in name)
 
 
 @pytest.fixture
@@ -114,8 +117,8 @@ def shape() -> str:
 
 
 @pytest.fixture
-def task(tmp_path: Path) -> TaskInstance:
-    return TaskInstance(tmp_path)
+def task(root: UPath, root_url: str) -> TaskInstance:
+    return TaskInstance(root, url=root_url)
 
 
 BROKEN: dict[str, Any] = {"status": 503, "body": "<html>"}
@@ -129,6 +132,7 @@ def broken_off(org: RunningOrg, task: TaskInstance, *, good_pages: int = 3, **op
     org.org.faults.remove(fault.id)
 
 
+@on_all_storages
 @pytest.mark.parametrize("shape", ["documented", "observed", "absent"])
 @pytest.mark.parametrize("file_format", ["parquet", "csv"])
 def test_a_retry_asks_for_the_missing_pages_only(
@@ -260,7 +264,7 @@ def test_a_page_whose_file_was_damaged_is_asked_for_again(
     paged_org: RunningOrg, task: TaskInstance, records: Records
 ) -> None:
     broken_off(paged_org, task)
-    staging = next((task.destination / "_staging").iterdir())
+    (staging,) = UPath(task.destination / "_staging").iterdir()
     (staging / "page-00001.parquet").write_bytes(b"half")
     (staging / "page-00002.json").write_bytes(b'{"ind')
     asked = paged_org.calls("job_results")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from upath import UPath
 
 from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.localorg.records import Records
@@ -19,6 +20,7 @@ from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOpe
 from airflow_sfcc.salesforce.errors import JobAbortedError, JobTimeoutError, SalesforceError
 from airflow_sfcc.triggers import BulkJobTrigger
 from tests.conftest import KEY, SECRET, RunningOrg
+from tests.storages import CREDENTIALS, files_below, on_all_storages
 from tests.surface.conftest import Connect
 
 RESULT_KEYS = [
@@ -37,16 +39,15 @@ RESULT_KEYS = [
 ]
 
 
-def extract_operator(tmp_path: Path, **options: Any) -> SalesforceExtractOperator:
+def extract_operator(folder: Path | str, **options: Any) -> SalesforceExtractOperator:
     settings: dict[str, Any] = {
         "sobject": "Contact",
         "fields": ["Id", "LastName"],
         "api": "bulk",
         "poll_interval": 0.05,
     }
-    return SalesforceExtractOperator(
-        task_id="extract", destination=f"file://{tmp_path}/{{sobject}}", **{**settings, **options}
-    )
+    url = folder if isinstance(folder, str) else f"file://{folder}"
+    return SalesforceExtractOperator(task_id="extract", destination=f"{url}/{{sobject}}", **{**settings, **options})
 
 
 def fire(deferred: TaskDeferred) -> dict[str, Any]:
@@ -79,32 +80,47 @@ def test_too_many_records_name_the_extract_operator(connected_org: RunningOrg, c
     assert connected_org.calls("query_more") == 0
 
 
+@on_all_storages
 @pytest.mark.parametrize("api", ["rest", "bulk"])
 def test_extract_without_deferral(
-    connected_org: RunningOrg, records: Records, context: Any, tmp_path: Path, api: str
+    connected_org: RunningOrg, records: Records, context: Any, root: UPath, root_url: str, api: str
 ) -> None:
-    result = extract_operator(tmp_path, api=api).execute(context)
+    result = extract_operator(root_url, api=api).execute(context)
     assert list(result) == RESULT_KEYS and json.loads(json.dumps(result)) == result
     assert result["rows"] == records.count("Contact") and result["api"] == api
-    assert result["path"].startswith(f"file://{tmp_path}/Contact/extract=20261123T020000Z-")
-    assert (tmp_path / "Contact").exists()
+    folder = result["path"].removeprefix(f"{root_url}/")
+    assert folder.startswith("Contact/extract=20261123T020000Z-")
+    assert sorted(files_below(root)) == [f"{folder}/_manifest.json", f"{folder}/part-00000.parquet"]
 
 
+@on_all_storages
 @pytest.mark.parametrize("sobject", ["Contact", "contact"])
 def test_extract_deferred(
-    connected_org: RunningOrg, records: Records, context: Any, tmp_path: Path, sobject: str
+    connected_org: RunningOrg, records: Records, context: Any, root_url: str, sobject: str
 ) -> None:
     with pytest.raises(TaskDeferred) as deferred:
-        extract_operator(tmp_path, sobject=sobject, deferrable=True).execute(context)
+        extract_operator(root_url, sobject=sobject, deferrable=True).execute(context)
     stored = json.dumps(deferred.value.trigger.serialize()) + json.dumps(deferred.value.kwargs or {})
-    assert "SELECT" not in stored and SECRET not in stored and KEY not in stored
+    assert "SELECT" not in stored and not any(secret in stored for secret in (SECRET, KEY, *CREDENTIALS.values()))
     event = fire(deferred.value)
     assert set(event) == {"status", "job_id", "api_calls"}
-    operator = extract_operator(tmp_path, sobject=sobject, deferrable=True)
+    operator = extract_operator(root_url, sobject=sobject, deferrable=True)
     result = getattr(operator, deferred.value.method_name)(context, event=event)
-    assert result["path"].startswith(f"file://{tmp_path}/Contact/extract=")
+    assert result["path"].startswith(f"{root_url}/Contact/extract=")
     assert result["rows"] == records.count("Contact")
     assert result["api_calls"] == sum(call.path.startswith("/services/data/v") for call in connected_org.org.calls)
+
+
+@on_all_storages
+def test_no_secret_is_in_the_result_the_events_or_the_files(
+    connected_org: RunningOrg, context: Any, root: UPath, root_url: str
+) -> None:
+    ran = extract_operator(root_url, file_format="csv", mode="incremental")
+    told = json.dumps(ran.execute(context)) + repr(context["outlet_events"])
+    contents = [(root / name).read_bytes() for name in files_below(root)]
+    assert len(contents) == 2
+    for secret in (SECRET, KEY, *CREDENTIALS.values()):
+        assert secret not in told and not any(secret.encode() in content for content in contents)
 
 
 def test_the_trigger_may_run_twice(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
@@ -140,8 +156,9 @@ def only_job_state(org: RunningOrg) -> str:
     return job.state
 
 
-def test_killing_the_task_aborts_the_job(slow_org: RunningOrg, context: Any, tmp_path: Path) -> None:
-    operator = extract_operator(tmp_path)
+@on_all_storages
+def test_killing_the_task_aborts_the_job(slow_org: RunningOrg, context: Any, root: UPath, root_url: str) -> None:
+    operator = extract_operator(root_url)
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -159,7 +176,7 @@ def test_killing_the_task_aborts_the_job(slow_org: RunningOrg, context: Any, tmp
     task.join(10)
     assert only_job_state(slow_org) == "Aborted"
     assert isinstance(failures[0], JobAbortedError)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files_below(root) == {}
 
 
 def test_killing_the_deferred_task_aborts_the_job(slow_org: RunningOrg, context: Any, tmp_path: Path) -> None:
