@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
+from upath import UPath
 
 from airflow_sfcc.extract.row_blocks import row_blocks
 from airflow_sfcc.localorg.records import Records
@@ -22,6 +22,7 @@ from airflow_sfcc.salesforce.errors import (
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, read_rows
+from tests.storages import files_below
 
 FIELDS = ["Id", "LastName", "Description"]
 
@@ -30,22 +31,22 @@ def contacts(records: Records) -> int:
     return records.count("Contact")
 
 
-def no_data_left(destination: Path) -> bool:
-    return not [path for path in destination.rglob("*") if path.is_file()]
+def no_data_left(destination: UPath) -> bool:
+    return files_below(destination) == {}
 
 
 @pytest.mark.parametrize("shape", ["documented", "observed", "absent"])
 @pytest.mark.parametrize("parallel_pages", [1, 4])
 def test_pages_in_every_known_shape(
-    start_org: Callable[..., RunningOrg], records: Records, tmp_path: Path, shape: str, parallel_pages: int
+    start_org: Callable[..., RunningOrg], records: Records, root: UPath, shape: str, parallel_pages: int
 ) -> None:
     org = start_org(result_pages_shape=shape, result_page_rows=100)
     manifest = extract(
-        org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk", page_size=100, parallel_pages=parallel_pages
+        org, root, sobject="Contact", fields=FIELDS, api="bulk", page_size=100, parallel_pages=parallel_pages
     )
     assert manifest["rows"] == contacts(records)
     assert len(manifest["files"]) == 1, "small pages are joined"
-    assert len(read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)) == contacts(records)
+    assert len(read_rows(root / f"extract={manifest['extract_id']}", manifest)) == contacts(records)
 
 
 BREAKS: list[dict[str, Any]] = [
@@ -63,12 +64,12 @@ BREAKS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("effects", BREAKS, ids=str)
 @pytest.mark.parametrize("shape", ["documented", "absent"])
 def test_a_page_that_breaks_is_asked_for_again(
-    start_org: Callable[..., RunningOrg], records: Records, tmp_path: Path, shape: str, effects: dict[str, Any]
+    start_org: Callable[..., RunningOrg], records: Records, root: UPath, shape: str, effects: dict[str, Any]
 ) -> None:
     org = start_org(result_pages_shape=shape, result_page_rows=300)
     org.fail("job_results", skip=1, **effects)
     client = org.client(transport=TransportOptions(request_timeout=1, max_retries=2))
-    manifest = extract(org, tmp_path, client=client, sobject="Contact", fields=FIELDS, api="bulk", page_size=300)
+    manifest = extract(org, root, client=client, sobject="Contact", fields=FIELDS, api="bulk", page_size=300)
     assert manifest["rows"] == contacts(records)
     assert org.calls("job_create") == 1, "the job is never repeated"
     # Every page in flight meets the session's end.
@@ -77,50 +78,50 @@ def test_a_page_that_breaks_is_asked_for_again(
 
 @pytest.mark.parametrize("effects", [{"number_of_records": 1}, {"cut_after": 700, "cut": "end"}], ids=str)
 def test_a_page_that_stays_broken_lands_nothing(
-    start_org: Callable[..., RunningOrg], tmp_path: Path, effects: dict[str, Any]
+    start_org: Callable[..., RunningOrg], root: UPath, effects: dict[str, Any]
 ) -> None:
     org = start_org(result_page_rows=300)
     org.fail("job_results", times=None, **effects)
     with pytest.raises(IncompleteResultError):
-        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
-    assert no_data_left(tmp_path)
+        extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
+    assert no_data_left(root)
 
 
-def test_a_job_whose_pages_do_not_add_up_lands_nothing(org: RunningOrg, tmp_path: Path) -> None:
+def test_a_job_whose_pages_do_not_add_up_lands_nothing(org: RunningOrg, root: UPath) -> None:
     org.fail("job_poll", set_json={"/numberRecordsProcessed": 100_000}, times=None)
     with pytest.raises(IncompleteResultError, match=r"reported 100,000 rows and its pages hold"):
-        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
-    assert no_data_left(tmp_path)
+        extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
+    assert no_data_left(root)
 
 
 @pytest.mark.parametrize(("message", "says"), [("InternalServerError : Retried", "Retried"), ("", "gave no reason")])
-def test_a_failed_job_says_why(org: RunningOrg, tmp_path: Path, message: str, says: str) -> None:
+def test_a_failed_job_says_why(org: RunningOrg, root: UPath, message: str, says: str) -> None:
     org.fail("job_create", job_error=message)
     with pytest.raises(JobFailedError, match=says):
-        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
-    assert no_data_left(tmp_path)
+        extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
+    assert no_data_left(root)
 
 
-def test_an_aborted_job(org: RunningOrg, tmp_path: Path) -> None:
+def test_an_aborted_job(org: RunningOrg, root: UPath) -> None:
     org.fail("job_poll", set_json={"/state": "Aborted"}, times=None)
     with pytest.raises(JobAbortedError, match="aborted in Salesforce"):
-        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+        extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
 
 
-def test_an_unknown_job_state_is_an_error(org: RunningOrg, tmp_path: Path) -> None:
+def test_an_unknown_job_state_is_an_error(org: RunningOrg, root: UPath) -> None:
     org.fail("job_poll", set_json={"/state": "Dreaming"}, times=None)
     with pytest.raises(UnexpectedAnswerError, match="Dreaming"):
-        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+        extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
 
 
-def test_results_that_expired(org: RunningOrg, tmp_path: Path) -> None:
+def test_results_that_expired(org: RunningOrg, root: UPath) -> None:
     org.fail("job_results", status=404, body=[{"errorCode": "NOT_FOUND", "message": "gone"}], times=None)
     with pytest.raises(ResultsExpiredError, match="7 days"):
-        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
-    assert no_data_left(tmp_path)
+        extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
+    assert no_data_left(root)
 
 
-def test_columns_that_changed_under_the_job(org: RunningOrg, tmp_path: Path) -> None:
+def test_columns_that_changed_under_the_job(org: RunningOrg, root: UPath) -> None:
     org.fail(
         "job_results",
         status=200,
@@ -128,27 +129,27 @@ def test_columns_that_changed_under_the_job(org: RunningOrg, tmp_path: Path) -> 
         headers={"Content-Type": "text/csv"},
     )
     with pytest.raises(UnexpectedAnswerError, match=r"missing: description, lastname; unexpected: surname"):
-        extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
-    assert no_data_left(tmp_path)
+        extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
+    assert no_data_left(root)
 
 
 @pytest.mark.parametrize("empty_header", [True, False])
 @pytest.mark.parametrize("file_format", ["parquet", "csv", "jsonl"])
 def test_an_empty_result_is_a_file_with_its_schema(
-    start_org: Callable[..., RunningOrg], tmp_path: Path, file_format: str, empty_header: bool
+    start_org: Callable[..., RunningOrg], root: UPath, file_format: str, empty_header: bool
 ) -> None:
     org = start_org(empty_results_header=empty_header)
     manifest = extract(
-        org, tmp_path, sobject="Contact", fields=FIELDS, where="Id = null", api="bulk", file_format=file_format
+        org, root, sobject="Contact", fields=FIELDS, where="Id = null", api="bulk", file_format=file_format
     )
     assert (manifest["rows"], len(manifest["files"])) == (0, 1)
-    assert read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest) == []
+    assert read_rows(root / f"extract={manifest['extract_id']}", manifest) == []
 
 
-def test_a_row_longer_than_a_block(org: RunningOrg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_longer_than_a_block(org: RunningOrg, root: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_sfcc.extract.csv_pages.row_blocks", partial(row_blocks, block_bytes=64))
-    manifest = extract(org, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
-    assert manifest["rows"] == len(read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)) > 0
+    manifest = extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
+    assert manifest["rows"] == len(read_rows(root / f"extract={manifest['extract_id']}", manifest)) > 0
 
 
 REFUSALS = [
@@ -169,14 +170,14 @@ def many_rows(org: RunningOrg) -> RunningOrg:
 
 @pytest.mark.parametrize(("status", "code", "message"), REFUSALS)
 def test_what_bulk_refuses_is_read_by_rest_when_the_api_is_auto(
-    many_rows: RunningOrg, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int, code: str, message: str
+    many_rows: RunningOrg, root: UPath, caplog: pytest.LogCaptureFixture, status: int, code: str, message: str
 ) -> None:
     refusal = [{"errorCode": code, "message": message}]
     many_rows.fail("job_create", status=status, body=refusal, times=2)
-    manifest = extract(many_rows, tmp_path, sobject="Contact", fields=FIELDS)
+    manifest = extract(many_rows, root, sobject="Contact", fields=FIELDS)
     assert manifest["api"] == "rest" and manifest["job_id"] is None and message in caplog.text
     with pytest.raises(SalesforceError, match=r"api=.rest.|API Enabled"):
-        extract(many_rows, tmp_path, sobject="Contact", fields=FIELDS, api="bulk")
+        extract(many_rows, root, sobject="Contact", fields=FIELDS, api="bulk")
 
 
 FAILURES = ["InternalServerError : Retried more than fifteen times", "Unexpected exception encountered in query", ""]
@@ -184,20 +185,20 @@ FAILURES = ["InternalServerError : Retried more than fifteen times", "Unexpected
 
 @pytest.mark.parametrize("message", FAILURES)
 def test_a_job_that_failed_is_read_by_rest_when_the_api_is_auto(
-    many_rows: RunningOrg, records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture, message: str
+    many_rows: RunningOrg, records: Records, root: UPath, caplog: pytest.LogCaptureFixture, message: str
 ) -> None:
     many_rows.fail("job_create", job_error=message)
-    manifest = extract(many_rows, tmp_path, sobject="Contact", fields=FIELDS)
+    manifest = extract(many_rows, root, sobject="Contact", fields=FIELDS)
     assert (manifest["api"], manifest["job_id"], manifest["rows"]) == ("rest", None, contacts(records))
     assert (message or "gave no reason") in caplog.text and "REST reads Contact instead" in caplog.text
 
 
 def test_rest_is_not_tried_when_it_would_take_more_calls_than_are_left(
-    start_org: Callable[..., RunningOrg], tmp_path: Path
+    start_org: Callable[..., RunningOrg], root: UPath
 ) -> None:
     org = start_org(daily_api_requests=40)
     org.fail("query", path="COUNT", set_json={"/totalSize": 100_000})
     org.fail("job_create", job_error="Retried more than fifteen times")
     with pytest.raises(JobFailedError):
-        extract(org, tmp_path, sobject="Contact", fields=FIELDS)
+        extract(org, root, sobject="Contact", fields=FIELDS)
     assert org.calls("query") == 1, "the count"

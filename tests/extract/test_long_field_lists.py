@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from upath import UPath
 
 from airflow_sfcc.localorg.clock import Clock
 from airflow_sfcc.localorg.org import LocalOrg
@@ -50,29 +50,27 @@ def patient(org: RunningOrg) -> SalesforceClient:
     return org.client(transport=TransportOptions(request_timeout=120))
 
 
-def test_rest_and_bulk_land_the_same_600_custom_fields(wide_org: RunningOrg, tmp_path: Path) -> None:
+def test_rest_and_bulk_land_the_same_600_custom_fields(wide_org: RunningOrg, root: UPath) -> None:
     landed = {}
     for api in ("rest", "bulk", "auto"):
-        manifest = extract(wide_org, tmp_path / api, client=patient(wide_org), sobject="Contact", api=api)
+        manifest = extract(wide_org, root / api, client=patient(wide_org), sobject="Contact", api=api)
         assert (
             not fits_uri(manifest["soql"])
             and len(manifest["schema"]) > WIDE
             and manifest["rows"] == wide_org.org.records.count("Contact")
         )
-        landed[api] = {
-            row["Id"]: row for row in read_rows(tmp_path / api / f"extract={manifest['extract_id']}", manifest)
-        }
+        landed[api] = {row["Id"]: row for row in read_rows(root / api / f"extract={manifest['extract_id']}", manifest)}
     assert landed["rest"] == landed["bulk"] == landed["auto"]
     assert wide_org.calls("query_more") == 1, "the pages after the first are asked for by their links"
 
 
-def test_an_object_that_bulk_refuses(wide_org: RunningOrg, tmp_path: Path) -> None:
+def test_an_object_that_bulk_refuses(wide_org: RunningOrg, root: UPath) -> None:
     refusal = [{"errorCode": "INVALIDENTITY", "message": "Entity 'Contact' is not supported by the Bulk API."}]
     wide_org.fail("job_create", status=400, body=refusal)
-    manifest = extract(wide_org, tmp_path, client=patient(wide_org), sobject="Contact")
+    manifest = extract(wide_org, root, client=patient(wide_org), sobject="Contact")
     assert (manifest["api"], manifest["rows"]) == ("rest", wide_org.org.records.count("Contact"))
 
 
-def test_a_refusal_within_the_batch_is_the_same_sentence(wide_org: RunningOrg, tmp_path: Path) -> None:
+def test_a_refusal_within_the_batch_is_the_same_sentence(wide_org: RunningOrg, root: UPath) -> None:
     with pytest.raises(QueryError, match=r"refused GET /query \(HTTP 400, INVALID_FIELD: .*No such column 'Nmae'"):
-        extract(wide_org, tmp_path, client=patient(wide_org), sobject="Contact", where="Nmae = 'x'", api="rest")
+        extract(wide_org, root, client=patient(wide_org), sobject="Contact", where="Nmae = 'x'", api="rest")

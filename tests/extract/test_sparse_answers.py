@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from upath import UPath
@@ -36,7 +35,7 @@ def body(*, end: str = "\n", ends: bool = True, quoted: bool = True) -> bytes:
     return (end.join(lines) + (end if ends else "")).encode()
 
 
-def landed(said: Wire, folder: Path) -> list[dict[str, object]]:
+def landed(said: Wire, folder: UPath) -> list[dict[str, object]]:
     client, destination = said.client(), UPath(folder)
     plan = make_plan(client, ExtractRequest(sobject=SOBJECT, api="bulk"), run_identity(), destination)
     extraction = Extraction(client, destination, plan)
@@ -51,11 +50,11 @@ def landed(said: Wire, folder: Path) -> list[dict[str, object]]:
 @pytest.mark.parametrize("job_version", [67.0, "67.0", None])
 @pytest.mark.parametrize("counts", [True, False])
 def test_jobs_that_tell_little(
-    said: Wire, tmp_path: Path, listed: bool, job_version: float | str | None, counts: bool
+    said: Wire, root: UPath, listed: bool, job_version: float | str | None, counts: bool
 ) -> None:
     said.listed, said.job_version, said.counts = listed, job_version, counts
     said.pages = [(body(), 2), (body(), 2)]
-    assert landed(said, tmp_path) == VALUES * 2
+    assert landed(said, root) == VALUES * 2
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -63,7 +62,7 @@ def test_jobs_that_tell_little(
 @pytest.mark.parametrize("ends", [True, False])
 @pytest.mark.parametrize("quoted", [True, False])
 def test_other_ways_to_write_the_same_csv(
-    said: Wire, tmp_path: Path, packed: bool, end: str, ends: bool, quoted: bool
+    said: Wire, root: UPath, packed: bool, end: str, ends: bool, quoted: bool
 ) -> None:
     said.packed, said.pages = packed, [(body(end=end, ends=ends, quoted=quoted), 2)]
-    assert landed(said, tmp_path) == VALUES
+    assert landed(said, root) == VALUES

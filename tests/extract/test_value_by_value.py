@@ -6,10 +6,10 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
+from upath import UPath
 
 from airflow_sfcc.localorg.records import Records
 from tests.conftest import RunningOrg
@@ -58,11 +58,11 @@ def stored(records: Records, sobject: str, columns: list[str], *, deleted: bool 
 @pytest.mark.parametrize("api", ["rest", "bulk"])
 @pytest.mark.parametrize("sobject", OBJECTS)
 def test_every_value_of_every_row(
-    start_org: Callable[..., RunningOrg], records: Records, tmp_path: Path, sobject: str, api: str, file_format: str
+    start_org: Callable[..., RunningOrg], records: Records, root: UPath, sobject: str, api: str, file_format: str
 ) -> None:
     org = start_org(result_page_rows=170, query_batch=250)
-    manifest = extract(org, tmp_path, sobject=sobject, api=api, file_format=file_format)
-    folder = tmp_path / f"extract={manifest['extract_id']}"
+    manifest = extract(org, root, sobject=sobject, api=api, file_format=file_format)
+    folder = root / f"extract={manifest['extract_id']}"
     landed = hashes(read_rows(folder, manifest))
     assert landed == stored(records, sobject, [column["name"] for column in manifest["schema"]])
     assert manifest["rows"] == len(landed) == sum(file["rows"] for file in manifest["files"])
@@ -70,19 +70,17 @@ def test_every_value_of_every_row(
 
 
 @pytest.mark.parametrize("api", ["rest", "bulk"])
-def test_soft_deleted_rows_come_along_when_asked_for(
-    org: RunningOrg, records: Records, tmp_path: Path, api: str
-) -> None:
-    manifest = extract(org, tmp_path, sobject="Account", fields=["Id", "Name"], deletes="soft", api=api)
-    rows = read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)
+def test_soft_deleted_rows_come_along_when_asked_for(org: RunningOrg, records: Records, root: UPath, api: str) -> None:
+    manifest = extract(org, root, sobject="Account", fields=["Id", "Name"], deletes="soft", api=api)
+    rows = read_rows(root / f"extract={manifest['extract_id']}", manifest)
     assert hashes(rows) == stored(records, "Account", ["Id", "Name", "IsDeleted"], deleted=True)
     assert any(row["IsDeleted"] for row in rows) and manifest["include_deleted"]
 
 
 @pytest.mark.parametrize("api", ["rest", "bulk"])
-def test_parents_keep_their_dotted_names(org: RunningOrg, records: Records, tmp_path: Path, api: str) -> None:
+def test_parents_keep_their_dotted_names(org: RunningOrg, records: Records, root: UPath, api: str) -> None:
     manifest = extract(
-        org, tmp_path, sobject="Contact", fields=["id", "account.NAME", "Account.Owner.Name", "Owner.Name"], api=api
+        org, root, sobject="Contact", fields=["id", "account.NAME", "Account.Owner.Name", "Owner.Name"], api=api
     )
     assert [column["name"] for column in manifest["schema"]] == [
         "Id",
@@ -94,7 +92,7 @@ def test_parents_keep_their_dotted_names(org: RunningOrg, records: Records, tmp_
         'SELECT c."Id", a."Name", u."Name" FROM "Contact" c LEFT JOIN "Account" a ON a."Id" = c."AccountId" '
         'LEFT JOIN "User" u ON u."Id" = a."OwnerId" WHERE NOT c."IsDeleted"'
     )
-    landed = read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)
+    landed = read_rows(root / f"extract={manifest['extract_id']}", manifest)
     found = {row["Id"]: (row["Account.Name"], row["Account.Owner.Name"]) for row in landed}
     assert found == {record_id: (account, owner) for record_id, account, owner in expected.fetchall()}
     assert None in {account for account, _ in found.values()}, "the org holds contacts without an account"
