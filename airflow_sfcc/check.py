@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError
-from airflow_sfcc.salesforce.answers import raise_for_refusal
+from airflow_sfcc.salesforce.answers import json_object_of
 from airflow_sfcc.salesforce.errors import (
     ACCESS,
     CONSUMER_KEY_AND_SECRET,
@@ -23,6 +23,8 @@ from airflow_sfcc.salesforce.errors import (
     NotFoundError,
     QueryError,
     SetupStep,
+    UnavailableError,
+    UnexpectedAnswerError,
 )
 
 Verdict = Literal["passed", "failed", "not checkable"]
@@ -75,13 +77,21 @@ def check_org(connect: Callable[[], SalesforceClient], sobjects: Sequence[str] =
         return
     yield Finding("API Enabled", "passed", f"{instance} answers API calls")
     yield _calls_left(client)
+    yield from _as_far_as_possible("Permissions", _permissions(client))
+    yield from _as_far_as_possible("Bulk API 2.0", _bulk_jobs(client))
+    yield from _as_far_as_possible("Bulk jobs left", _bulk_jobs_left(client))
+    for sobject in sobjects:
+        yield from _as_far_as_possible(sobject, _object(client, sobject))
+
+
+def _as_far_as_possible(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings up to a question that is not answered as Salesforce answers; the checks after these go on."""
     try:
-        yield from _permissions(client)
-        yield from _bulk(client)
-        for sobject in sobjects:
-            yield from _object(client, sobject)
+        yield from findings
+    except (UnexpectedAnswerError, UnavailableError) as problem:
+        yield Finding(name, "not checkable", problem.message)
     except SalesforceError as problem:
-        yield _failure("The checks were broken off", problem)
+        yield _failure(name, problem)
 
 
 def _title(step: SetupStep) -> str:
@@ -194,22 +204,20 @@ def _calls_left(client: SalesforceClient) -> Finding:
     return Finding("API calls left", "passed", seen)
 
 
-def _bulk(client: SalesforceClient) -> Iterator[Finding]:
-    try:
-        raise_for_refusal(client.request("GET", "/jobs/query", params={"jobType": "V2Query"}))
-    except SalesforceError as problem:
-        yield _failure("Bulk API 2.0", problem)
-    else:
-        yield Finding("Bulk API 2.0", "passed", "query jobs can be listed")
+def _bulk_jobs(client: SalesforceClient) -> Iterator[Finding]:
+    answer = json_object_of(client.request("GET", "/jobs/query", params={"jobType": "V2Query"}))
+    if "records" not in answer:
+        raise UnexpectedAnswerError("The list of query jobs is not answered as Salesforce does.")
+    yield Finding("Bulk API 2.0", "passed", "query jobs can be listed")
+
+
+def _bulk_jobs_left(client: SalesforceClient) -> Iterator[Finding]:
     name = "Bulk jobs left"
     try:
         jobs = client.limits()["DailyBulkV2QueryJobs"]
         left, most = int(jobs["Remaining"]), int(jobs["Max"])
     except (AccessError, QueryError, NotFoundError, KeyError, TypeError, ValueError):
         yield Finding(name, "not checkable", "the user may not read the org's limits, or they do not tell")
-        return
-    except SalesforceError as problem:
-        yield _failure(name, problem)
         return
     fix = "" if left else "Wait, or use api='rest' until then."
     yield Finding(name, "passed" if left else "failed", f"{left:,} of {most:,} in 24 hours", fix)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click  # comes with Airflow, by way of uvicorn
@@ -82,13 +86,27 @@ def _client(conn_id: str) -> SalesforceClient:
 
 def main() -> None:
     """Run the command line; without the packages of the localorg extra, say so in one sentence."""
-    try:
-        commands(prog_name="airflow-sfcc")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "airflow_sfcc":
-            raise
-        print(MISSING_EXTRA.format(name=error.name), file=sys.stderr)
-        sys.exit(1)
+    with ExitStack() as stack:
+        if sys.argv[1:2] != ["org"]:  # which has nothing to do with Airflow
+            _quieten_airflow(stack)
+        try:
+            commands(prog_name="airflow-sfcc")
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == "airflow_sfcc":
+                raise
+            print(MISSING_EXTRA.format(name=error.name), file=sys.stderr)
+            sys.exit(1)
+
+
+def _quieten_airflow(stack: ExitStack) -> None:
+    """Settle, before Airflow is imported, that it says little and leaves nothing behind.
+
+    Importing Airflow makes a folder with an empty database where there is none. A connection in the environment or in a
+    secrets backend needs neither, so they come and go with `stack`.
+    """
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
+    if not Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser().exists():
+        os.environ["AIRFLOW_HOME"] = stack.enter_context(TemporaryDirectory(prefix="airflow-sfcc-"))
 
 
 if __name__ == "__main__":

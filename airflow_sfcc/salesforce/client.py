@@ -184,9 +184,12 @@ class SalesforceClient:
         """API versions that the org offers, such as `["41.0", ..., "68.0"]` (reference 2.2)."""
         answer = json_of(self.session.request("GET", f"{self.instance}/services/data"))
         try:
-            return [str(entry["version"]) for entry in answer]
-        except (TypeError, KeyError):
-            raise UnexpectedAnswerError(f"{self.instance} does not list its API versions as Salesforce does.") from None
+            offered = [str(entry["version"]) for entry in answer]
+            if offered and all(float(version) for version in offered):
+                return offered
+        except (TypeError, KeyError, ValueError):
+            pass
+        raise UnexpectedAnswerError(f"{self.instance} does not list its API versions as Salesforce does.")
 
     def query_pages(
         self, soql: str, *, include_deleted: bool = False, read: JsonReader = json_object_of
@@ -216,7 +219,10 @@ class SalesforceClient:
             )
         key = sobject.lower()
         if key not in self._describes:
-            self._describes[key] = json_object_of(self.request("GET", f"/sobjects/{sobject}/describe"))
+            answer = json_object_of(self.request("GET", f"/sobjects/{sobject}/describe"))
+            if not (answer.get("name") and isinstance(answer.get("fields"), list)):
+                raise UnexpectedAnswerError(f"{self.instance} does not describe {sobject} as Salesforce does.")
+            self._describes[key] = answer
         return self._describes[key]
 
     def describe_global(self) -> JsonObject:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,3 +149,51 @@ def test_wrong_credentials_and_hosts(connected_org: RunningOrg, connect: Connect
 def test_a_connection_that_is_not_there() -> None:
     result = check("nowhere")
     assert failed(result) == ["Token"] and "AIRFLOW_CONN_NOWHERE" in result.output
+
+
+ODD_ANSWERS: list[dict[str, Any]] = [
+    {"status": 200, "body": "<html><body>Down for maintenance</body></html>"},
+    {"status": 200, "body": []},
+    {"status": 200, "body": {}},
+    {"status": 403, "body": "<?xml version='1.0'?><error><exceptionCode>ClientInputError</exceptionCode></error>"},
+    {"status": 403, "body": [{"errorCode": "INSUFFICIENT_ACCESS", "message": "insufficient access rights"}]},
+    {"status": 404, "body": [{"errorCode": "NOT_FOUND", "message": "The requested resource does not exist"}]},
+    {"status": 400, "body": {"error": "unknown", "error_description": "no such thing"}},
+    {"status": 503, "body": ""},
+    {"reset": True},
+]
+
+
+@pytest.mark.parametrize("route", ["versions", "query", "limits", "record_count", "job_list", "describe"])
+def test_odd_answers_end_one_check_and_not_the_others(connected_org: RunningOrg, connect: Connect, route: str) -> None:
+    """Servers in front of an org, and orgs with other rights than ours, answer otherwise than the documents' examples."""
+    connect(connected_org.url, {"max_retries": 0, "request_timeout": 10, "api_version": "68.0"})
+    for answer in ODD_ANSWERS:
+        connected_org.org.faults.clear()
+        connected_org.fail(route, times=None, **answer)
+        result = check("--object", "Account")
+        assert result.exception is None or isinstance(result.exception, SystemExit), (answer, result.output)
+        found = verdicts(result)
+        assert found["My Domain"] == "passed", (answer, result.output)
+        if route == "versions":
+            assert found["API version"] == "failed", (answer, result.output)
+        else:
+            assert found["API Enabled"] == "passed" and {"Bulk API 2.0", "Account"} <= set(found), (
+                answer,
+                result.output,
+            )
+            assert set(found.values()) != {"passed"}, (answer, result.output)
+
+
+def test_the_command_leaves_nothing_behind_and_says_nothing_else(org: RunningOrg, tmp_path: Path) -> None:
+    """On a machine without an Airflow of its own, where the connection is in the environment."""
+    connection = {"conn_type": "sfcc", "host": org.url, "login": KEY, "password": SECRET}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment |= {"HOME": str(tmp_path), "TMPDIR": str(temporary), "AIRFLOW_CONN_ORG": json.dumps(connection)}
+    command = [sys.executable, "-m", "airflow_sfcc.cli", "check", "org"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == "", done
+    assert all(line.startswith("passed ") for line in done.stdout.splitlines()), done.stdout
+    assert list(tmp_path.iterdir()) == [temporary] and not list(temporary.iterdir())
