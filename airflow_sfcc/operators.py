@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_sfcc.extract.checkpoint import Checkpoint
     from airflow_sfcc.extract.extraction import Extraction
-    from airflow_sfcc.extract.plan import RunIdentity
+    from airflow_sfcc.extract.plan import ExtractRequest, RunIdentity
     from airflow_sfcc.hooks import SalesforceClientCredentialsHook
     from airflow_sfcc.salesforce import SalesforceClient
     from airflow_sfcc.salesforce.errors import SalesforceError
@@ -276,7 +276,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             self.log.info("An earlier try had committed %s", before["manifest"])
             return self._done(before)
         if self.deferrable and extraction.is_waiting:
-            self._defer(plan.job_id)
+            self._defer(extraction)
         self._wait(extraction)
         return self._land(extraction)
 
@@ -294,10 +294,18 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
 
     def _plan(self, context: Context, earlier: Checkpoint | None) -> Extraction:
         from airflow_sfcc.extract.extraction import Extraction
-        from airflow_sfcc.extract.plan import ExtractRequest, make_plan
+        from airflow_sfcc.extract.plan import make_plan
+
+        client = self._hook().client
+        plan = make_plan(client, self._request(), _identity(context), self._destination, earlier=earlier)
+        self._extraction = Extraction(client, self._destination(plan.sobject), plan)
+        return self._extraction
+
+    def _request(self) -> ExtractRequest:
+        from airflow_sfcc.extract.plan import ExtractRequest
         from airflow_sfcc.extract.windows import moment
 
-        request = ExtractRequest(
+        return ExtractRequest(
             sobject=self.sobject,
             fields=self.fields,
             exclude_fields=self.exclude_fields,
@@ -317,10 +325,6 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             page_size=self.page_size,
             parallel_pages=self.parallel_pages,
         )
-        client = self._hook().client
-        plan = make_plan(client, request, _identity(context), self._destination, earlier=earlier)
-        self._extraction = Extraction(client, self._destination(plan.sobject), plan)
-        return self._extraction
 
     def _hook(self) -> SalesforceClientCredentialsHook:
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
@@ -332,14 +336,17 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
 
         return ObjectStoragePath(self.destination.replace("{sobject}", sobject))
 
-    def _defer(self, job_id: str) -> NoReturn:
+    def _defer(self, extraction: Extraction) -> NoReturn:
+        """Wait in the triggerer for the first job that is still waiting."""
         from airflow_sfcc.triggers import BulkJobTrigger
 
+        job_id, *others = extraction.waiting_jobs
         # The trigger ends by itself at end_time, so that the job can be aborted; Airflow's own timeout could not do that.
         self.defer(
             trigger=BulkJobTrigger(
                 salesforce_conn_id=self.salesforce_conn_id,
                 job_id=job_id,
+                others=others,
                 poll_interval=self.poll_interval,
                 end_time=time.time() + self.timeout,
                 cancel_on_kill=self.cancel_on_kill,
@@ -473,12 +480,13 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         extraction.stop()
         if not (self.cancel_on_kill and extraction.is_waiting):
             return
-        try:
-            extraction.client.in_a_hurry(_KILL_SECONDS).bulk.abort(str(extraction.plan.job_id))
-        except Exception as problem:
-            self.log.warning("Bulk job %s could not be aborted: %s", extraction.plan.job_id, problem)
-        else:
-            self.log.info("Aborted Bulk job %s", extraction.plan.job_id)
+        for job_id in extraction.waiting_jobs:
+            try:
+                extraction.client.in_a_hurry(_KILL_SECONDS).bulk.abort(job_id)
+            except Exception as problem:
+                self.log.warning("Bulk job %s could not be aborted: %s", job_id, problem)
+            else:
+                self.log.info("Aborted Bulk job %s", job_id)
 
 
 def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -9,6 +9,8 @@ Importing this module is cheap: what needs pyarrow or HTTP is imported when a ta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, TaskGroup
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
 
     from airflow_sfcc.extract.extraction import Extraction
+    from airflow_sfcc.extract.plan import ExtractRequest
 
 Share = Mapping[str, Any]
 """What a download task is handed: `extract_id`, `job_id`, `sobject`, and `pages`, each as ResultPage.to_json()."""
@@ -30,6 +33,7 @@ def salesforce_extract(
     *,
     destination: str,
     shares: int = 8,
+    slice_at: Sequence[datetime | str] = (),
     skip_if_empty: bool = False,
     salesforce_conn_id: str = DEFAULT_CONN_ID,
     default_args: dict[str, Any] | None = None,
@@ -47,6 +51,8 @@ def salesforce_extract(
     :param group_id: the group's id, which the tasks' ids begin with.
     :param destination: as in SalesforceExtractOperator.
     :param shares: how many download tasks there are at most; pages are dealt to them in turn.
+    :param slice_at: moments of CreatedDate at which the query is cut into several Bulk jobs that Salesforce works at side
+        by side, for first loads that are too large for one; n moments make n + 1 jobs (templated). `timeout` counts for each.
     :param skip_if_empty: end `commit` as skipped when there is no row.
     :param default_args: settings of all tasks in the group, such as `retries`.
     :param extract: further parameters of SalesforceExtractOperator (`sobject` or `soql`, `fields`, `where`, ...);
@@ -62,6 +68,7 @@ def salesforce_extract(
             task_id="plan",
             destination=destination,
             shares=shares,
+            slice_at=slice_at,
             api="bulk",
             salesforce_conn_id=salesforce_conn_id,
             **{"deferrable": True, **extract},
@@ -83,17 +90,28 @@ def salesforce_extract(
 
 
 class PlanOperator(SalesforceExtractOperator):
-    """Plans the extract, submits its Bulk job, waits for it, and returns the shares of its pages."""
+    """Plans the extract, submits its Bulk job or jobs, waits for them, and returns the shares of their pages."""
 
-    def __init__(self, *, shares: int, **kwargs: Any) -> None:
+    template_fields: Sequence[str] = (*SalesforceExtractOperator.template_fields, "slice_at")
+
+    def __init__(self, *, shares: int, slice_at: Sequence[datetime | str] = (), **kwargs: Any) -> None:
         # Nothing has landed when this task ends, so it updates no asset.
         super().__init__(**{"outlets": [], **kwargs})
         self.shares = shares
+        self.slice_at = slice_at
+
+    def _request(self) -> ExtractRequest:
+        from airflow_sfcc.extract.windows import moment
+
+        return replace(super()._request(), slice_at=[moment(each) for each in self.slice_at])
 
     def _land(self, extraction: Extraction, *, other_calls: int = 0) -> Any:
-        pages = [page.to_json() for page in extraction.pages()]
         plan = extraction.plan
         extraction.plan = plan.with_calls(plan.api_calls + other_calls)
+        if extraction.job().is_waiting:  # the job of another slice
+            extraction.stage_plan()
+            self._defer(extraction)
+        pages = [page.to_json() for page in extraction.pages()]
         extraction.stage_plan()
         dealt = [pages[first :: self.shares] for first in range(self.shares)]
         known = {"extract_id": plan.extract_id, "job_id": plan.job_id, "sobject": plan.sobject}

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -115,6 +116,7 @@ class WaitingTrigger(BaseTrigger):
 class BulkJobTrigger(WaitingTrigger):
     """Fires when a Bulk job is no longer waiting, or when `end_time` is over.
 
+    :param others: further jobs of the same extract, which are not waited for, but aborted with this one.
     :param poll_interval: seconds between the first polls; later ones are further apart.
     :param end_time: seconds since the epoch at which to give up waiting.
     :param cancel_on_kill: abort the job when a person ends the task while it is deferred.
@@ -127,10 +129,12 @@ class BulkJobTrigger(WaitingTrigger):
         poll_interval: float,
         end_time: float,
         cancel_on_kill: bool = True,
+        others: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.salesforce_conn_id = salesforce_conn_id
         self.job_id = job_id
+        self.others = list(others)
         self.poll_interval = poll_interval
         self.end_time = end_time
         self.cancel_on_kill = cancel_on_kill
@@ -144,6 +148,7 @@ class BulkJobTrigger(WaitingTrigger):
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
                 "cancel_on_kill": self.cancel_on_kill,
+                "others": self.others,
             },
         )
 
@@ -175,8 +180,18 @@ class BulkJobTrigger(WaitingTrigger):
         """Abort the job: a person ended the task while it was deferred (Airflow 3.3 and newer call this)."""
         if not self.cancel_on_kill:
             return
-        await self.ask(lambda client: client.in_a_hurry(_KILL_SECONDS).bulk.abort(self.job_id))
-        self.log.info("Aborted Bulk job %s", self.job_id)
+        await self.ask(self._abort)
+
+    def _abort(self, client: SalesforceClient) -> None:
+        from airflow_sfcc.salesforce.errors import SalesforceError
+
+        hurried = client.in_a_hurry(_KILL_SECONDS)
+        for job_id in self.others:
+            # Salesforce refuses it for a job that has ended, and then there is nothing to abort.
+            with suppress(SalesforceError):
+                hurried.bulk.abort(job_id)
+        hurried.bulk.abort(self.job_id)
+        self.log.info("Aborted Bulk job %s", ", ".join([self.job_id, *self.others]))
 
     async def _cancelled(self) -> None:
         """Before Airflow 3.3, a trigger is only told that it is cancelled: find out whether a person did it."""

@@ -63,6 +63,45 @@ def test_pages_are_shared_out_and_committed_once(org: SalesforceOrg, run_dag: Ru
     assert org.calls("job_create") == 1 and org.calls("job_results") == 11
 
 
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_one_object_by_several_jobs(
+    start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path, deferrable: bool
+) -> None:
+    days = [f"2026-{month:02}-01T00:00:00.000Z" for month in range(1, 9)]
+    records = [{"LastName": day, "CreatedDate": day} for day in days for _ in range(3)]
+    org = start_sfcc_org(
+        records={"Contact": records}, result_page_rows=2, bulk_timings=BulkTimings(in_progress_seconds=0.3)
+    )
+    # Two moments are a record's own, two have no record between them, one is later than all.
+    slice_at = [days[2], days[5], "2026-05-10T00:00:00Z", "2026-05-20T00:00:00Z", "2027-01-01T00:00:00Z"]
+    dag = dag_of(tmp_path, f"sliced_{deferrable}", slice_at=slice_at, deferrable=deferrable, shares=3)
+    run = run_dag(dag)
+    assert run.state == "success"
+    (manifest_file,) = committed(tmp_path)
+    manifest = json.loads(manifest_file.read_text())
+    assert len(set(manifest["job_ids"])) == org.calls("job_create") == 6
+    assert manifest["job_id"] == manifest["job_ids"][0]
+    names = [
+        row["LastName"]
+        for file in manifest["files"]
+        for row in pq.read_table(manifest_file.parent / file["path"]).to_pylist()
+    ]
+    assert names == [record["LastName"] for record in records], "every record once, the oldest slice first"
+    assert manifest["rows"] == len(records)
+    assert manifest["api_calls"] == sum(call.path.startswith("/services/data/v") for call in org.local_org.calls)
+
+
+def test_a_slice_that_fails_ends_the_others(start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path) -> None:
+    org = start_sfcc_org(rows={"Account": 10, "Contact": 50}, bulk_timings=BulkTimings(in_progress_seconds=60))
+    org.fail("job_create", skip=1, job_error="InvalidBatch : out of luck")
+    moments = ["2020-01-01T00:00:00Z", "2024-01-01T00:00:00Z"]
+    dag = dag_of(tmp_path, "failing_slice", slice_at=moments, timeout=2, default_args={"retries": 0})
+    assert run_dag(dag).state == "failed"
+    assert org.calls("job_create") == 3
+    assert [job.state for job in org.local_org.bulk_jobs.all()].count("Aborted") >= 2, "no job is left running"
+    assert committed(tmp_path) == []
+
+
 def test_rows_that_are_missing_stop_the_commit(org: SalesforceOrg, run_dag: RunDag, tmp_path: Path) -> None:
     org.fail("job_poll", set_json={"/numberRecordsProcessed": 100_000}, times=None)
     run = run_dag(dag_of(tmp_path, "missing_rows", shares=2, default_args={"retries": 0}))

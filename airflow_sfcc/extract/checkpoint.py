@@ -46,6 +46,7 @@ def fingerprint(plan: ExtractPlan) -> str:
     """SHA-256 over all that a job's result and its staged files depend on: another one means another job."""
     basis = {
         "soql": plan.soql,
+        **({"slices": plan.slices} if plan.slices else {}),
         "operation": "queryAll" if plan.include_deleted else "query",
         "api_version": plan.api_version,
         "org_id": plan.org_id,

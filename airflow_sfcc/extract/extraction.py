@@ -22,6 +22,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -80,7 +81,7 @@ class Extraction:
         self.landing = Landing(destination, plan.extract_id)
         self.continues = False
         """Whether it goes on with the job of an earlier try."""
-        self._job: BulkJob | None = None
+        self._jobs: dict[str, BulkJob] = {}
         self._stop = Stop()
 
     @classmethod
@@ -104,9 +105,10 @@ class Extraction:
 
     def start_over(self, *, abandoned: str | None = None) -> None:
         """Start from nothing. A job that an earlier try left running (`abandoned`, or the staged plan's) is aborted."""
-        self._abort_leftovers({abandoned, (self.landing.find_plan() or {}).get("job_id")})
+        staged = self.landing.find_plan() or {}
+        self._abort_leftovers({abandoned, staged.get("job_id"), *staged.get("job_ids", ())})
         self.continues = False
-        self._job = None
+        self._jobs = {}
         self._stop = Stop()
         self.landing.start_afresh()
         if self.plan.api == "bulk":
@@ -115,13 +117,14 @@ class Extraction:
     def _submit(self) -> None:
         try:
             with self._vanishing_fields_explained():
-                self._job = self.client.bulk.create(self.plan.soql, include_deleted=self.plan.include_deleted)
+                for query in self.plan.queries:
+                    job = self.client.bulk.create(query, include_deleted=self.plan.include_deleted)
+                    self._jobs[job.id] = job
+                    self.plan = self.plan.submitted(*self._jobs)
         except SalesforceError as refusal:
             if not is_refusal_of_bulk(refusal):
                 raise
             self._fall_back(refusal)
-        else:
-            self.plan = self.plan.submitted(self._job.id)
 
     def _fall_back(self, problem: SalesforceError) -> None:
         """Plan the query anew for REST. Raises the problem itself when it was to be Bulk, or REST would take too many calls."""
@@ -134,8 +137,9 @@ class Extraction:
             )
             raise problem
         log.warning("Bulk API 2.0 did not do it, so REST reads %s instead: %s", self.plan.sobject, problem.message)
+        self.abandon_job()
         self.plan = self.plan.by_rest("Bulk API 2.0 did not do it")
-        self._job = None
+        self._jobs = {}
 
     def _job_is_good(self, earlier: Checkpoint) -> bool:
         if self.plan.job_id != earlier.job_id:
@@ -161,23 +165,28 @@ class Extraction:
     @property
     def is_waiting(self) -> bool:
         """Whether there is a Bulk job that, as far as is known, Salesforce is still working at."""
-        return self.plan.job_id is not None and (self._job is None or self._job.is_waiting)
+        return bool(self.waiting_jobs)
+
+    @property
+    def waiting_jobs(self) -> list[str]:
+        """The ids of the jobs that are not known to have ended."""
+        return [each for each in self.plan.job_ids if each not in self._jobs or self._jobs[each].is_waiting]
 
     def can_go_on_after(self, problem: BaseException) -> bool:
         """Whether another try can go on with the job and the staged pages after this failure."""
-        return self.plan.job_id is not None and not (
+        return self.checkpoint() is not None and not (
             isinstance(problem, _SPOILING) or getattr(problem, "permanent", False)
         )
 
     def abandon_job(self) -> None:
-        """Abort the job, if it is still running, since nobody will read its results."""
-        if self.is_waiting:
+        """Abort the jobs that are still running, since nobody will read their results."""
+        for job_id in self.waiting_jobs:
             with suppress(SalesforceError):
-                self._job = self.client.in_a_hurry(_ABANDON_SECONDS).bulk.abort(str(self.plan.job_id))
+                self._jobs[job_id] = self.client.in_a_hurry(_ABANDON_SECONDS).bulk.abort(job_id)
 
     def checkpoint(self) -> Checkpoint | None:
-        """What the next try needs to go on from here; None when there is nothing to go on with."""
-        if self.plan.job_id is None:
+        """What the next try needs to go on from here; None when there is nothing to go on with, and for slices."""
+        if self.plan.job_id is None or self.plan.slices:
             return None
         return Checkpoint(self.plan.job_id, fingerprint(self.plan), self.plan.started_at, self._calls)
 
@@ -190,11 +199,23 @@ class Extraction:
         self.landing.save_plan(self.plan.with_calls(self._calls).to_json())
 
     def job(self) -> BulkJob:
-        """The Bulk job as it is now."""
+        """The Bulk job as it is now; of several, the first that is still waiting, else the last."""
         if self.plan.job_id is None:
             raise SalesforceError("This extract has no Bulk job.")
-        self._job = self.client.bulk.get(self.plan.job_id)
-        return self._job
+        for job_id in self.waiting_jobs or self.plan.job_ids[-1:]:
+            job = self._jobs[job_id] = self.client.bulk.get(job_id)
+            if job.is_waiting:
+                break
+        return job
+
+    def _complete_jobs(self) -> list[BulkJob]:
+        """All jobs. Raises what BulkJob.require_complete raises."""
+        for job_id in self.waiting_jobs:
+            self._jobs[job_id] = self.client.bulk.get(job_id)
+        jobs = [self._jobs[job_id] for job_id in self.plan.job_ids]
+        for job in jobs:
+            job.require_complete()
+        return jobs
 
     def committed(self) -> dict[str, Any] | None:
         """What the task returns, if the job of an earlier try was committed before that try ended; else None."""
@@ -205,8 +226,10 @@ class Extraction:
         return self._result(manifest, self.landing.folder / MANIFEST)
 
     def pages(self) -> list[ResultPage]:
-        """The result pages of the complete Bulk job, to be shared out."""
-        return self._bulk().pages(self.job())
+        """The result pages of the complete Bulk jobs, to be shared out; counted through from the first job to the last."""
+        fetcher = self._bulk()
+        pages = [page for job in self._complete_jobs() for page in fetcher.pages(job)]
+        return [replace(page, index=index) for index, page in enumerate(pages)]
 
     def land_pages(self, pages: Iterable[ResultPage]) -> list[LandedPage]:
         """Fetch, convert and stage some of the pages; those that are staged already are not fetched."""
@@ -226,6 +249,8 @@ class Extraction:
 
     def _land_job(self) -> list[LandedPage] | None:
         """The rows of the Bulk job; None when it failed and REST is to read them."""
+        if self.plan.slices:
+            return self.land_pages(self.pages())
         try:
             return self._bulk().land_job(self.job())
         except JobFailedError as failure:
@@ -273,17 +298,18 @@ class Extraction:
     def _require_every_row(self, pages: Sequence[LandedPage]) -> None:
         if self.plan.api != "bulk":
             return
-        job = self._job if self._job and not self._job.is_waiting else self.job()
-        job.require_complete()
+        jobs = self._complete_jobs()
+        name = f"Bulk job {', '.join(job.id for job in jobs)}"
         if sorted(page.index for page in pages) != list(range(len(pages))):
             raise RowCountError(
-                f"Of Bulk job {job.id}'s result pages some are missing or doubled; nothing was landed. Clear the task to "
+                f"Of {name}'s result pages some are missing or doubled; nothing was landed. Clear the task to "
                 "run it again."
             )
         rows = sum(page.rows for page in pages)
-        if job.records_processed is not None and rows != job.records_processed:
+        reported = [job.records_processed for job in jobs if job.records_processed is not None]
+        if len(reported) == len(jobs) and rows != sum(reported):
             raise RowCountError(
-                f"Bulk job {job.id} reported {job.records_processed:,} rows and its pages hold {rows:,}; nothing was landed. "
+                f"{name} reported {sum(reported):,} rows and its pages hold {rows:,}; nothing was landed. "
                 "Clear the task to run it again."
             )
 

@@ -38,6 +38,7 @@ def make_manifest(
         "api": plan.api,
         "api_version": plan.api_version,
         "job_id": plan.job_id,
+        "job_ids": list(plan.job_ids),
         "mode": position.mode,
         "cursor_field": position.cursor_field,
         "where": position.where,

@@ -14,6 +14,7 @@ from airflow_sfcc.extract.columns import Column, ColumnResolver, Numbers
 from airflow_sfcc.extract.formats import FileFormat
 from airflow_sfcc.extract.landing import StoragePath
 from airflow_sfcc.extract.position import IncrementalOptions, Position, Source, find_position
+from airflow_sfcc.extract.slices import cut
 from airflow_sfcc.extract.special_objects import refuse_unwindowed
 from airflow_sfcc.extract.state import State, latest_state
 from airflow_sfcc.extract.windows import (
@@ -60,6 +61,8 @@ class ExtractRequest(IncrementalOptions):
     numbers: Numbers = "float"
     page_size: int = DEFAULT_PAGE_SIZE
     parallel_pages: int = DEFAULT_PARALLEL_PAGES
+    slice_at: Sequence[datetime] = ()
+    """Moments of CreatedDate at which the query is cut into several Bulk jobs (see `slices`)."""
 
     def __post_init__(self) -> None:
         if bool(self.sobject) == bool(self.soql):
@@ -101,7 +104,8 @@ class ExtractPlan:
 
     `may_fall_back` says that REST may read what Bulk refuses or fails at. `expected_rows` is the count that the API was
     chosen by, if there was one. `api_calls` counts the calls of stages that
-    ran elsewhere; `job_id` is set once a Bulk job is submitted.
+    ran elsewhere; `job_id` is set once a Bulk job is submitted. A query that is cut into slices has the SOQL of each in
+    `slices`, and after submission the id of each one's job, in that order, in `job_ids`; `job_id` is the first.
     """
 
     extract_id: str
@@ -127,6 +131,8 @@ class ExtractPlan:
     position: Position
     expected_rows: int | None = None
     job_id: str | None = None
+    job_ids: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
     api_calls: int = 0
     format_version: int = field(default=1)
 
@@ -136,16 +142,23 @@ class ExtractPlan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ExtractPlan:
         columns = tuple(Column(**column) for column in data["columns"])
-        return cls(**{**data, "columns": columns, "position": Position.from_json(data["position"])})
+        tuples = {name: tuple(data.get(name, ())) for name in ("job_ids", "slices")}
+        return cls(**{**data, **tuples, "columns": columns, "position": Position.from_json(data["position"])})
 
-    def submitted(self, job_id: str) -> ExtractPlan:
-        return replace(self, job_id=job_id)
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """The SOQL of each Bulk job."""
+        return self.slices or (self.soql,)
+
+    def submitted(self, *job_ids: str) -> ExtractPlan:
+        """The plan with its Bulk jobs, one for each of `queries`."""
+        return replace(self, job_id=job_ids[0], job_ids=job_ids)
 
     def with_calls(self, api_calls: int) -> ExtractPlan:
         return replace(self, api_calls=api_calls)
 
     def by_rest(self, reason: str) -> ExtractPlan:
-        return replace(self, api="rest", api_reason=reason, job_id=None)
+        return replace(self, api="rest", api_reason=reason, job_id=None, job_ids=(), slices=())
 
 
 def make_plan(
@@ -174,8 +187,10 @@ def make_plan(
     if position.condition:
         query = soql_text.scan(query.narrowed(position.condition))
     draft = _draft(client, request, run, query, columns, planned_at, position)
+    if request.slice_at:
+        draft = replace(draft, slices=cut(query, source, request.slice_at))
     if earlier and earlier.fingerprint == fingerprint(draft):
-        return replace(draft, api_reason="an earlier try chose it", job_id=earlier.job_id)
+        return replace(draft.submitted(earlier.job_id), api_reason="an earlier try chose it")
     api, reason, rows = _choose_api(client, request, query, draft.include_deleted)
     return replace(draft, api=api, api_reason=reason, expected_rows=rows)
 

@@ -28,6 +28,7 @@ MANIFEST_KEYS = [
     "api",
     "api_version",
     "job_id",
+    "job_ids",
     "mode",
     "cursor_field",
     "where",
