@@ -18,6 +18,7 @@ from benchmarks.workload import (
     PARALLEL_PAGES,
     REST_ROWS,
     THROTTLE,
+    THROTTLED_ROWS,
     soql,
 )
 
@@ -79,9 +80,10 @@ def measurements(scale: float = 1.0) -> Iterator[Measurement]:
     yield Measurement("bulk", "airflow-sfcc", "jsonl", rows(5 * PAGE_ROWS))
     yield Measurement("bulk", "official-provider", "csv", rows(3 * PAGE_ROWS), api="rest")
     yield Measurement("bulk", "airbyte", "none", share)
-    yield Measurement("bulk_throttled", "airflow-sfcc", "parquet", whole, options=five)
-    yield Measurement("bulk_throttled", "airflow-sfcc-one-stream", "parquet", whole, options={"parallel_pages": 1})
-    yield Measurement("bulk_throttled", "curl", "none", whole)
+    throttled = rows(THROTTLED_ROWS)
+    yield Measurement("bulk_throttled", "airflow-sfcc", "parquet", throttled, options=five)
+    yield Measurement("bulk_throttled", "airflow-sfcc-one-stream", "parquet", throttled, options={"parallel_pages": 1})
+    yield Measurement("bulk_throttled", "curl", "none", throttled)
     yield Measurement("rest", "airflow-sfcc", "parquet", rows(REST_ROWS), api="rest")
     yield Measurement("rest", "simple-salesforce", "csv", rows(REST_ROWS), api="rest")
     yield Measurement("rest", "official-provider", "csv", rows(REST_ROWS), api="rest")

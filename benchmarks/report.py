@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +23,8 @@ cases. All times are on one machine over the loopback interface: compare lines w
   (airbyte-cdk) without the source around it, `simple-salesforce` stores CSV without types, `singer-tap` is Singer's
   tap-salesforce, which reads by REST (its Bulk mode speaks Bulk API 1.0) and writes its messages to a file. Slow readers
   get fewer rows; compare MB/s.
+- `bulk_throttled` has 5 MB/s for each connection and 300 ms before each answer; its 40 pages are eight for each of five
+  streams. `airflow-sfcc-one-stream` is ours with `parallel_pages=1`.
 - `bare-pyarrow` reads the pages from local files and checks nothing; `curl` unpacks them to nowhere. Both are ceilings.
 - `idle-airflow-task` is a process that has loaded what an Airflow task loads.
 """
@@ -33,8 +37,15 @@ def write_report(results: Sequence[Result], folder: Path) -> None:
     (folder / "results.json").write_text(rows, encoding="utf-8")
     (folder / "bulk.svg").write_text(chart([row for row in results if row["case"] == "bulk"]), encoding="utf-8")
     promises = "\n".join(f"    {line}" for line in judged(results))
-    text = f"{INTRODUCTION}\n![Bulk results, MB of CSV a second](bulk.svg)\n\n{table(results)}\n## Promises\n\n{promises}\n"
+    chart_line = "![Bulk results, MB of CSV a second](bulk.svg)"
+    text = f"{INTRODUCTION}- {machine()}\n\n{chart_line}\n\n{table(results)}\n## Promises\n\n{promises}\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def machine() -> str:
+    """What the results were measured on."""
+    system = f"{platform.system()} on {platform.machine()}, Python {platform.python_version()}"
+    return f"Measured with {os.cpu_count()} processor cores, {system}; the org runs beside the systems."
 
 
 def table(results: Sequence[Result]) -> str:

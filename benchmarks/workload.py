@@ -20,6 +20,9 @@ SOQL = f"SELECT {', '.join(COLUMNS)} FROM {SOBJECT}"
 BULK_ROWS = 807_000
 """Rows of about 500 MB of CSV."""
 
+THROTTLED_ROWS = 800_000
+"""40 pages, so that five streams have eight each, and none waits for another's last."""
+
 REST_ROWS = 100_000
 MEMORY_SHARE = 10
 THROTTLE = {"route": "job_results", "times": None, "latency": 0.3, "bytes_per_second": 5_000_000}
