@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from inspect import signature
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from airflow.sdk import Connection
@@ -69,6 +74,88 @@ def test_the_ui_sends_empty_text_for_untouched_fields() -> None:
         client_for(
             Connection(conn_id="x", conn_type="sfcc", host="acme.my.salesforce.com", login="key", password=""), {}
         )
+
+
+FIELDS: dict[str, Any] = {
+    "conn_type": "sfcc",
+    "host": "acme.my.salesforce.com",
+    "login": "3MVG9.key",
+    "password": "S/E:C@R#E%T é",
+}
+EXTRA = {"api_version": "67.0", "api_call_budget": 80, "allowed_hosts": "gateway.acme.example.com", "verify": False}
+
+
+def from_uri() -> Any:
+    """As `airflow connections get` prints it, with special characters in the secret."""
+    return Connection.from_uri(Connection(conn_id="x", **FIELDS, extra=json.dumps(EXTRA)).get_uri(), conn_id="x")
+
+
+def written_by_hand() -> Any:
+    key, secret = (quote(FIELDS[name], safe="") for name in ("login", "password"))
+    extra = "api_version=67.0&api_call_budget=80&allowed_hosts=gateway.acme.example.com&verify=False"
+    return Connection.from_uri(f"sfcc://{key}:{secret}@{FIELDS['host']}/?{extra}", conn_id="x")
+
+
+def from_json() -> Any:
+    return Connection.from_json(json.dumps({**FIELDS, "extra": EXTRA}), conn_id="x")
+
+
+def from_json_with_extra_as_text() -> Any:
+    return Connection.from_json(json.dumps({**FIELDS, "extra": json.dumps(EXTRA)}), conn_id="x")
+
+
+def from_the_form() -> Any:
+    """The UI sends every standard field, and the extra as text."""
+    return Connection(conn_id="x", **FIELDS, schema="", port=None, extra=json.dumps({**EXTRA, "request_timeout": None}))
+
+
+def from_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    monkeypatch.setenv("AIRFLOW_CONN_X", json.dumps({**FIELDS, "extra": EXTRA}))
+    return SalesforceClientCredentialsHook.get_connection("x")
+
+
+def from_secrets_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Airflow's own backend of local files; what others return takes the same way through Airflow."""
+    from airflow.secrets.local_filesystem import LocalFilesystemBackend
+
+    file = tmp_path / "connections.json"
+    file.write_text(json.dumps({"x": {**FIELDS, "extra": EXTRA}}))
+    return LocalFilesystemBackend(connections_file_path=str(file)).get_connection("x")
+
+
+def from_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """What `airflow connections add` stores, as the metadata database's model reads it."""
+    from airflow.models.connection import Connection as Stored
+
+    return Stored(conn_id="x", **FIELDS, extra=json.dumps(EXTRA))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        from_uri,
+        written_by_hand,
+        from_json,
+        from_json_with_extra_as_text,
+        from_the_form,
+        from_environment,
+        from_secrets_backend,
+        from_command_line,
+    ],
+    ids=lambda way: way.__name__,
+)
+def test_every_way_to_write_a_connection_makes_the_same_client(
+    way: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stored = way(monkeypatch, tmp_path) if signature(way).parameters else way()
+    client = client_for(stored, stored.extra_dejson)
+    assert stored.conn_type == "sfcc"
+    credentials = client.auth._credentials
+    assert str(credentials.login) == "https://acme.my.salesforce.com"
+    assert (credentials.consumer_key, credentials.consumer_secret) == (FIELDS["login"], FIELDS["password"])
+    assert client.api_version == "67.0" and client.usage.budget_percent == 80
+    assert client.session.settings.verify is False
+    assert client.auth._rule.allowed_hosts == {"gateway.acme.example.com"}
 
 
 def test_a_uri_from_the_environment(org: RunningOrg, monkeypatch: pytest.MonkeyPatch) -> None:
