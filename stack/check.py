@@ -15,6 +15,7 @@ import requests
 
 from demo.airflow_api import AirflowApi, AirflowApiError
 from demo.errors import StackError
+from demo.processes import stop_on_signals
 from stack.compose import ComposeStack
 from stack.engine import running_engine
 from stack.images import base_images
@@ -25,6 +26,7 @@ BUCKET = "salesforce-landing"
 
 
 def main() -> int:
+    stop_on_signals()
     try:
         with running_engine():
             images = base_images()
@@ -39,6 +41,9 @@ def main() -> int:
     except (StackError, requests.RequestException) as problem:
         print(f"The stack failed: {problem}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("==> Stopped; the stack is down", file=sys.stderr)
+        return 130
     print("==> The stack is down; no container, network or volume is left", flush=True)
     return 0
 

@@ -24,6 +24,7 @@ from demo.errors import StackError
 from demo.local_airflow import LocalAirflow
 from demo.local_org import LocalOrgProcess
 from demo.ports import free_port
+from demo.processes import stop_on_signals
 from stack.shell import CommandError, run
 from stack.worker_name import WORKER_NAME
 
@@ -111,12 +112,15 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--bytes-per-second", type=int, default=400_000, help="of each connection, as packed by gzip")
     options = parser.parse_args()
+    stop_on_signals()
     try:
         with tempfile.TemporaryDirectory(prefix="sfcc-scale-") as folder:
             measure(Path(folder), options.rows, options.bytes_per_second)
     except (StackError, requests.RequestException) as problem:
         print(f"The scale test failed: {problem}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
