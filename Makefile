@@ -68,7 +68,7 @@ soql-differential: $(READY)  ## check the local org's SOQL: its parser against s
 kill-test: $(READY)  ## kill workers (SIGKILL) at 100 random moments of their extracts, and check what their retries land
 	@KILLS=50 $(BIN)/python -m pytest tests/surface/test_killed.py
 
-bench: $(READY)  ## measure ours beside the peers on the same pages (about 15 minutes; BENCH_ARGS="--only bulk/" for some)
+bench: $(READY)  ## measure ours beside the peers on the same pages (about 20 minutes; BENCH_ARGS="--only bulk/" for some)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 docs: $(READY)  ## run the code in docs/ and README.md, and check their links
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_setup_guide.py

@@ -80,7 +80,8 @@ PROMISES = (
 )
 
 
-def judged(results: Sequence[Result]) -> list[str]:
-    """A line for each promise that the results can judge."""
+def judged(results: Sequence[Result], *, also_unmeasured: bool = False) -> list[str]:
+    """A line for each promise that the results can judge; for the others too when asked."""
     found = Results(results)
-    return [line for promise in PROMISES if (line := promise.judge(found))]
+    lines = [promise.judge(found) or f"UNMEASURED  {promise.text}" for promise in PROMISES]
+    return [line for line in lines if also_unmeasured or not line.startswith("UNMEASURED")]

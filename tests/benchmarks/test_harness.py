@@ -31,7 +31,8 @@ def test_a_tiny_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(judged(results)) == 1, "only one promise can be judged from these"
     write_report(results, tmp_path / "report")
     assert json.loads((tmp_path / "report" / "results.json").read_text()) == results
-    assert "| bulk | bare-pyarrow |" in (tmp_path / "report" / "README.md").read_text()
+    readme = (tmp_path / "report" / "README.md").read_text()
+    assert "| bulk | bare-pyarrow |" in readme and "UNMEASURED  REST / official hook" in readme
     assert (tmp_path / "report" / "bulk.svg").read_text().startswith("<svg")
 
 
