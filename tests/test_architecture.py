@@ -78,4 +78,6 @@ def test_importing_the_operators_loads_nothing_heavy() -> None:
 
 
 def test_the_constraints_name_no_hosts() -> None:
-    assert "://" not in (PACKAGE.parent / "constraints.txt").read_text(encoding="utf-8")
+    root = PACKAGE.parent
+    for pins in (root / "constraints.txt", *(root / "constraints").glob("*.txt")):
+        assert "://" not in pins.read_text(encoding="utf-8"), pins.name
