@@ -8,8 +8,7 @@ PYTEST_ARGS ?=
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter
-.PHONY: docs test-matrix
+.PHONY: help demo up test kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter docs test-matrix ui-test
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -70,6 +69,16 @@ kill-test: $(READY)  ## kill workers (SIGKILL) at 100 random moments of their ex
 
 bench: $(READY)  ## measure ours beside the peers on the same pages (about 20 minutes; BENCH_ARGS="--only bulk/" for some)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+ui-test: $(READY)  ## drive the UI of `make up` with a headless Chromium; screenshots go to tests/ui/screenshots
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  { echo "make ui-test needs Chromium or Chrome; on Debian: apt-get install chromium"; exit 1; }
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || { echo "==> Playwright into .venv"; \
+	  if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,ui-test]'; \
+	  else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,ui-test]'; fi; }
+	@echo "==> A browser against Airflow and a local org (three minutes or so)"
+	@$(BIN)/python -m pytest -m ui -x tests/ui $(PYTEST_ARGS)
+
 docs: $(READY)  ## run the code in docs/ and README.md, and check their links
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_setup_guide.py
 
@@ -89,5 +98,5 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
 
 clean:  ## remove .venv, caches and what the demo left
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/landing demo/airflow demo/org demo/.running .conformance .bench
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/landing demo/airflow demo/org demo/.running .conformance .bench tests/ui/screenshots
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

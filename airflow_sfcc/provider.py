@@ -48,10 +48,13 @@ _EXTRA_FIELDS: dict[str, Any] = {
 }
 
 _FORM: dict[str, Any] = {
-    "hidden-fields": ["schema", "port"],
+    # Port is needed for one thing only: Airflow 3.3's button Test in the list of connections sends 0 for a port that is not
+    # stored, and the API server then refuses to test with the stored secret, since "the host or port differs".
+    "hidden-fields": ["schema"],
     "relabeling": {"host": "My Domain", "login": "Consumer Key", "password": "Consumer Secret"},
     "placeholders": {
         "host": "acme.my.salesforce.com",
+        "port": "443 (may be empty, but Test in the list of connections needs it)",
         "login": "Consumer key of the app with Client Credentials Flow",
         "password": "Consumer secret of that app",
     },
