@@ -57,7 +57,7 @@ class KeptAnswers(Gateway):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gzip = any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
         # Clients spell the same query differently in the URI.
-        key = (scope["path"], unquote_plus(scope["query_string"].decode()), gzip)
+        key = (scope["path"].rstrip("/"), unquote_plus(scope["query_string"].decode()), gzip)
         if not re.search(r"/query(All)?(/|$)", scope["path"]) or "/jobs/" in scope["path"]:
             await super().__call__(scope, receive, send)
             return
