@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -105,6 +106,8 @@ def _quieten_airflow(stack: ExitStack) -> None:
     secrets backend needs neither, so they come and go with `stack`.
     """
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     if not Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser().exists():
         os.environ["AIRFLOW_HOME"] = stack.enter_context(TemporaryDirectory(prefix="airflow-sfcc-"))
 

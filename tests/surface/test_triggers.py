@@ -210,7 +210,10 @@ async def triggerer():
     from airflow_sfcc.triggers import BulkJobTrigger, QueryTrigger
     end = time.time() + 0.2
     waiting = [BulkJobTrigger("sfcc_default", "750", 0.01, end), QueryTrigger("sfcc_default", "SELECT Id FROM A", 0.01, end)]
-    return [[event.payload["status"] async for event in each.run()] for each in waiting]
+    told = []
+    for each in waiting:  # Python 3.10 knows no asynchronous comprehension within another
+        told.append([event.payload["status"] async for event in each.run()])
+    return told
 
 events = asyncio.run(triggerer())
 assert "airflow_sfcc.salesforce.client" in sys.modules, events
