@@ -53,7 +53,7 @@ class CeleryAirflow(LocalAirflow):
             "CORE__EXECUTOR": "CeleryExecutor",
             "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://airflow@127.0.0.1:{self._postgres}/postgres",
             "CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis}/0",
-            "CELERY__RESULT_BACKEND": f"db+postgresql://airflow@127.0.0.1:{self._postgres}/postgres",
+            "CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://airflow@127.0.0.1:{self._postgres}/postgres",
             "CELERY__WORKER_PREFETCH_MULTIPLIER": "1",
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_DETECTION_INTERVAL": "5",
