@@ -18,7 +18,7 @@ from airflow_sfcc.extract.csv_pages import CsvPage
 from airflow_sfcc.extract.landing import Landing
 from airflow_sfcc.extract.page_stream import PageStream, is_gzip
 from airflow_sfcc.extract.pages import LandedPage, page_name
-from airflow_sfcc.extract.parts import EXTENSIONS, CountedFile, part_writer
+from airflow_sfcc.extract.parts import EXTENSIONS, CountedFile, Dictionaries, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
 from airflow_sfcc.salesforce.errors import RowCountError, SalesforceError
@@ -35,6 +35,7 @@ class PageFiles:
         self._plan = plan
         self._landing = landing
         self._converter = Converter(plan.columns)
+        self._dictionaries = Dictionaries()
         self._converts_csv = False
 
     def write(self, page: ResultPage, response: requests.Response) -> LandedPage:
@@ -52,7 +53,8 @@ class PageFiles:
 
     def _convert(self, response: requests.Response, file: CountedFile) -> int:
         """Write typed values; returns the number of rows."""
-        writer = part_writer(self._plan.file_format, file, self._converter.schema)
+        schema = self._converter.schema
+        writer = part_writer(self._plan.file_format, file, schema, dictionaries=self._dictionaries)
         rows = 0
         for batch in CsvPage(PageStream(response)).text_batches(self._plan.columns):
             writer.write(self._converter.from_text(batch, rows))

@@ -83,18 +83,50 @@ class PartWriter(Protocol):
 
 
 def part_writer(
-    file_format: FileFormat, file: CountedFile, schema: pa.Schema, *, group_bytes: int = ROW_GROUP_BYTES
+    file_format: FileFormat,
+    file: CountedFile,
+    schema: pa.Schema,
+    *,
+    group_bytes: int = ROW_GROUP_BYTES,
+    dictionaries: Dictionaries | None = None,
 ) -> PartWriter:
-    """The writer for a format; `group_bytes` is for Parquet's row groups."""
+    """The writer for a format; `group_bytes` and `dictionaries` are for Parquet."""
     if file_format == "parquet":
-        return ParquetPart(file, schema, group_bytes)
+        return ParquetPart(file, schema, group_bytes, dictionaries)
     return CsvPart(file, schema) if file_format == "csv" else JsonLinesPart(file)
+
+
+class Dictionaries:
+    """Which columns have a dictionary in Parquet: those whose values repeat in the first rows that are written.
+
+    A dictionary of values that do not repeat costs time and space for nothing. The parts of an extract can share one.
+    """
+
+    def __init__(self) -> None:
+        self._columns: list[str] | None = None
+
+    def columns(self, rows: pa.Table) -> list[str]:
+        if not rows.num_rows:
+            return []
+        if self._columns is None:
+            sample = rows.slice(0, SAMPLE_ROWS)
+            few = MOST_DISTINCT * sample.num_rows
+            distinct = [pc.count_distinct(values, mode="all").as_py() for values in sample.columns]
+            self._columns = [name for name, count in zip(sample.column_names, distinct) if count <= few]
+        return self._columns
 
 
 class ParquetPart:
     """Zstandard Parquet in row groups of at most ROW_GROUP_ROWS rows or about `group_bytes` of memory, in which they wait."""
 
-    def __init__(self, file: CountedFile, schema: pa.Schema, group_bytes: int = ROW_GROUP_BYTES) -> None:
+    def __init__(
+        self,
+        file: CountedFile,
+        schema: pa.Schema,
+        group_bytes: int = ROW_GROUP_BYTES,
+        dictionaries: Dictionaries | None = None,
+    ) -> None:
+        self._dictionaries = dictionaries or Dictionaries()
         self._file = file
         self._schema = schema
         self._group_bytes = group_bytes
@@ -119,20 +151,12 @@ class ParquetPart:
             self._opened(table).write_table(table, row_group_size=ROW_GROUP_ROWS)
             self._waiting, self._rows, self._bytes = [], 0, 0
 
-    def _opened(self, rows: pa.Table) -> pq.ParquetWriter:
-        """The writer; its first rows decide which columns have dictionaries."""
+    def _opened(self, first_rows: pa.Table) -> pq.ParquetWriter:
         if self._writer is None:
             target = pa.PythonFile(self._file, mode="w")
-            repeating = _repeating_columns(rows.slice(0, SAMPLE_ROWS))
+            repeating = self._dictionaries.columns(first_rows)
             self._writer = pq.ParquetWriter(target, self._schema, compression="zstd", use_dictionary=repeating)
         return self._writer
-
-
-def _repeating_columns(sample: pa.Table) -> list[str]:
-    """The columns whose values repeat: a dictionary of values that do not costs time and space for nothing."""
-    few = MOST_DISTINCT * sample.num_rows
-    columns = zip(sample.column_names, sample.columns)
-    return [name for name, values in columns if pc.count_distinct(values, mode="all").as_py() <= few]
 
 
 class _Gzip:
