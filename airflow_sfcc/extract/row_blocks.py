@@ -6,6 +6,7 @@ open. So a block can be parsed by itself, however long its rows are, and a text 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -17,6 +18,11 @@ from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnsw
 BLOCK_BYTES = 1024 * 1024
 LARGEST_BLOCK_BYTES = 256 * 1024 * 1024
 """A block grows until a whole row fits it, up to this."""
+
+_CERTAIN_ROW_END = re.compile(rb'"\r?\n(?="[^",\r\n])')
+"""A line break between quotes, the second of which opens a value: inside a value a quote is doubled, and one that closes it
+stands before a comma or a line break. Looking for it near the end spares counting the quotes of the whole block."""
+_LOOK_BACK = 64 * 1024
 
 _QUOTE = pa.scalar(ord('"'), pa.uint8())
 
@@ -43,7 +49,14 @@ def row_blocks(stream: PageStream, block_bytes: int = BLOCK_BYTES) -> Iterator[p
 
 
 def _end_of_rows(text: bytearray, filled: int) -> int:
-    """Where the last whole row ends; 0 when there is none."""
+    """Where the last whole row ends, or one near it; 0 when there is none."""
+    found = None
+    for found in _CERTAIN_ROW_END.finditer(text, max(0, filled - _LOOK_BACK), filled):
+        pass
+    return found.end() if found else _end_by_quotes(text, filled)
+
+
+def _end_by_quotes(text: bytearray, filled: int) -> int:
     quotes, end = _quotes(text, filled), filled
     while (line_break := text.rfind(b"\n", 0, end)) >= 0:
         quotes -= text.count(b'"', line_break, end)
