@@ -25,7 +25,8 @@ cases. All times are on one machine over the loopback interface: compare lines w
   get fewer rows; compare MB/s.
 - `bulk_throttled` has 5 MB/s for each connection and 300 ms before each answer; its 40 pages are eight for each of five
   streams. `airflow-sfcc-one-stream` is ours with `parallel_pages=1`.
-- `bare-pyarrow` reads the pages from local files, checks nothing, and writes with the settings pyarrow has by itself; `curl` unpacks them to nowhere. Both are ceilings.
+- `bare-pyarrow` reads the pages from local files, checks nothing, and writes with the settings pyarrow has by itself; `curl`
+  unpacks them to nowhere. Both are ceilings.
 - `idle-airflow-task` is a process that has loaded what an Airflow task loads.
 """
 

@@ -50,10 +50,8 @@ def row_blocks(stream: PageStream, block_bytes: int = BLOCK_BYTES) -> Iterator[p
 
 def _end_of_rows(text: bytearray, filled: int) -> int:
     """Where the last whole row ends, or one near it; 0 when there is none."""
-    found = None
-    for found in _CERTAIN_ROW_END.finditer(text, max(0, filled - _LOOK_BACK), filled):
-        pass
-    return found.end() if found else _end_by_quotes(text, filled)
+    certain = [found.end() for found in _CERTAIN_ROW_END.finditer(text, max(0, filled - _LOOK_BACK), filled)]
+    return certain[-1] if certain else _end_by_quotes(text, filled)
 
 
 def _end_by_quotes(text: bytearray, filled: int) -> int:
