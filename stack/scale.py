@@ -11,9 +11,8 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,15 @@ from demo.local_airflow import LocalAirflow
 from demo.local_org import LocalOrgProcess
 from demo.ports import free_port
 from demo.processes import stop_on_signals
-from stack.shell import CommandError, run
+from stack.shell import CommandError, run, succeeds
 from stack.worker_name import WORKER_NAME
 
 DAG_ID = "scale"
 SHARES = 8
 LEAST_GAIN = 1.8
+ROWS_PER_BYTE_A_SECOND = 5
 READY_SECONDS = 120.0
+MIDDLE_SECONDS = 600.0
 DAG = f"""
 from datetime import datetime, timedelta, timezone
 from airflow.sdk import DAG
@@ -85,7 +86,8 @@ class CeleryAirflow(LocalAirflow):
             "no",
         ]
         self.processes.start("redis", redis, self.env)
-        time.sleep(5)
+        ready = [str(programs / "pg_isready"), "--host", "127.0.0.1", "--port", str(self._postgres)]
+        self._until(lambda: succeeds(*ready), READY_SECONDS, lambda: "PostgreSQL did not start.")
         super().migrate(timeout=timeout)
 
     def stop(self) -> None:
@@ -103,6 +105,15 @@ class CeleryAirflow(LocalAirflow):
             lambda: f"{name} took no tasks within {READY_SECONDS:.0f} s. Its log: {self.processes.log_file(name)}",
         )
 
+    def kill_at_work(self, name: str, run_id: str) -> None:
+        """Kill a worker that has ended a download, half way through another one."""
+        self._until(
+            lambda: _is_half_way([each for each in downloads(self, run_id) if each["hostname"] == name]),
+            MIDDLE_SECONDS,
+            lambda: f"{name} was at no second download within {MIDDLE_SECONDS:.0f} s; with fewer rows, lower the rate",
+        )
+        self.processes.kill(name)
+
     def _celery_log(self, name: str) -> str:
         return self.processes.log_file(name).read_text(errors="replace")
 
@@ -110,17 +121,22 @@ class CeleryAirflow(LocalAirflow):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make scale-test")
     parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--bytes-per-second", type=int, default=400_000, help="of each connection, as packed by gzip")
+    rate = "of each connection, as packed by gzip; by default such that any number of rows takes about as long"
+    parser.add_argument("--bytes-per-second", type=int, help=rate)
     options = parser.parse_args()
     stop_on_signals()
+    folder = Path(tempfile.mkdtemp(prefix="sfcc-scale-"))
     try:
-        with tempfile.TemporaryDirectory(prefix="sfcc-scale-") as folder:
-            measure(Path(folder), options.rows, options.bytes_per_second)
+        measure(folder, options.rows, options.bytes_per_second or options.rows // ROWS_PER_BYTE_A_SECOND)
     except (StackError, requests.RequestException) as problem:
-        print(f"The scale test failed: {problem}", file=sys.stderr)
+        for bulky in ("org", "landing"):
+            shutil.rmtree(folder / bulky, ignore_errors=True)
+        print(f"The scale test failed: {problem}\nIts logs are kept in {folder}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        shutil.rmtree(folder)
         return 130
+    shutil.rmtree(folder)
     return 0
 
 
@@ -132,6 +148,10 @@ def measure(folder: Path, rows: int, bytes_per_second: int) -> None:
         org.start()
         with CeleryAirflow(folder / "airflow", folder / "dags") as airflow:
             org.wait_until_ready(timeout=1800)
+            print(
+                f"==> {rows:,} rows, {bytes_per_second:,} bytes/s for each connection, {os.cpu_count()} cores",
+                flush=True,
+            )
             expected = org.record_counts(["Opportunity"])["Opportunity"]
             throttle = {"route": "job_results", "bytes_per_second": bytes_per_second, "times": None}
             requests.post(f"{org.url}/_org/faults", json=throttle, timeout=30).raise_for_status()
@@ -154,9 +174,7 @@ def extract(
     """Run the DAG, check every row, and return how many seconds the downloads took, first start to last end."""
     run_id = airflow.trigger(DAG_ID)
     if kill:
-        while sum(each["state"] == "success" for each in downloads(airflow, run_id)) < SHARES // 4:
-            time.sleep(1)
-        airflow.processes.kill(kill)
+        airflow.kill_at_work(kill, run_id)
     if airflow.wait(DAG_ID, run_id, timeout=3600) != "success":
         raise CommandError(f"{what}: the run failed; see {airflow.logs}")
     result = airflow.xcom(DAG_ID, run_id, "extract.commit")
@@ -186,6 +204,14 @@ def downloads(airflow: LocalAirflow, run_id: str) -> list[dict[str, Any]]:
     path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances"
     found = airflow.api.call("GET", path.replace("+", "%2B"), params={"limit": 100})["task_instances"]
     return [each for each in found if each["task_id"] == "extract.download" and each["map_index"] >= 0]
+
+
+def _is_half_way(at_worker: list[dict[str, Any]]) -> bool:
+    """Whether a running download has taken half of what one that ended took."""
+    took = [each["duration"] for each in at_worker if each["state"] == "success"]
+    started = [_moment(each["start_date"]) for each in at_worker if each["state"] == "running"]
+    now = datetime.now(timezone.utc)
+    return bool(took and started) and (now - started[0]).total_seconds() > min(took) / 2
 
 
 def _moment(text: str) -> datetime:
