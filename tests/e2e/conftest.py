@@ -33,6 +33,8 @@ def local_airflow(tmp_path_factory: pytest.TempPathFactory, landing: Path) -> It
     lineage = {"type": "file", "log_file_path": str(home / "openlineage.jsonl"), "append": True}
     settings = {
         "SFCC_LANDING": f"file://{landing}/{{sobject}}",
+        "SFCC_DUCKDB": str(landing / "salesforce.duckdb"),
+        "SFCC_WATCH_SECONDS": "1",
         "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(lineage),
         "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",  # each event costs a process; tests of lineage ask for them
     }

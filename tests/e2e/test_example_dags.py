@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ import pytest
 from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.localorg.org import LocalOrg
 from airflow_sfcc.localorg.server import OrgServer
+from demo.airflow_api import AirflowApi, AirflowApiError, TaskState, run_path
 from demo.local_airflow import LocalAirflow
 from tests.conftest import CONFIG, KEY, SECRET, RunningOrg
 from tests.e2e.conftest import EXAMPLE_DAGS
+from tests.secret_search import SecretForms, files, tables
 
 pytestmark = pytest.mark.e2e
 
@@ -33,26 +37,28 @@ def big_org(local_airflow: LocalAirflow) -> Iterator[RunningOrg]:
     """An org that the Airflow's connection `sfcc_default` points to."""
     with LocalOrg(replace(CONFIG, counts=COUNTS)) as org:
         org.generate()
-        remember_tokens(org)
         with OrgServer(org) as server:
             connection = {"conn_type": "sfcc", "host": server.url, "login": KEY, "password": SECRET}
             local_airflow.api.put_connection("sfcc_default", connection)
             yield RunningOrg(org, server)
 
 
-TOKENS: list[str] = []
-"""Every token that the org gave out."""
+@pytest.fixture(scope="module", autouse=True)
+def watched_tables(local_airflow: LocalAirflow) -> Iterator[set[tuple[str, bytes]]]:
+    """All that stood at any time in the tables whose rows do not last, to be searched for secrets at the end."""
+    seen: set[tuple[str, bytes]] = set()
+    ended = threading.Event()
 
+    def watch() -> None:
+        while not ended.wait(0.5):
+            with suppress(sqlite3.OperationalError):  # a busy database is read the next time
+                seen.update(tables(local_airflow.home / "airflow.db", only=FLEETING_TABLES))
 
-def remember_tokens(org: LocalOrg) -> None:
-    open_session = org.sessions.open
-
-    def remembering(**who: str) -> Any:
-        session = open_session(**who)
-        TOKENS.append(session.token)
-        return session
-
-    org.sessions.open = remembering  # type: ignore[method-assign]
+    watching = threading.Thread(target=watch)
+    watching.start()
+    yield seen
+    ended.set()
+    watching.join()
 
 
 @pytest.fixture
@@ -72,9 +78,10 @@ def run(airflow: LocalAirflow, dag_id: str) -> tuple[str, str, set[str]]:
     return run_id, state, seen
 
 
-def test_the_nightly_dag_defers_and_lands_every_row(
+def test_the_nightly_dag_defers_and_lands_every_row_and_the_dag_on_its_asset_follows(
     big_org: RunningOrg, local_airflow: LocalAirflow, landing: Path
 ) -> None:
+    unpause(local_airflow, "salesforce_asset_triggered")
     big_org.org.bulk_jobs.timings = BulkTimings(in_progress_seconds=3)
     run_id, state, seen = run(local_airflow, "salesforce_nightly")
     assert state == "success" and "deferred" in seen
@@ -94,8 +101,50 @@ def test_the_nightly_dag_defers_and_lands_every_row(
                 "Bulk job in Salesforce": f"{big_org.url}{job_page}",
                 "Object in Salesforce": f"{big_org.url}/lightning/o/Account/list",
             }
-    # What DAGs scheduled on the asset of one of the objects are told; this Airflow starts no run by itself.
     assert asset_events(local_airflow, run_id, landing / "Account") == [accounts]
+    triggered = next_run(local_airflow, "salesforce_asset_triggered", before=set())
+    assert triggered["run_type"] == "asset_triggered"
+    assert local_airflow.wait("salesforce_asset_triggered", triggered["dag_run_id"]) == "success"
+    assert local_airflow.xcom("salesforce_asset_triggered", triggered["dag_run_id"], "report") == [accounts]
+
+
+def test_changed_cases_start_the_watching_dag(big_org: RunningOrg, local_airflow: LocalAirflow) -> None:
+    unpause(local_airflow, "salesforce_watcher")
+    before = runs_of(local_airflow, "salesforce_watcher")
+    case = next(iter(big_org.client().query("SELECT Id FROM Case LIMIT 1")))["Id"]
+    deadline = time.monotonic() + 120
+    # Changes made before the watcher's first look are not new to it, so there is one every few seconds.
+    while runs_of(local_airflow, "salesforce_watcher") == before:
+        assert time.monotonic() < deadline, "the watcher started no run"
+        big_org.org.records.update("Case", case, {"Subject": f"changed at {time.time()}"})
+        time.sleep(2)
+    started = next_run(local_airflow, "salesforce_watcher", before)
+    assert started["run_type"] == "asset_triggered"
+    assert local_airflow.wait("salesforce_watcher", started["dag_run_id"]) == "success"
+    assert local_airflow.xcom("salesforce_watcher", started["dag_run_id"], "report") >= 1
+
+
+def test_no_dag_runs_because_of_the_time(local_airflow: LocalAirflow) -> None:
+    """The schedules of the tests' Airflow are off, so that a test at the full hour sees what every other test sees."""
+    scheduled = local_airflow.api.call("GET", "/dags/~/dagRuns", params={"run_type": "scheduled"})
+    assert scheduled["total_entries"] == 0
+
+
+def unpause(airflow: LocalAirflow, dag_id: str) -> None:
+    airflow.wait_for_dag(dag_id)
+    airflow.api.unpause(dag_id)
+
+
+def runs_of(airflow: LocalAirflow, dag_id: str) -> set[str]:
+    runs = airflow.api.call("GET", f"/dags/{dag_id}/dagRuns", params={"limit": 100})["dag_runs"]
+    return {run["dag_run_id"] for run in runs}
+
+
+def next_run(airflow: LocalAirflow, dag_id: str, before: set[str]) -> dict[str, Any]:
+    """The run that is there now and was not before."""
+    wait_until(lambda: bool(runs_of(airflow, dag_id) - before))
+    run: dict[str, Any] = airflow.api.call("GET", run_path(dag_id, min(runs_of(airflow, dag_id) - before)))
+    return run
 
 
 def extra_links(airflow: LocalAirflow, run_id: str, map_index: int) -> Any:
@@ -146,34 +195,65 @@ def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_a_failing_run_and_then_no_secret_anywhere(
-    big_org: RunningOrg, local_airflow: LocalAirflow, landing: Path
+    big_org: RunningOrg, local_airflow: LocalAirflow, landing: Path, watched_tables: set[tuple[str, bytes]]
 ) -> None:
-    """All logs, the whole metadata database, and all files of every run of this module are searched."""
+    """All logs, the metadata database, all files and the API server's answers on every run of this module are searched."""
     big_org.org.run_as = None
     try:
         big_org.org.expire_sessions()
-        local_airflow.trigger("salesforce_query")
         run_id = local_airflow.trigger("salesforce_query")
         local_airflow.wait_for_task("salesforce_query", run_id, "best_open_opportunities", {"failed"})
     finally:
         big_org.org.run_as = CONFIG.run_as_username
-    searched = [path for root in (local_airflow.home, landing) for path in root.rglob("*") if path.is_file()]
-    assert any(path.suffix == ".db" for path in searched) and any("attempt=1" in path.name for path in searched)
-    secrets = secret_forms()
-    assert len(TOKENS) > 3
-    found = [(path, name) for path in searched for name, secret in secrets.items() if secret in path.read_bytes()]
-    assert not found
+    tokens = big_org.org.sessions.issued
+    assert len(tokens) > 3
+    database = local_airflow.home / "airflow.db"
+    searched = [*files(local_airflow.home, landing), *tables(database), *watched_tables, *answers(local_airflow.api)]
+    assert SecretForms(KEY, SECRET, tokens).found_in(searched) == []
+    assert any(place == "table trigger" and b"BulkJobTrigger" in row for place, row in watched_tables)
+    text = b"\n".join(text for _, text in searched)
+    for wanted in LOOKED_AT:
+        assert wanted in text, f"the search did not see {wanted!r}"
 
 
-def secret_forms() -> dict[str, bytes]:
-    """The consumer secret and all tokens that the org gave out: plain, URL-encoded, in base64 and as Basic credentials."""
-    plain: dict[str, Any] = {
-        "secret": SECRET,
-        **{f"token {i}": token for i, token in enumerate(TOKENS)},
-    }
-    forms: dict[str, bytes] = {"basic": base64.b64encode(f"{KEY}:{SECRET}".encode())}
-    for name, value in plain.items():
-        forms[name] = value.encode()
-        forms[f"{name}, URL-encoded"] = quote(value, safe="").encode()
-        forms[f"{name}, base64"] = base64.b64encode(value.encode()).rstrip(b"=")
-    return forms
+LOOKED_AT = [
+    b"cancel_on_kill",  # arguments of triggers
+    b"choose a Run As user",  # the log of the failure
+    b"schema_fingerprint",  # manifests
+    b"asset_triggered",  # the API server's answers
+]
+
+FLEETING_TABLES = {
+    "trigger",
+    "task_instance",
+    "rendered_task_instance_fields",
+    "xcom",
+    "task_state_store",
+    "callback_request",
+}
+
+
+def answers(api: AirflowApi) -> Iterator[tuple[str, bytes]]:
+    """What the API server tells about every run, task instance and connection, as its UI asks for it."""
+    fixed = ["/connections", "/connections/sfcc_default", "/assets", "/assets/events", "/eventLogs", "/importErrors"]
+    fixed += ["/dags", "/variables", "/jobs", "/dags/~/dagRuns", "/dags/~/dagRuns/~/taskInstances"]
+    for path in fixed:
+        yield path, json.dumps(api.call("GET", path, params=ALL)).encode()
+    for run in api.call("GET", "/dags/~/dagRuns", params=ALL)["dag_runs"]:
+        path = run_path(run["dag_id"], run["dag_run_id"])
+        for task in api.task_states(run["dag_id"], run["dag_run_id"]):
+            yield from _answers_on_task(api, f"{path}/taskInstances/{task.task_id}", task)
+
+
+def _answers_on_task(api: AirflowApi, path: str, task: TaskState) -> Iterator[tuple[str, bytes]]:
+    mapped = f"{path}/{task.map_index}" if task.map_index >= 0 else path
+    of_index = {"map_index": task.map_index}
+    asked = [(mapped, {}), (f"{mapped}/tries", {}), (f"{path}/links", of_index), (f"{path}/xcomEntries", of_index)]
+    asked += [(f"{path}/logs/{number}", of_index) for number in range(1, task.try_number + 1)]
+    asked += [(f"{path}/xcomEntries/return_value", of_index), (f"{path}/state-store", of_index)]
+    for address, params in asked:
+        with suppress(AirflowApiError):  # a task without a log or a result
+            yield address, json.dumps(api.call("GET", address, params={**ALL, **params})).encode()
+
+
+ALL = {"limit": 100}
