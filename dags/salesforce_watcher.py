@@ -28,7 +28,7 @@ CASES = Asset(
 def salesforce_watcher() -> None:
     @task
     def report(triggering_asset_events: Any = None) -> int:
-        events = [event for found in (triggering_asset_events or {}).values() for event in found]
+        events = triggering_asset_events.get(CASES, ())
         return sum(event.extra["payload"]["records"] for event in events)
 
     report()
