@@ -30,7 +30,7 @@ def set_defaults(settings: MutableMapping[str, Any], destination: object, sobjec
 
 def documentation(destination: object, sobject: object, soql: object) -> str:
     """The task's documentation in the UI."""
-    what = f"the object **{sobject}**" if isinstance(sobject, str) else "objects, one for each mapped task"
+    what = f"the object **{sobject}**" if isinstance(sobject, str) else "objects, one for each mapped task,"
     if isinstance(soql, str):
         what = "the result of a SOQL query"
     place = f"`{destination}`" if isinstance(destination, str) else "its destination"

@@ -35,9 +35,9 @@ class AirflowUi:
         self.page.wait_for_url(lambda url: "/auth/" not in url)
 
     def picture(self, name: str) -> None:
-        """Keep what the page shows."""
+        """Keep what the page shows, messages that still slide in at their place."""
         self._taken += 1
-        self.page.screenshot(path=self._screenshots / f"{self._taken:02}-{name}.png")
+        self.page.screenshot(path=self._screenshots / f"{self._taken:02}-{name}.png", animations="disabled")
 
     def open(self, path: str) -> None:
         self.page.goto(f"{self.url}{path}")

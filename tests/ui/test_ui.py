@@ -116,6 +116,8 @@ def test_a_task_links_to_the_org_and_tells_what_it_does(ui: AirflowUi, api: Airf
     ui.picture("links-to-salesforce")
     ui.open_task("salesforce_nightly", run_id, "extract", map_index=account.map_index, tab="/xcom")
     ui.shows("return_value")
+    ui.unfold()
+    ui.shows(re.compile("api_calls"))
     ui.picture("xcom")
     ui.open_task("salesforce_nightly", run_id, "extract", map_index=account.map_index, tab="/rendered_templates")
     ui.shows("destination")
