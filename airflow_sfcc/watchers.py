@@ -40,7 +40,7 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
 
     What was there when watching began does not count. From Airflow 3.3 on, how far it has seen survives a restart of the
     triggerer; before that, watching begins anew with each start. The event's payload is `sobject`, `records` (how many
-    are new) and `newest` (their newest cursor value); the DAG reads the records itself, best with a lookback.
+    are new, at least) and `newest` (their newest cursor value); the DAG reads the records itself, best with a lookback.
 
     Airflow keeps the arguments in its metadata database in plain text: keep secrets out of `where`.
 
@@ -108,7 +108,8 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
             return Newest(moment, records), max(0, records - seen.records)
         at_newest = self._count(client, f"{self.cursor_field} = {moment}")
         newest = Newest(moment, at_newest[1] if at_newest else 0)
-        return newest, records - seen.records if seen else 0
+        # A record that was seen and has changed again is no longer at the old moment, so all at the new one count.
+        return newest, max(records - seen.records, newest.records, 1) if seen else 0
 
     def _count(self, client: SalesforceClient, condition: str | None) -> tuple[str, int] | None:
         """(newest cursor value as a SOQL literal, number of records) of those that fulfil the condition; None for none."""

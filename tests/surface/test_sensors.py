@@ -136,26 +136,30 @@ def test_a_watcher_fires_for_new_records_and_remembers_them(
         running.cancel()
         return fired
 
-    def create(*names: str) -> Callable[[], None]:
-        def step() -> None:
-            for name in names:
-                make_account(fresh_org, name)
+    made: list[str] = []
 
-        return step
+    def create(name: str) -> Callable[[], None]:
+        return lambda: made.append(make_account(fresh_org, name))
+
+    def change_the_newest() -> None:
+        change = {"Description": "changed"}
+        assert fresh_org.client().request("PATCH", f"/sobjects/Account/{made[-1]}", json=change).status_code == 204
 
     def later() -> None:
         fresh_org.org.clock.advance(timedelta(minutes=1))
 
-    assert asyncio.run(watch([later, create("a"), later, create("noise")])) == [1]
+    steps = [later, create("a"), later, change_the_newest, later, create("noise")]
+    assert asyncio.run(watch(steps)) == [1, 1]
     later()
     make_account(fresh_org, "while the triggerer is down")
     assert asyncio.run(watch([])) == [1]
     assert "SELECT" not in json.dumps(store.values)
 
 
-def make_account(org: RunningOrg, name: str) -> None:
+def make_account(org: RunningOrg, name: str) -> str:
     answer = org.client().request("POST", "/sobjects/Account", json={"Name": name})
     assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
 
 
 @pytest.fixture
