@@ -1,0 +1,134 @@
+"""A task whose process dies (SIGKILL) in a real Airflow: its retry goes on, by Airflow's own task state store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_sfcc import versions
+from airflow_sfcc.localorg.faults import Fault
+from airflow_sfcc.localorg.org import LocalOrg
+from airflow_sfcc.localorg.server import OrgServer
+from demo.local_airflow import LocalAirflow
+from tests.conftest import CONFIG, KEY, SECRET, RunningOrg
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not versions.HAS_3_3, reason="the task state store came with Airflow 3.3"),
+]
+
+ROWS, PAGE_ROWS = 1_200, 100
+CONN_ID = "sfcc_paged"
+DAG = """
+import os
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from airflow.sdk import DAG
+from airflow_sfcc.operators import SalesforceExtractOperator
+
+class Noted(SalesforceExtractOperator):
+    def execute(self, context):
+        Path({pids!r}).joinpath(str(os.getpid())).touch()
+        return super().execute(context)
+
+with DAG({dag_id!r}, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+    Noted(task_id="extract", sobject="Account", fields=["Id", "Name"], destination={destination!r}, api="bulk",
+          salesforce_conn_id={conn_id!r}, deferrable=False, poll_interval=0.5, parallel_pages=1,
+          retries=2, retry_delay=timedelta(seconds={retry_seconds}))
+"""
+
+
+@pytest.fixture
+def paged_org(local_airflow: LocalAirflow) -> Iterator[RunningOrg]:
+    """An org whose jobs have a dozen pages, each of which takes half a second."""
+    config = replace(CONFIG, counts={"User": 3, "Account": ROWS}, result_page_rows=PAGE_ROWS)
+    with LocalOrg(config) as org:
+        org.generate()
+        org.faults.add(Fault(route="job_results", times=None, stall_seconds=0.5, stall_after=400))
+        with OrgServer(org) as server:
+            connection = {"conn_type": "sfcc", "host": server.url, "login": KEY, "password": SECRET}
+            local_airflow.api.put_connection(CONN_ID, connection)
+            yield RunningOrg(org, server)
+
+
+@dataclass
+class Dying:
+    """A DAG run whose task is killed while it lands pages."""
+
+    airflow: LocalAirflow
+    org: RunningOrg
+    folder: Path
+    dag_id: str
+    retry_seconds: int
+    run_id: str = ""
+
+    def start_and_kill(self) -> None:
+        pids = self.folder / "pids"
+        pids.mkdir()
+        (self.airflow.dags / f"{self.dag_id}.py").write_text(
+            DAG.format(
+                pids=str(pids),
+                dag_id=self.dag_id,
+                destination=f"file://{self.folder / 'landed'}",
+                conn_id=CONN_ID,
+                retry_seconds=self.retry_seconds,
+            )
+        )
+        self.run_id = self.airflow.trigger(self.dag_id)
+        wait_until(lambda: len(list(self.folder.glob("landed/_staging/*/page-*.json"))) >= 3)
+        (pid,) = pids.iterdir()
+        os.kill(int(pid.name), signal.SIGKILL)
+
+    def landed_ids(self) -> list[str]:
+        """By the one manifest that there is."""
+        (manifest,) = self.folder.glob("landed/extract=*/_manifest.json")
+        files = [manifest.parent / file["path"] for file in json.loads(manifest.read_text())["files"]]
+        return [record_id for file in files for record_id in pq.read_table(file)["Id"].to_pylist()]
+
+    def end(self) -> dict[str, Any]:
+        """What the task returned."""
+        assert self.airflow.wait(self.dag_id, self.run_id, timeout=240) == "success"
+        assert len(list((self.folder / "pids").iterdir())) == 2, "one try died, the next one did it"
+        result: dict[str, Any] = self.airflow.xcom(self.dag_id, self.run_id, "extract")
+        ids = self.landed_ids()
+        assert len(ids) == len(set(ids)) == result["rows"] == self.org.org.records.count("Account")
+        assert not (self.folder / "landed" / "_staging").exists()
+        return result
+
+
+def test_a_retry_goes_on_with_the_missing_pages(
+    paged_org: RunningOrg, local_airflow: LocalAirflow, tmp_path: Path
+) -> None:
+    run = Dying(local_airflow, paged_org, tmp_path, "worker_dies", retry_seconds=1)
+    run.start_and_kill()
+    pages = -(-run.end()["rows"] // PAGE_ROWS)
+    assert paged_org.calls("job_create") == 1
+    assert pages <= paged_org.calls("job_results") <= pages + 1, "only the page in flight is fetched again"
+
+
+def test_a_task_that_is_cleared_starts_over(paged_org: RunningOrg, local_airflow: LocalAirflow, tmp_path: Path) -> None:
+    run = Dying(local_airflow, paged_org, tmp_path, "worker_dies_and_is_cleared", retry_seconds=3600)
+    run.start_and_kill()
+    local_airflow.wait_for_task(run.dag_id, run.run_id, "extract", {"up_for_retry"})
+    asked = paged_org.calls("job_results")
+    clear = {"dry_run": False, "dag_run_id": run.run_id, "task_ids": ["extract"], "only_failed": False}
+    local_airflow.api.call("POST", f"/dags/{run.dag_id}/clearTaskInstances", json=clear)
+    pages = -(-run.end()["rows"] // PAGE_ROWS)
+    assert paged_org.calls("job_create") == 2
+    assert paged_org.calls("job_results") - asked == pages
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
