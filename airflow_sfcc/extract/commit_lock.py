@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from airflow_sfcc.extract.landing import StoragePath, is_local, written_at
+from airflow_sfcc.extract.landing import StoragePath, is_local, write_whole, written_at
 from airflow_sfcc.extract.state import ConcurrentRunError
 
 log = logging.getLogger(__name__)
@@ -113,15 +113,13 @@ class _Claim:
         content = json.dumps({"owner": self._owner}).encode()
         begun = time.monotonic()
         if not is_local(self._folder):
-            self._fs.pipe_file(self._path.path, content)
+            write_whole(self._path, content)
             self._renewed = begun
             return
-        written = self._path.with_suffix(".writing")
         while True:
             self._folder.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # another claimant found the folder empty and removed it
-                self._fs.pipe_file(written.path, content)
-                self._fs.mv(written.path, self._path.path)
+                write_whole(self._path, content)
                 self._renewed = begun
                 return
 

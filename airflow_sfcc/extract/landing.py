@@ -258,6 +258,16 @@ def is_local(path: StoragePath) -> bool:
     return path.protocol in _LOCAL
 
 
+def write_whole(path: StoragePath, content: bytes) -> None:
+    """Write a small file that nobody sees half written: on a disk it gets its name once it is complete."""
+    if not is_local(path):
+        path.fs.pipe_file(path.path, content)
+        return
+    written = path.with_name(f"{path.name}.{uuid.uuid4().hex}.writing")
+    path.fs.pipe_file(written.path, content)
+    path.fs.mv(written.path, path.path)
+
+
 def written_at(entry: Mapping[str, Any]) -> datetime:
     """When a file was written; stores call it by different names."""
     for key in ("mtime", "LastModified", "last_modified", "updated", "created"):

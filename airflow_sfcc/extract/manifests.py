@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from airflow_sfcc.extract.landing import MANIFEST, StoragePath, is_local
+from airflow_sfcc.extract.landing import MANIFEST, StoragePath, is_local, write_whole
 from airflow_sfcc.salesforce.errors import SalesforceError
 
 Manifest = dict[str, Any]
@@ -162,10 +162,4 @@ def _write_index(root: StoragePath, found: Mapping[str, tuple[str, Manifest]]) -
         entries[folder] = {"version": version, "schema": schema, "manifest": short}
     index = {"format": _FORMAT, "schemas": [json.loads(text) for text in schemas], "entries": entries}
     content = gzip.compress(json.dumps(index).encode(), 6)
-    path = root / INDEX
-    if not is_local(root):
-        root.fs.pipe_file(path.path, content)
-        return
-    written = path.with_name(f"{INDEX}.{uuid.uuid4().hex}.writing")
-    root.fs.pipe_file(written.path, content)
-    root.fs.mv(written.path, path.path)
+    write_whole(root / INDEX, content)

@@ -10,7 +10,7 @@ import sys
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow.parquet as pq
 from upath import UPath
@@ -19,7 +19,6 @@ from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.plan import ExtractRequest, RunIdentity, make_plan
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.bulk import poll_delays
-from tests.conftest import RunningOrg
 
 NIGHT = datetime(2026, 11, 23, 2, tzinfo=timezone.utc)
 
@@ -28,8 +27,14 @@ def run_identity(run_id: str = "scheduled__2026-11-23", map_index: int = -1) -> 
     return RunIdentity("nightly", "extract", run_id, map_index, NIGHT)
 
 
+class Org(Protocol):
+    """Something to extract from."""
+
+    def client(self) -> SalesforceClient: ...
+
+
 def extract(
-    org: RunningOrg,
+    org: Org,
     destination: Path | UPath,
     *,
     client: SalesforceClient | None = None,

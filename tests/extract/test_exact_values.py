@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -18,14 +18,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from upath import UPath
 
-from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.plan import ExtractRequest, make_plan
-from airflow_sfcc.salesforce import SalesforceClient
-from tests.extract.runs import read_rows, run_identity
+from tests.extract.runs import extract, read_rows
 from tests.extract.test_value_by_value import canonical
-from tests.wire_server import SOBJECT, Wire, described, wire
+from tests.wire_server import SOBJECT, Wire, described
 
 NASTY = [
     "NA",
@@ -152,26 +148,10 @@ def json_record(row: Row) -> str:
     return f'{{"attributes":{{"type":"{SOBJECT}"}},{",".join(values)}}}'
 
 
-def landed(client: SalesforceClient, **request: Any) -> list[Row]:
-    plan = make_plan(client, ExtractRequest(sobject=SOBJECT, **request), run_identity())
+def landed(said: Wire, **request: Any) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        extraction = Extraction(client, UPath(folder), plan)
-        extraction.start()
-        result = extraction.commit(extraction.land())
-        path = Path(result["manifest"].removeprefix("file://"))
-        return read_rows(path.parent, json.loads(path.read_text(encoding="utf-8")))
-
-
-@pytest.fixture(scope="module")
-def said() -> Iterator[Wire]:
-    with wire() as server:
-        server.fields = FIELDS
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(said: Wire) -> SalesforceClient:
-    return said.client()
+        manifest = extract(said, Path(folder), sobject=SOBJECT, **request)
+        return read_rows(Path(folder) / f"extract={manifest['extract_id']}", manifest)
 
 
 def same(found: list[Row], rows: list[Row]) -> None:
@@ -181,9 +161,7 @@ def same(found: list[Row], rows: list[Row]) -> None:
 
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(rows=tables(), packed=st.booleans())
-def test_all_formats_and_both_apis_give_back_the_same_values(
-    said: Wire, client: SalesforceClient, rows: list[Row], packed: bool
-) -> None:
+def test_all_formats_and_both_apis_give_back_the_same_values(said: Wire, rows: list[Row], packed: bool) -> None:
     """20 tables of 12 rows: 240 values of each type, and of text twelve times that."""
     said.packed = packed
     said.pages = [(csv_page(rows[:7]), 7), (csv_page(rows[7:]), 5)]
@@ -191,13 +169,13 @@ def test_all_formats_and_both_apis_give_back_the_same_values(
     said.batch = 5
     for api in ("bulk", "rest"):
         for file_format in ("parquet", "csv", "jsonl"):
-            same(landed(client, api=api, file_format=file_format), rows)
+            same(landed(said, api=api, file_format=file_format), rows)
 
 
 @pytest.mark.parametrize("text", ["5.0", "9.0E7"])
-def test_integers_in_another_notation_are_integers_in_csv_too(said: Wire, client: SalesforceClient, text: str) -> None:
+def test_integers_in_another_notation_are_integers_in_csv_too(said: Wire, text: str) -> None:
     body = f'"Id","int__c"\n"{1:018d}","{text}"\n'.encode()
     said.packed, said.pages = True, [(body, 1)]
     for file_format in ("parquet", "csv", "jsonl"):
-        (row,) = landed(client, api="bulk", file_format=file_format, fields=["Id", "int__c"])
+        (row,) = landed(said, api="bulk", file_format=file_format, fields=["Id", "int__c"])
         assert row["int__c"] == int(float(text))

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 import pytest
 from upath import UPath
 
-from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.plan import ExtractRequest, make_plan
-from tests.extract.runs import read_rows, run_identity
+from tests.extract.runs import extract, read_rows
 from tests.wire_server import SOBJECT, Wire, wire
 
 HEADER = ["Id", "Name", "Amount__c"]
@@ -36,14 +34,8 @@ def body(*, end: str = "\n", ends: bool = True, quoted: bool = True) -> bytes:
 
 
 def landed(said: Wire, folder: UPath) -> list[dict[str, object]]:
-    client, destination = said.client(), UPath(folder)
-    plan = make_plan(client, ExtractRequest(sobject=SOBJECT, api="bulk"), run_identity(), destination)
-    extraction = Extraction(client, destination, plan)
-    extraction.start()
-    extraction.commit(extraction.land())
-    manifest = extraction.landing.find_manifest()
-    assert manifest is not None
-    return read_rows(folder / f"extract={plan.extract_id}", manifest)
+    manifest = extract(said, folder, sobject=SOBJECT, api="bulk")
+    return read_rows(folder / f"extract={manifest['extract_id']}", manifest)
 
 
 @pytest.mark.parametrize("listed", [True, False])
