@@ -8,6 +8,7 @@ from typing import Literal
 
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError
 from airflow_sfcc.salesforce.answers import json_object_of
+from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import (
     ACCESS,
     CONSUMER_KEY_AND_SECRET,
@@ -236,7 +237,7 @@ def _object(client: SalesforceClient, sobject: str) -> Iterator[Finding]:
     fields = [str(field["name"]) for field in describe["fields"]]
     cursor = next((name for name in CURSORS if name in fields), None)
     by = f"cursor {cursor}" if cursor else "no cursor: it can only be extracted in full"
-    yield Finding(sobject, "passed", f"{rows:,} rows, {len(fields)} fields, {by}")
+    yield Finding(sobject, "passed", f"{counted(rows, 'row')}, {counted(len(fields), 'field')}, {by}")
     yield from _all_rows(client, sobject, rows)
 
 
@@ -251,8 +252,8 @@ def _all_rows(client: SalesforceClient, sobject: str, rows: int) -> Iterator[Fin
     yield _verdict(
         name,
         rows >= whole * FEWEST_SEEN,
-        f"the org counts about {whole:,} rows",
-        f"the org counts about {whole:,} rows, the user sees {rows:,}",
+        f"the org counts about {counted(whole, 'row')}",
+        f"the org counts about {counted(whole, 'row')}, the user sees {rows:,}",
         f"Grant View All Records on it: {SETUP_GUIDE}#{ACCESS.anchor}",
     )
 

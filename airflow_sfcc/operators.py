@@ -90,6 +90,7 @@ class SalesforceQueryOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
         from airflow_sfcc.salesforce import soql
+        from airflow_sfcc.salesforce.counted import counted
         from airflow_sfcc.salesforce.errors import QueryError
         from airflow_sfcc.salesforce.queries import plain
 
@@ -100,11 +101,11 @@ class SalesforceQueryOperator(BaseOperator):
             for page in hook.client.query_pages(query, include_deleted=self.include_deleted):
                 if max(page.total_size, len(records) + len(page.records)) > self.max_records:
                     raise QueryError(
-                        f"The query has {page.total_size:,} records, and max_records is {self.max_records:,}: use "
+                        f"The query has {counted(page.total_size, 'record')}, and max_records is {self.max_records:,}: use "
                         "SalesforceExtractOperator, which writes files instead of returning records, or add a LIMIT."
                     )
                 records.extend(plain(record) for record in page.records)
-        self.log.info("%s records with %s API calls", f"{len(records):,}", hook.client.usage.calls)
+        self.log.info("%s with %s", counted(len(records), "record"), counted(hook.client.usage.calls, "API call"))
         return records
 
 
@@ -411,6 +412,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
     def _land(self, extraction: Extraction, *, other_calls: int = 0) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
+        from airflow_sfcc.salesforce.counted import counted
         from airflow_sfcc.salesforce.errors import ResultsExpiredError
 
         try:
@@ -430,12 +432,12 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
                 f"{extraction.plan.sobject}: nothing changed; the watermark is {result['watermark']}."
             )
         self.log.info(
-            "Landed %s rows of %s in %s files, %s bytes, with %s API calls: %s",
-            f"{result['rows']:,}",
+            "Landed %s of %s in %s, %s, with %s: %s",
+            counted(result["rows"], "row"),
             extraction.plan.sobject,
-            len(result["files"]),
-            f"{result['bytes']:,}",
-            result["api_calls"],
+            counted(len(result["files"]), "file"),
+            counted(result["bytes"], "byte"),
+            counted(result["api_calls"], "API call"),
             result["manifest"],
         )
         return self._done(result)

@@ -64,11 +64,12 @@ class SalesforceQuerySensor(BaseSensorOperator):
         from airflow.sdk import PokeReturnValue
 
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+        from airflow_sfcc.salesforce.counted import counted
 
         with airflow_failures():
             client = SalesforceClientCredentialsHook(self.salesforce_conn_id).client
             found = client.count(self._query(), include_deleted=self.include_deleted)
-        self.log.info("The query finds %s records", f"{found:,}")
+        self.log.info("The query finds %s", counted(found, "record"))
         return PokeReturnValue(is_done=found > 0, xcom_value=found)
 
     def execute(self, context: Context) -> Any:

@@ -169,12 +169,14 @@ class DownloadOperator(_StageOperator):
         import socket
 
         from airflow_sfcc.salesforce.bulk import ResultPage
+        from airflow_sfcc.salesforce.counted import counted
 
         with airflow_failures():
             extraction = self._extraction = self._resume(self.share)
             landed = extraction.land_pages(ResultPage.from_json(page) for page in self.share["pages"])
         rows = sum(page.rows for page in landed)
-        self.log.info("Landed %s result pages of %s with %s rows", len(landed), extraction.plan.sobject, f"{rows:,}")
+        sobject = extraction.plan.sobject
+        self.log.info("Landed %s of %s with %s", counted(len(landed), "result page"), sobject, counted(rows, "row"))
         return {
             "pages": [page.to_json() for page in landed],
             "rows": rows,
@@ -218,6 +220,7 @@ class CommitOperator(ExtractSurface, _StageOperator):
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
         from airflow_sfcc.extract.pages import LandedPage
+        from airflow_sfcc.salesforce.counted import counted
 
         with airflow_failures():
             extraction = self._extraction = self._resume(self.shares[0])
@@ -228,5 +231,5 @@ class CommitOperator(ExtractSurface, _StageOperator):
                 raise AirflowSkipException(f"{extraction.plan.sobject}: no rows, so nothing was landed.")
             calls = sum(int(download["api_calls"]) for download in downloads)
             result = extraction.commit(pages, other_calls=calls)
-        self.log.info("Landed %s rows: %s", f"{result['rows']:,}", result["manifest"])
+        self.log.info("Landed %s: %s", counted(result["rows"], "row"), result["manifest"])
         return self.announce(context, result)

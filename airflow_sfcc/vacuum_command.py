@@ -33,9 +33,15 @@ def vacuum(destination: str, superseded: bool, older_than: float, dry_run: bool)
     except (SalesforceError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
     for leftover in removed:
-        click.echo(f"{leftover.path}: {leftover.files} files, {leftover.bytes:,} bytes: {leftover.reason}")
-    what = f"{len(removed)} folders, {sum(leftover.bytes for leftover in removed):,} bytes"
+        click.echo(f"{leftover.path}: {_size(leftover.files, 'file', leftover.bytes)}: {leftover.reason}")
+    what = _size(len(removed), "folder", sum(leftover.bytes for leftover in removed))
     click.echo(f"{'Would remove' if dry_run else 'Removed'} {what}.")
+
+
+def _size(number: int, noun: str, size: int) -> str:
+    from airflow_sfcc.salesforce.counted import counted
+
+    return f"{counted(number, noun)}, {counted(size, 'byte')}"
 
 
 def _path(destination: str) -> StoragePath:

@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from rich.table import Table
 
+from airflow_sfcc.salesforce.counted import counted
+
 
 @dataclass(frozen=True)
 class Landed:
@@ -41,11 +43,11 @@ def differences(landed: Sequence[Landed], in_org: Mapping[str, int], *, extracts
     """
     sentences = []
     if len(landed) != extracts or not landed:
-        sentences.append(f"{extracts} extracts ran but {len(landed)} landed.")
+        sentences.append(f"{counted(extracts, 'extract')} ran but {len(landed)} landed.")
     for extract in landed:
         if extract.rows != in_org.get(extract.sobject):
             sentences.append(
-                f"{extract.sobject} landed {extract.rows:,} rows but the org counts {in_org.get(extract.sobject)}."
+                f"{extract.sobject} landed {counted(extract.rows, 'row')} but the org counts {in_org.get(extract.sobject)}."
             )
     return sentences + [sentence for extract in landed for sentence in _file_differences(extract)]
 
@@ -106,9 +108,13 @@ def _file_differences(extract: Landed) -> list[str]:
     if (rows, size) == (extract.rows, extract.bytes):
         return []
     return [
-        f"The manifest of {extract.sobject} says {extract.rows:,} rows in {extract.bytes:,} bytes, "
-        f"but its files hold {rows:,} rows in {size:,} bytes: {extract.folder}"
+        f"The manifest of {extract.sobject} says {_size(extract.rows, extract.bytes)}, "
+        f"but its files hold {_size(rows, size)}: {extract.folder}"
     ]
+
+
+def _size(rows: int, size: int) -> str:
+    return f"{counted(rows, 'row')} in {counted(size, 'byte')}"
 
 
 def _read(manifest: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import requests
 
+from airflow_sfcc.salesforce.counted import counted
 from demo.airflow_api import TaskState
 from demo.errors import StackError
 from demo.landing import Landed, as_table, differences, landed_by
@@ -107,9 +108,9 @@ def _run_dag(airflow: LocalAirflow, progress: Progress) -> tuple[str, int]:
 
 
 def _conclude(progress: Progress, landed: list[Landed]) -> None:
-    rows = sum(extract.rows for extract in landed)
+    rows, objects = counted(sum(extract.rows for extract in landed), "row"), counted(len(landed), "object")
     progress.say(
-        f"{rows:,} rows of {len(landed)} objects landed as typed Parquet with manifests, as many as the org holds. "
+        f"{rows} of {objects} landed as typed Parquet with manifests, as many as the org holds. "
         f"See {LANDING.relative_to(HERE.parent)}/<Object>/extract=*/",
         "bold green",
     )

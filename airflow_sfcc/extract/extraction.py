@@ -44,6 +44,7 @@ from airflow_sfcc.extract.windows import moment
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.bulk_support import is_refusal_of_bulk
 from airflow_sfcc.salesforce.client import SalesforceClient
+from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import (
     JobAbortedError,
     JobFailedError,
@@ -133,7 +134,9 @@ class Extraction:
             raise problem
         if left is not None and calls > left:
             log.warning(
-                "REST is not tried instead: it would take some %s API calls, and %s are left", f"{calls:,}", left
+                "REST is not tried instead: it would take some %s, of which %s are left",
+                counted(calls, "API call"),
+                left,
             )
             raise problem
         log.warning("Bulk API 2.0 did not do it, so REST reads %s instead: %s", self.plan.sobject, problem.message)
@@ -309,7 +312,7 @@ class Extraction:
         reported = [job.records_processed for job in jobs if job.records_processed is not None]
         if len(reported) == len(jobs) and rows != sum(reported):
             raise RowCountError(
-                f"{name} reported {sum(reported):,} rows and its pages hold {rows:,}; nothing was landed. "
+                f"{name} reported {counted(sum(reported), 'row')} and its pages hold {rows:,}; nothing was landed. "
                 "Clear the task to run it again."
             )
 

@@ -21,6 +21,7 @@ from airflow_sfcc.extract.pages import LandedPage, page_name
 from airflow_sfcc.extract.parts import EXTENSIONS, CountedFile, Dictionaries, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
+from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import RowCountError, SalesforceError
 
 
@@ -100,5 +101,5 @@ def _require_plain_integers(text: pa.RecordBatch, typed: pa.RecordBatch) -> None
 def _require_rows(page: ResultPage, reported: int | None, rows: int) -> None:
     if reported is not None and rows != reported:
         raise RowCountError(
-            f"Result page {page.index} was reported to hold {reported:,} rows and holds {rows:,}; nothing was landed."
+            f"Result page {page.index} was reported to hold {counted(reported, 'row')} and holds {rows:,}; nothing was landed."
         )

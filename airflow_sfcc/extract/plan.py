@@ -26,6 +26,7 @@ from airflow_sfcc.extract.windows import (
 from airflow_sfcc.salesforce import soql as soql_text
 from airflow_sfcc.salesforce.bulk_support import supports_bulk
 from airflow_sfcc.salesforce.client import SalesforceClient
+from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import QueryError, QueryTimeoutError
 from airflow_sfcc.salesforce.queries import fits_uri
 
@@ -333,4 +334,4 @@ def _choose_api(
     except (QueryTimeoutError, QueryError) as uncounted:
         log.info("The rows could not be counted (%s)", uncounted.code or type(uncounted).__name__)
         return "bulk", "its rows could not be counted", None
-    return ("rest" if rows < FEWEST_BULK_ROWS else "bulk"), f"it has {rows:,} rows", rows
+    return ("rest" if rows < FEWEST_BULK_ROWS else "bulk"), f"it has {counted(rows, 'row')}", rows

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from airflow_sfcc.salesforce.bulk import BulkJob
+from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.retries import RetryPolicy
 from airflow_sfcc.salesforce.usage import ApiUsage
 
@@ -59,13 +60,14 @@ class Progress:
     def line(self) -> str:
         """What there is to say now."""
         seconds = max(self._clock() - self._began, 1e-3)
-        known = f" of {self.expected_rows:,}" if self.expected_rows is not None else ""
-        share = f" ({100 * self._rows // self.expected_rows} %)" if self.expected_rows else ""
+        expected = self.expected_rows
+        rows = counted(self._rows, "row") if expected is None else f"{self._rows:,} of {counted(expected, 'row')}"
+        share = f" ({100 * self._rows // expected} %)" if expected else ""
         written = f", {self._bytes / seconds / 1e6:.1f} MB/s written" if self._bytes else ""
-        retried = f", {self._retries.retried:,} retries" if self._retries.retried else ""
+        retried = f", {counted(self._retries.retried, 'retry', 'retries')}" if self._retries.retried else ""
         return (
-            f"{self._sobject}: {self._rows:,}{known} rows{share}, {self._pages:,} pages, "
-            f"{self._rows / seconds:,.0f} rows/s{written}, {self._usage.calls:,} API calls{retried}"
+            f"{self._sobject}: {rows}{share}, {counted(self._pages, 'page')}, "
+            f"{self._rows / seconds:,.0f} rows/s{written}, {counted(self._usage.calls, 'API call')}{retried}"
         )
 
 
@@ -89,10 +91,10 @@ class WaitingProgress:
             return
         self._said, self._state = now, job.state
         self._say(
-            "Bulk job %s on %s: %s, after %.0f s, %s API calls",
+            "Bulk job %s on %s: %s, after %.0f s, %s",
             job.id,
             job.sobject,
             job.progress,
             now - self._began,
-            f"{calls:,}",
+            counted(calls, "API call"),
         )

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import requests
 
 from airflow_sfcc.salesforce.answers import json_object_of, raise_for_refusal
+from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import (
     JobAbortedError,
     JobFailedError,
@@ -70,7 +71,7 @@ class BulkJob:
     @property
     def progress(self) -> str:
         """State and rows so far, for a log line."""
-        rows = "" if self.records_processed is None else f", {self.records_processed:,} rows"
+        rows = "" if self.records_processed is None else f", {counted(self.records_processed, 'row')}"
         return f"{self.state}{rows}"
 
     def require_complete(self) -> None:

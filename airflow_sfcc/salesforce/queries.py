@@ -11,6 +11,7 @@ from urllib.parse import quote
 import requests
 
 from airflow_sfcc.salesforce.answers import json_object_of, raise_for_refusal, refusal_of
+from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def query_pages(
         body = _follow(client, link, read)
     if yielded != total_size and not _COUNTING.match(soql):
         raise IncompleteResultError(
-            f"Salesforce reported {total_size:,} rows for a query and sent {yielded:,}; nothing was landed. Run it again."
+            f"Salesforce reported {counted(total_size, 'row')} for a query and sent {yielded:,}; nothing was landed. "
+            "Run it again."
         )
 
 

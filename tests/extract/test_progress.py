@@ -33,12 +33,20 @@ def test_an_unknown_number_of_rows_is_not_made_up() -> None:
     )
 
 
+def test_one_is_one() -> None:
+    usage = ApiUsage(None)
+    usage.before_call("GET", "/services/data/v68.0/query/")
+    progress = Progress("Account", 1, usage, RetryPolicy(1), clock=lambda: 0.0)
+    progress.add(1)
+    assert progress.line() == "Account: 1 of 1 row (100 %), 1 page, 1,000 rows/s, 1 API call"
+
+
 def test_retries_are_told() -> None:
     retries = RetryPolicy(1)
     progress = Progress("Account", None, ApiUsage(None), retries)
     with pytest.raises(ConnectionError):
         retries.run(_fail, what="a page", also=(ConnectionError,))
-    assert progress.line().endswith("0 API calls, 1 retries")
+    assert progress.line().endswith("0 API calls, 1 retry")
 
 
 def _fail() -> None:
