@@ -61,8 +61,11 @@ class Converter:
         self.columns = tuple(columns)
         self.schema = arrow_schema(columns)
 
-    def from_text(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
-        """Type a batch of strings whose columns are this extract's, in its order; rows count from `first_row`."""
+    def from_csv(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+        """Type a batch whose columns are this extract's, in its order: strings, or of the right type already.
+
+        Rows count from `first_row`.
+        """
         arrays = [_typed(array, column, first_row) for array, column in zip(batch.columns, self.columns)]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
@@ -105,6 +108,8 @@ def _look_up(record: Any, path: Sequence[str]) -> Any:
 
 
 def _typed(text: pa.Array, column: Column, first_row: int) -> pa.Array:
+    if text.type == arrow_type(column):
+        return text
     parse = _parser(column)
     try:
         return parse(text)
@@ -113,8 +118,6 @@ def _typed(text: pa.Array, column: Column, first_row: int) -> pa.Array:
 
 
 def _parser(column: Column) -> Callable[[pa.Array], pa.Array]:
-    if column.type == "string":
-        return lambda text: text
     if column.type == "int64":
         return _parse_int
     if column.type == "time32[ms]":

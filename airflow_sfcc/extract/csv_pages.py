@@ -1,4 +1,4 @@
-"""Parsing a Bulk result page: CSV text to batches of strings, counted.
+"""Parsing a Bulk result page: CSV text to batches, counted.
 
 The dialect is the one of reference 3.8: every value quoted, quotes doubled, line breaks kept inside quotes, null and
 empty both `""`. Texts such as NA and NULL are values.
@@ -6,17 +6,22 @@ empty both `""`. Texts such as NA and NULL are values.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from airflow_sfcc.extract.columns import Column
+from airflow_sfcc.extract.convert import arrow_type
 from airflow_sfcc.extract.page_stream import PageStream
 from airflow_sfcc.extract.row_blocks import row_blocks
 from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
 
 _LONGEST_LINE_END = 2
+
+_READ_BY_PARSER = frozenset({"boolean", "int64", "float64", "date32", "timestamp[ms, UTC]"})
+"""Types whose values the CSV parser reads as `Converter` does."""
 
 
 class CsvPage:
@@ -31,28 +36,31 @@ class CsvPage:
         self._header_bytes = _first_line(self._first)
         self.header = _names(self._first, self._header_bytes)
 
-    def text_batches(self, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
-        """Batches of strings in the order of `columns`.
+    def batches(self, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+        """Batches of `columns`, in their order, for `Converter.from_csv`.
 
         Raises UnexpectedAnswerError when the header is not that of `columns`, and what `batches_of` raises.
         """
         if self.header:
-            yield from self.batches_of(_in_header(self.header, columns))
+            yield from self.batches_of(columns, _in_header(self.header, columns))
 
-    def batches_of(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Batches of strings of the columns with these names, spelled as in the header; all columns are parsed for it.
+    def batches_of(self, columns: Sequence[Column], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Batches of the columns that the header calls `names`; all others are parsed, and left out.
 
-        Raises IncompleteResultError when the CSV is broken, and what `row_blocks` raises.
+        Values are typed as far as the CSV parser can read them all. From the block on where it cannot, they are strings:
+        another notation may still fit, and an error has to name the value. Raises IncompleteResultError when the CSV is
+        broken, and what `row_blocks` raises.
         """
-        convert = pa_csv.ConvertOptions(
-            include_columns=names,
-            column_types={name: pa.string() for name in names},
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-        )
+        text = _options(names, [pa.string()] * len(names))
+        options = _options(names, [_read_type(column) for column in columns])
         for block in self._rows():
-            yield _parsed(block, self.header, convert)
+            _require_utf8(block)
+            try:
+                batch = _parsed(block, self.header, options)
+            except pa.ArrowInvalid:
+                options = text
+                batch = _parsed_text(block, self.header, text)
+            yield batch
 
     def _rows(self) -> Iterator[pa.Buffer]:
         if self._first is None:
@@ -63,15 +71,44 @@ class CsvPage:
         yield from (block for block in self._blocks if not _is_blank(block))
 
 
+def _options(names: Sequence[str], types: Sequence[pa.DataType]) -> pa_csv.ConvertOptions:
+    return pa_csv.ConvertOptions(
+        include_columns=names,
+        column_types=dict(zip(names, types)),
+        null_values=[""],
+        true_values=["true"],
+        false_values=["false"],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+        check_utf8=False,
+    )
+
+
+def _read_type(column: Column) -> pa.DataType:
+    return arrow_type(column) if column.type in _READ_BY_PARSER else pa.string()
+
+
+def _require_utf8(block: pa.Buffer) -> None:
+    """Once for the whole block: a value cut out of it at quotes and commas is UTF-8 as well."""
+    whole = pa.Array.from_buffers(pa.large_string(), 1, [None, pa.py_buffer(struct.pack("=qq", 0, block.size)), block])
+    try:
+        whole.validate(full=True)
+    except pa.ArrowInvalid:
+        raise IncompleteResultError("A result page is not UTF-8; nothing of it was landed.") from None
+
+
 def _parsed(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:
     """A block is parsed in one piece, so that nobody looks for the ends of its rows again."""
     read = pa_csv.ReadOptions(use_threads=False, block_size=block.size + 1, column_names=header)
+    (batch,) = pa_csv.read_csv(pa.BufferReader(block), read_options=read, convert_options=convert).to_batches()
+    return batch
+
+
+def _parsed_text(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:
     try:
-        table = pa_csv.read_csv(pa.BufferReader(block), read_options=read, convert_options=convert)
+        return _parsed(block, header, convert)
     except pa.ArrowInvalid as problem:
         raise IncompleteResultError("A result page's CSV is broken; nothing of it was landed.") from problem
-    (batch,) = table.to_batches()
-    return batch
 
 
 def _first_line(block: pa.Buffer | None) -> int:

@@ -57,8 +57,8 @@ class PageFiles:
         schema = self._converter.schema
         writer = part_writer(self._plan.file_format, file, schema, dictionaries=self._dictionaries)
         rows = 0
-        for batch in CsvPage(PageStream(response)).text_batches(self._plan.columns):
-            writer.write(self._converter.from_text(batch, rows))
+        for batch in CsvPage(PageStream(response)).batches(self._plan.columns):
+            writer.write(self._converter.from_csv(batch, rows))
             rows += batch.num_rows
         writer.finish()
         return rows
@@ -77,8 +77,8 @@ class PageFiles:
         typed = _typed_columns(self._plan.columns)
         converter = Converter(typed)
         rows = 0
-        for batch in page.batches_of([column.name for column in typed]):
-            _require_plain_integers(batch, converter.from_text(batch, rows))
+        for batch in page.batches_of(typed, [column.name for column in typed]):
+            _require_plain_integers(batch, converter.from_csv(batch, rows))
             rows += batch.num_rows
         return rows
 
@@ -88,9 +88,9 @@ def _typed_columns(columns: Sequence[Column]) -> list[Column]:
     return [column for column in columns if column.type != "string"] or list(columns[:1])
 
 
-def _require_plain_integers(text: pa.RecordBatch, typed: pa.RecordBatch) -> None:
+def _require_plain_integers(read: pa.RecordBatch, typed: pa.RecordBatch) -> None:
     """Salesforce writes integers as `5.0` or `9.0E7` at times (reference 3.8), which readers of CSV take for no integer."""
-    for column, field in zip(text.columns, typed.schema):
+    for column, field in zip(read.columns, typed.schema):
         if pa.types.is_integer(field.type):
             try:
                 column.cast(pa.int64())

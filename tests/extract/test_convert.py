@@ -19,7 +19,7 @@ from airflow_sfcc.extract.convert import ConversionError, Converter
 def from_text(kind: str, values: list[str | None]) -> list[Any]:
     converter = Converter([Column("X", "any", kind, True)])
     batch = pa.RecordBatch.from_arrays([pa.array(values, pa.string())], names=["X"])
-    result: list[Any] = converter.from_text(batch, 0).column(0).to_pylist()
+    result: list[Any] = converter.from_csv(batch, 0).column(0).to_pylist()
     return result
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from airflow_sfcc.extract.convert import ConversionError
+from airflow_sfcc.extract.row_blocks import row_blocks
 from tests.extract.runs import extract, read_rows
 from tests.extract.test_value_by_value import canonical
 from tests.wire_server import SOBJECT, Wire, described
@@ -179,3 +182,23 @@ def test_integers_in_another_notation_are_integers_in_csv_too(said: Wire, text: 
     for file_format in ("parquet", "csv", "jsonl"):
         (row,) = landed(said, api="bulk", file_format=file_format, fields=["Id", "int__c"])
         assert row["int__c"] == int(float(text))
+
+
+def test_a_notation_that_changes_in_the_middle_of_a_page(said: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_sfcc.extract.csv_pages.row_blocks", partial(row_blocks, block_bytes=64))
+    texts = ["7"] * 10 + ["9.0E7"] + ["8"] * 10
+    lines = ['"Id","int__c"', *(f'"{row:018d}","{text}"' for row, text in enumerate(texts))]
+    said.packed, said.pages = True, [(("\n".join(lines) + "\n").encode(), len(texts))]
+    for file_format in ("parquet", "csv", "jsonl"):
+        rows = landed(said, api="bulk", file_format=file_format, fields=["Id", "int__c"])
+        assert [row["int__c"] for row in rows] == [int(float(text)) for text in texts]
+
+
+def test_a_value_that_does_not_fit_is_named_with_its_row(said: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_sfcc.extract.csv_pages.row_blocks", partial(row_blocks, block_bytes=64))
+    texts = ["7"] * 12 + ["seven", "7"]
+    lines = ['"Id","int__c"', *(f'"{row:018d}","{text}"' for row, text in enumerate(texts))]
+    said.packed, said.pages = True, [(("\n".join(lines) + "\n").encode(), len(texts))]
+    for file_format in ("parquet", "csv", "jsonl"):
+        with pytest.raises(ConversionError, match=r"Column int__c .* row 13: the value 'seven' does not fit int64"):
+            landed(said, api="bulk", file_format=file_format, fields=["Id", "int__c"])

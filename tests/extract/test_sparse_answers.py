@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 from upath import UPath
 
+from airflow_sfcc.salesforce.errors import IncompleteResultError
 from tests.extract.runs import extract, read_rows
+from tests.storages import files_below
 from tests.wire_server import SOBJECT, Wire, wire
 
 HEADER = ["Id", "Name", "Amount__c"]
@@ -58,3 +60,10 @@ def test_other_ways_to_write_the_same_csv(
 ) -> None:
     said.packed, said.pages = packed, [(body(end=end, ends=ends, quoted=quoted), 2)]
     assert landed(said, root) == VALUES
+
+
+def test_a_page_that_is_not_utf_8_lands_nothing(said: Wire, root: UPath) -> None:
+    said.pages = [(body().replace("\u00e9".encode(), b"\xe9"), 2)]
+    with pytest.raises(IncompleteResultError, match="not UTF-8"):
+        landed(said, root)
+    assert files_below(root) == {}
