@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadgroup
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
@@ -34,8 +35,8 @@ up: $(READY)  ## start Airflow with its UI and a local Salesforce org, until Ctr
 	@$(BIN)/python -m demo.up $(UP_ARGS)
 
 test: lint  ## check style and types, and run the tests
-	@echo "==> Tests"
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@echo "==> Tests, as many at a time as there are cores (at most 4)"
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 conformance: $(READY)  ## read the local org with clients that others wrote: simple-salesforce, jsforce, Airbyte, Singer, curl
 	@$(BIN)/python -m tests.conformance.environments
@@ -54,7 +55,7 @@ scale-test: $(READY)  ## 5 million rows by the task group on Celery workers, one
 	@$(BIN)/python -m stack.scale --rows $(or $(ROWS),5000000)
 
 s3-test: $(READY)  ## land every test's files in an S3-compatible server instead of on the disk (make test does so with some)
-	@TEST_STORAGE=s3 $(BIN)/python -m pytest tests/extract tests/surface tests/quarter tests/test_taskgroups.py tests/test_example_dags.py $(PYTEST_ARGS)
+	@TEST_STORAGE=s3 $(BIN)/python -m pytest tests/extract tests/surface tests/quarter tests/test_taskgroups.py tests/test_example_dags.py $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 sample-test: $(READY)  ## install the built wheel in an environment of its own and run the sample project's tests there
 	@$(BIN)/python -m tests.sample_from_wheel

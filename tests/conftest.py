@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,15 @@ COUNTS = {"User": 20, "Account": 1200, "Contact": 900, "Opportunity": 400, "Case
 KEY, SECRET = "3MVG9testconsumerkey", "SECRET0123456789ABCDEF-testconsumersecret"
 
 CONFIG = OrgConfig(counts=COUNTS, consumer_key=KEY, consumer_secret=SECRET)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (`pytest -n 2 --dist loadgroup`), a file's tests stay together, and so do those that share an Airflow."""
+    for item in items:
+        folder = Path(__file__).parent / "e2e"
+        group = folder if folder in item.path.parents else item.path
+        item.add_marker(pytest.mark.xdist_group(group.name))
 
 
 @dataclass(frozen=True)

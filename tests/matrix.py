@@ -75,7 +75,8 @@ def run(corner: Corner) -> bool:
         return False
     if not installed(corner):
         return False
-    tests = [str(corner.interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
+    side_by_side = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup"]
+    tests = [str(corner.interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", *side_by_side, *TESTS]
     # An Airflow of its own: another version's database and configuration would be in the way.
     settings = {**os.environ, "AIRFLOW_HOME": str(corner.environment / "airflow")}
     return subprocess.run(tests, cwd=ROOT, env=settings, check=False).returncode == 0
