@@ -19,7 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-matrix"
 CORNERS = os.environ.get("CORNERS", "3.1/3.10 3.1/3.13 3.2/3.12 3.3/3.10 3.3/3.13").split()
-TESTS = os.environ.get("TESTS", "tests/surface tests/extract tests/salesforce tests/test_architecture.py").split()
+EVERYWHERE = "tests/surface tests/extract tests/salesforce tests/test_architecture.py "
+EVERYWHERE += "tests/test_example_dags.py tests/test_taskgroups.py"
+TESTS = os.environ.get("TESTS", EVERYWHERE).split()
 
 
 @dataclass(frozen=True)
