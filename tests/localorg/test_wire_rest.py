@@ -62,6 +62,15 @@ def test_resources_younger_than_the_version_do_not_exist(caller: Caller) -> None
     assert caller.get("/services/data/v47.0/jobs/query").status_code == 200
 
 
+def test_instance_urls_that_end_with_a_slash(caller: Caller) -> None:
+    """The Salesforce CLI keeps them so, and calls `//services/data/…` then."""
+    path = f"{caller.server.url}//services/data/v67.0/limits"
+
+    answer = caller.session.get(path, timeout=20)
+    assert answer.status_code == 200
+    assert "Sforce-Limit-Info" in answer.headers
+
+
 def test_wrong_method(caller: Caller) -> None:
     answer = caller.post("/query")
 

@@ -26,6 +26,7 @@ from airflow_sfcc.localorg.records.stored_values import naive_utc
 from airflow_sfcc.localorg.records.tables import identifier
 from airflow_sfcc.localorg.schema import Schema, SObject, Viewer
 from airflow_sfcc.localorg.soql import Plan, SoqlError, compile_query, parse
+from airflow_sfcc.localorg.soql.column_metadata import column_metadata
 
 # Reference 3.6; what Salesforce says of the others is not documented.
 _BULK_REFUSALS = {
@@ -81,6 +82,11 @@ class Records(ChangingTables):
         # Parents and children are read by several statements, between which nothing may change.
         with self._writing if plan.children else contextlib.nullcontext(), _query_faults():
             return Cursor(self._connect, plan, f"{SNAPSHOTS}.cursor_{next(self._cursors)}", encode_as)
+
+    def column_metadata(self, soql: str, *, viewer: Viewer) -> dict[str, Any]:
+        """What the columns of a query are, without its rows. Raises SoqlError."""
+        query = parse(soql)
+        return column_metadata(query, self._plan(soql, include_deleted=False, viewer=viewer), self._schema)
 
     def export_csv(
         self,

@@ -46,7 +46,7 @@ class Gateway:
     async def _serve(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         org = self._org
         method = _method(request)
-        route = self._performer.route_name(method, scope["path"])
+        route = self._performer.route_name(method, _path(scope))
         uri = scope["path"] + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
         logged = scope["path"] if route == "revoke" else uri  # a token to revoke may stand in the query
         # The org's own pages stay usable whatever faults are in force, and out of the log they show.
@@ -80,7 +80,7 @@ class Gateway:
 
     async def _perform(self, request: Request, faults: tuple[Fault, ...], call: Call) -> Answer:
         visitor = Visitor(request.headers, _base_url(request), _is_local(request), faults)
-        target = Target(_method(request), request.scope["path"], request.url.query, await request.body())
+        target = Target(_method(request), _path(request.scope), request.url.query, await request.body())
         answer = await run_in_threadpool(self._performer.perform, visitor, target)
         call.principal = visitor.session.username if visitor.session is not None else None
         return altered(answer, faults)
@@ -90,6 +90,11 @@ def _method(request: Request) -> str:
     """The method; callers that cannot send PATCH send POST with `_HttpMethod=PATCH` (REST API guide, "Update a Record")."""
     override = request.query_params.get("_HttpMethod") if request.method == "POST" else None
     return override.upper() if override else request.method
+
+
+def _path(scope: Scope) -> str:
+    """The path with one slash in front: the Salesforce CLI calls `//services/data` where an instance URL ends with one."""
+    return "/" + str(scope["path"]).lstrip("/")
 
 
 def _oversized(scope: Scope) -> Answer | None:

@@ -22,7 +22,7 @@ LARGEST_BATCH = 2000
 
 
 def query(call: ApiCall) -> Answer:
-    """GET /query?q=, or ?explain="""
+    """GET /query?q=, with &columns=true for what its columns are, or ?explain="""
     if "explain" in call.query and "q" not in call.query:
         return _explain(call, call.query["explain"])
     return _first_page(call, include_deleted=False)
@@ -66,6 +66,8 @@ def _first_page(call: ApiCall, include_deleted: bool) -> Answer:
         raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
     if asks_for_permissions(soql):
         return JsonAnswer(payload=permission_record(call.org, soql))
+    if call.query.get("columns", "").lower() == "true":
+        return JsonAnswer(payload=call.org.records.column_metadata(soql, viewer=call.org.viewer))
     cursor = call.org.records.open_cursor(
         soql, include_deleted=include_deleted, viewer=call.org.viewer, encode_as=call.api_version
     )
