@@ -269,6 +269,8 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
     def _proceed(self, extraction: Extraction) -> dict[str, Any]:
         """From a started extract to its end, or into the triggerer."""
         plan = extraction.plan
+        if self._killed.is_set():  # while the job was submitted, so that on_kill could not know it
+            raise self._kill_of("The task was killed while it was started.")
         if plan.job_id is None:
             return self._land(extraction)
         self._remember(extraction)
@@ -403,7 +405,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
     def _give_up(self, extraction: Extraction) -> None:
         from airflow_sfcc.salesforce.errors import JobTimeoutError
 
-        extraction.abandon_job()
+        extraction.abandon_jobs()
         raise JobTimeoutError(
             f"Bulk job {extraction.plan.job_id} on {extraction.plan.sobject} was not complete after {self.timeout:,.0f} s and "
             "was aborted. Raise timeout, or ask for less at once."
@@ -467,28 +469,21 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
                 "The next try goes on with Bulk job %s and the pages landed so far", extraction.plan.job_id
             )
             return
-        if not self._killed.is_set():
-            extraction.abandon_job()
+        if self.cancel_on_kill or not self._killed.is_set():
+            extraction.abandon_jobs()
         if state is not None:
             state.forget()
         extraction.discard()
 
     def on_kill(self) -> None:
-        """Stop downloading, and abort the Bulk job if it is still running, in one short call."""
+        """Stop downloading, and abort the Bulk jobs that are still running, in one short call each."""
         self._killed.set()
         extraction = self._extraction
         if extraction is None:
             return
         extraction.stop()
-        if not (self.cancel_on_kill and extraction.is_waiting):
-            return
-        for job_id in extraction.waiting_jobs:
-            try:
-                extraction.client.in_a_hurry(_KILL_SECONDS).bulk.abort(job_id)
-            except Exception as problem:
-                self.log.warning("Bulk job %s could not be aborted: %s", job_id, problem)
-            else:
-                self.log.info("Aborted Bulk job %s", job_id)
+        if self.cancel_on_kill:
+            extraction.abandon_jobs(_KILL_SECONDS)
 
 
 def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:

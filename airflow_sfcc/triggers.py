@@ -10,7 +10,6 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -177,21 +176,11 @@ class BulkJobTrigger(WaitingTrigger):
         return super().event(status, job_id=self.job_id, **details)
 
     async def on_kill(self) -> None:
-        """Abort the job: a person ended the task while it was deferred (Airflow 3.3 and newer call this)."""
+        """Abort the jobs: a person ended the task while it was deferred (Airflow 3.3 and newer call this)."""
         if not self.cancel_on_kill:
             return
-        await self.ask(self._abort)
-
-    def _abort(self, client: SalesforceClient) -> None:
-        from airflow_sfcc.salesforce.errors import SalesforceError
-
-        hurried = client.in_a_hurry(_KILL_SECONDS)
-        for job_id in self.others:
-            # Salesforce refuses it for a job that has ended, and then there is nothing to abort.
-            with suppress(SalesforceError):
-                hurried.bulk.abort(job_id)
-        hurried.bulk.abort(self.job_id)
-        self.log.info("Aborted Bulk job %s", ", ".join([self.job_id, *self.others]))
+        jobs = [self.job_id, *self.others]
+        await self.ask(lambda client: client.in_a_hurry(_KILL_SECONDS).bulk.abort_all(jobs))
 
     async def _cancelled(self) -> None:
         """Before Airflow 3.3, a trigger is only told that it is cancelled: find out whether a person did it."""

@@ -107,7 +107,8 @@ class Extraction:
     def start_over(self, *, abandoned: str | None = None) -> None:
         """Start from nothing. A job that an earlier try left running (`abandoned`, or the staged plan's) is aborted."""
         staged = self.landing.find_plan() or {}
-        self._abort_leftovers({abandoned, staged.get("job_id"), *staged.get("job_ids", ())})
+        left_running = {abandoned, staged.get("job_id"), *staged.get("job_ids", ())} - {None, ""}
+        self.client.bulk.abort_all(map(str, left_running))
         self.continues = False
         self._jobs = {}
         self._stop = Stop()
@@ -119,6 +120,7 @@ class Extraction:
         try:
             with self._vanishing_fields_explained():
                 for query in self.plan.queries:
+                    self._stop.check()
                     job = self.client.bulk.create(query, include_deleted=self.plan.include_deleted)
                     self._jobs[job.id] = job
                     self.plan = self.plan.submitted(*self._jobs)
@@ -140,7 +142,7 @@ class Extraction:
             )
             raise problem
         log.warning("Bulk API 2.0 did not do it, so REST reads %s instead: %s", self.plan.sobject, problem.message)
-        self.abandon_job()
+        self.abandon_jobs()
         self.plan = self.plan.by_rest("Bulk API 2.0 did not do it")
         self._jobs = {}
 
@@ -158,13 +160,6 @@ class Extraction:
             return False
         return True
 
-    def _abort_leftovers(self, job_ids: set[Any]) -> None:
-        for job_id in job_ids - {None, ""}:
-            # Salesforce refuses it for a job that has ended, and then there is nothing to abort.
-            with suppress(SalesforceError):
-                self.client.bulk.abort(str(job_id))
-                log.info("Aborted Bulk job %s, which an earlier try left running", job_id)
-
     @property
     def is_waiting(self) -> bool:
         """Whether there is a Bulk job that, as far as is known, Salesforce is still working at."""
@@ -181,11 +176,13 @@ class Extraction:
             isinstance(problem, _SPOILING) or getattr(problem, "permanent", False)
         )
 
-    def abandon_job(self) -> None:
-        """Abort the jobs that are still running, since nobody will read their results."""
-        for job_id in self.waiting_jobs:
-            with suppress(SalesforceError):
-                self._jobs[job_id] = self.client.in_a_hurry(_ABANDON_SECONDS).bulk.abort(job_id)
+    def abandon_jobs(self, seconds: float = _ABANDON_SECONDS) -> None:
+        """Abort the jobs that are still running, since nobody will read their results; each has `seconds` to be answered."""
+        if not self.is_waiting:
+            return
+        with suppress(SalesforceError):
+            for job in self.client.in_a_hurry(seconds).bulk.abort_all(self.waiting_jobs):
+                self._jobs[job.id] = job
 
     def checkpoint(self) -> Checkpoint | None:
         """What the next try needs to go on from here; None when there is nothing to go on with, and for slices."""

@@ -6,7 +6,7 @@ Source: "Bulk API 2.0 and Bulk API Developer Guide", Query; reference section 3.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -149,6 +149,22 @@ class BulkQueryJobs:
     def abort(self, job_id: str) -> BulkJob:
         """Abort a job that is waiting or in progress; Salesforce refuses it for a job that has ended."""
         return self._job(self._client.request("PATCH", _path(job_id), json={"state": ABORTED}))
+
+    def abort_all(self, job_ids: Iterable[str]) -> list[BulkJob]:
+        """Abort jobs whose results nobody will read, and return those that were aborted.
+
+        One that has ended, or is gone, is left as it is. Raises nothing: what cannot be aborted is logged, and ends by itself.
+        """
+        aborted = []
+        for job_id in job_ids:
+            try:
+                aborted.append(self.abort(job_id))
+            except SalesforceError as problem:
+                if not (isinstance(problem, NotFoundError) or problem.code == "INVALIDJOBSTATE"):
+                    log.warning("Bulk job %s could not be aborted: %s", job_id, problem)
+            else:
+                log.info("Aborted Bulk job %s", job_id)
+        return aborted
 
     def _job(self, answer: requests.Response) -> BulkJob:
         return BulkJob.from_wire(json_object_of(answer), asked_with=self._client.api_version)

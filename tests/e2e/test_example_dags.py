@@ -171,27 +171,45 @@ def test_every_example_dag_runs(big_org: RunningOrg, local_airflow: LocalAirflow
     assert run(local_airflow, path.stem)[1] == "success"
 
 
-@pytest.mark.parametrize("deferrable", [False, True], ids=["holding a worker", "deferred"])
-def test_killing_the_task_aborts_the_job_in_the_org(
-    slow_jobs: RunningOrg, local_airflow: LocalAirflow, tmp_path: Path, deferrable: bool
+KILLED_OPERATOR = "SalesforceExtractOperator(task_id='plan', api='bulk', "
+KILLED_GROUP = "salesforce_extract('first_load', slice_at=['2022-01-01T00:00:00Z', '2024-01-01T00:00:00Z'], "
+
+
+@pytest.mark.parametrize(
+    ("task_id", "begins", "deferrable", "jobs"),
+    [
+        pytest.param("plan", KILLED_OPERATOR, False, 1, id="holding a worker"),
+        pytest.param("plan", KILLED_OPERATOR, True, 1, id="deferred"),
+        pytest.param("first_load.plan", KILLED_GROUP, True, 3, id="deferred, in slices"),
+    ],
+)
+def test_killing_the_task_aborts_its_jobs_in_the_org(
+    slow_jobs: RunningOrg,
+    local_airflow: LocalAirflow,
+    tmp_path: Path,
+    task_id: str,
+    begins: str,
+    deferrable: bool,
+    jobs: int,
 ) -> None:
-    dag_id = f"killed_{'deferred' if deferrable else 'running'}"
+    dag_id = f"killed_{'deferred' if deferrable else 'running'}_{jobs}"
     (local_airflow.dags / f"{dag_id}.py").write_text(
         "from datetime import datetime, timezone\n"
         "from airflow.sdk import DAG\n"
         "from airflow_sfcc.operators import SalesforceExtractOperator\n"
+        "from airflow_sfcc.taskgroups import salesforce_extract\n"
         f"with DAG('{dag_id}', schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):\n"
-        f"    SalesforceExtractOperator(task_id='extract', sobject='Account', destination='file://{tmp_path}', api='bulk',\n"
-        f"                              deferrable={deferrable}, poll_interval=0.5)\n"
+        f"    {begins} sobject='Account', destination='file://{tmp_path}',\n"
+        f"        deferrable={deferrable}, poll_interval=0.5)\n"
     )
     before = len(slow_jobs.org.bulk_jobs)
     run_id = local_airflow.trigger(dag_id)
-    wait_until(lambda: len(slow_jobs.org.bulk_jobs) == before + 1)
-    local_airflow.wait_for_task(dag_id, run_id, "extract", {"deferred" if deferrable else "running"})
+    wait_until(lambda: len(slow_jobs.org.bulk_jobs) == before + jobs)
+    local_airflow.wait_for_task(dag_id, run_id, task_id, {"deferred" if deferrable else "running"})
     polls = slow_jobs.calls("job_poll")
     wait_until(lambda: slow_jobs.calls("job_poll") > polls)
-    local_airflow.api.set_task_state(dag_id, run_id, "extract", "failed")
-    wait_until(lambda: slow_jobs.org.bulk_jobs.all()[0].state == "Aborted")
+    local_airflow.api.set_task_state(dag_id, run_id, task_id, "failed")
+    wait_until(lambda: {job.state for job in slow_jobs.org.bulk_jobs.all()[:jobs]} == {"Aborted"})
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:

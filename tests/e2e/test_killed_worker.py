@@ -1,4 +1,7 @@
-"""A task whose process dies (SIGKILL) in a real Airflow: its retry goes on, by Airflow's own task state store."""
+"""A task whose process dies (SIGKILL) in a real Airflow: its retry goes on.
+
+The operator's knows its job by Airflow's own task state store; a download of the task group is told it by the plan.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,8 @@ from airflow_sfcc.localorg.server import OrgServer
 from demo.local_airflow import LocalAirflow
 from tests.conftest import CONFIG, KEY, SECRET, RunningOrg
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(not versions.HAS_3_3, reason="the task state store came with Airflow 3.3"),
-]
+pytestmark = pytest.mark.e2e
+needs_task_state = pytest.mark.skipif(not versions.HAS_3_3, reason="the task state store came with Airflow 3.3")
 
 ROWS, PAGE_ROWS = 1_200, 100
 CONN_ID = "sfcc_paged"
@@ -34,17 +35,22 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from airflow.sdk import DAG
 from airflow_sfcc.operators import SalesforceExtractOperator
+from airflow_sfcc.taskgroups import salesforce_extract
 
-class Noted(SalesforceExtractOperator):
-    def execute(self, context):
-        Path({pids!r}).joinpath(str(os.getpid())).touch()
-        return super().execute(context)
+def note(context):
+    ti = context["ti"]
+    Path({pids!r}).joinpath(f"{{ti.task_id}}.{{ti.map_index}}.{{os.getpid()}}").touch()
 
+noted = {{"on_execute_callback": note, "retries": 2, "retry_delay": timedelta(seconds={retry_seconds})}}
+extract = dict(
+    sobject="Account", fields=["Id", "Name"], destination={destination!r}, salesforce_conn_id={conn_id!r},
+    deferrable=False, poll_interval=0.5, parallel_pages=1, default_args=noted,
+)
 with DAG({dag_id!r}, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
-    Noted(task_id="extract", sobject="Account", fields=["Id", "Name"], destination={destination!r}, api="bulk",
-          salesforce_conn_id={conn_id!r}, deferrable=False, poll_interval=0.5, parallel_pages=1,
-          retries=2, retry_delay=timedelta(seconds={retry_seconds}))
+    {task}
 """
+OPERATOR = 'SalesforceExtractOperator(task_id="extract", api="bulk", **extract)'
+GROUP = 'salesforce_extract("accounts", shares=2, **extract)'
 
 
 @pytest.fixture
@@ -68,10 +74,11 @@ class Dying:
     org: RunningOrg
     folder: Path
     dag_id: str
-    retry_seconds: int
+    retry_seconds: int = 1
+    task: str = OPERATOR
     run_id: str = ""
 
-    def start_and_kill(self) -> None:
+    def start_and_kill(self, task_id: str = "extract", map_index: int = -1) -> None:
         pids = self.folder / "pids"
         pids.mkdir()
         (self.airflow.dags / f"{self.dag_id}.py").write_text(
@@ -81,12 +88,18 @@ class Dying:
                 destination=f"file://{self.folder / 'landed'}",
                 conn_id=CONN_ID,
                 retry_seconds=self.retry_seconds,
+                task=self.task,
             )
         )
         self.run_id = self.airflow.trigger(self.dag_id)
-        wait_until(lambda: len(list(self.folder.glob("landed/_staging/*/page-*.json"))) >= 3)
-        (pid,) = pids.iterdir()
-        os.kill(int(pid.name), signal.SIGKILL)
+        staged = self.folder / "landed" / "_staging"
+        wait_until(lambda: self.process_ids(task_id, map_index) and len(list(staged.glob("*/page-*.json"))) >= 3)
+        os.kill(self.process_ids(task_id, map_index)[0], signal.SIGKILL)
+
+    def process_ids(self, task_id: str, map_index: int = -1) -> list[int]:
+        """Of a task's tries."""
+        noted = sorted((self.folder / "pids").glob(f"{task_id}.{map_index}.*"), key=lambda path: path.stat().st_mtime)
+        return [int(path.suffix.lstrip(".")) for path in noted]
 
     def landed_ids(self) -> list[str]:
         """By the one manifest that there is."""
@@ -94,27 +107,29 @@ class Dying:
         files = [manifest.parent / file["path"] for file in json.loads(manifest.read_text())["files"]]
         return [record_id for file in files for record_id in pq.read_table(file)["Id"].to_pylist()]
 
-    def end(self) -> dict[str, Any]:
-        """What the task returned."""
+    def end(self, returning: str = "extract") -> dict[str, Any]:
+        """What the task `returning` it returned."""
         assert self.airflow.wait(self.dag_id, self.run_id, timeout=240) == "success"
-        assert len(list((self.folder / "pids").iterdir())) == 2, "one try died, the next one did it"
-        result: dict[str, Any] = self.airflow.xcom(self.dag_id, self.run_id, "extract")
+        result: dict[str, Any] = self.airflow.xcom(self.dag_id, self.run_id, returning)
         ids = self.landed_ids()
         assert len(ids) == len(set(ids)) == result["rows"] == self.org.org.records.count("Account")
         assert not (self.folder / "landed" / "_staging").exists()
         return result
 
 
+@needs_task_state
 def test_a_retry_goes_on_with_the_missing_pages(
     paged_org: RunningOrg, local_airflow: LocalAirflow, tmp_path: Path
 ) -> None:
-    run = Dying(local_airflow, paged_org, tmp_path, "worker_dies", retry_seconds=1)
+    run = Dying(local_airflow, paged_org, tmp_path, "worker_dies")
     run.start_and_kill()
     pages = -(-run.end()["rows"] // PAGE_ROWS)
+    assert len(run.process_ids("extract")) == 2, "one try died, the next one did it"
     assert paged_org.calls("job_create") == 1
     assert pages <= paged_org.calls("job_results") <= pages + 1, "only the page in flight is fetched again"
 
 
+@needs_task_state
 def test_a_task_that_is_cleared_starts_over(paged_org: RunningOrg, local_airflow: LocalAirflow, tmp_path: Path) -> None:
     run = Dying(local_airflow, paged_org, tmp_path, "worker_dies_and_is_cleared", retry_seconds=3600)
     run.start_and_kill()
@@ -127,7 +142,19 @@ def test_a_task_that_is_cleared_starts_over(paged_org: RunningOrg, local_airflow
     assert paged_org.calls("job_results") - asked == pages
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 240) -> None:
+def test_a_download_of_the_task_group_goes_on_with_its_missing_pages(
+    paged_org: RunningOrg, local_airflow: LocalAirflow, tmp_path: Path
+) -> None:
+    run = Dying(local_airflow, paged_org, tmp_path, "download_dies", task=GROUP)
+    run.start_and_kill("accounts.download", 0)
+    pages = -(-run.end("accounts.commit")["rows"] // PAGE_ROWS)
+    tries = [len(run.process_ids("accounts.download", index)) for index in range(2)]
+    assert tries == [2, 1], "one download died and was tried again, the other one was left alone"
+    assert paged_org.calls("job_create") == 1
+    assert pages <= paged_org.calls("job_results") <= pages + 1, "only the page in flight is fetched again"
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"

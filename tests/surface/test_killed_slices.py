@@ -1,0 +1,152 @@
+"""A person ends an extract of several Bulk jobs: none of them is left running, whenever it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk import DAG
+from upath import UPath
+
+from airflow_sfcc.localorg.bulk_jobs import BulkTimings
+from airflow_sfcc.operators import SalesforceExtractOperator
+from airflow_sfcc.salesforce.errors import SalesforceError
+from airflow_sfcc.taskgroups import PlanOperator, salesforce_extract
+from airflow_sfcc.triggers import BulkJobTrigger
+from tests.conftest import RunningOrg
+from tests.storages import files_below
+from tests.surface.conftest import Connect
+from tests.surface.test_operators import extract_operator
+
+MOMENTS = ["2020-01-01T00:00:00Z", "2022-01-01T00:00:00Z", "2024-01-01T00:00:00Z"]
+SLICES = len(MOMENTS) + 1
+
+
+@pytest.fixture
+def slow_org(start_org: Callable[..., RunningOrg], connect: Connect) -> RunningOrg:
+    """An org whose Bulk jobs are not done before the test is."""
+    org = start_org(bulk_timings=BulkTimings(in_progress_seconds=3600))
+    connect(org.url, {"max_retries": 1, "request_timeout": 10})
+    return org
+
+
+def plan_task(root_url: str, **options: Any) -> PlanOperator:
+    """The first task of a sliced task group."""
+    with DAG("first_load", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
+        salesforce_extract(
+            "contacts", sobject="Contact", fields=["Id"], destination=root_url, slice_at=MOMENTS, poll_interval=0.05,
+            **options,
+        )  # fmt: skip
+    task = dag.get_task("contacts.plan")
+    assert isinstance(task, PlanOperator)
+    return task
+
+
+def states(org: RunningOrg) -> list[str]:
+    """Of all jobs, the first one created first."""
+    return [job.state for job in reversed(org.org.bulk_jobs.all())]
+
+
+def deferred_by(try_it: Callable[[], object]) -> BulkJobTrigger:
+    """The trigger as the triggerer makes it, from what is stored of it."""
+    with pytest.raises(TaskDeferred) as deferred:
+        try_it()
+    return BulkJobTrigger(**json.loads(json.dumps(deferred.value.trigger.serialize()[1])))
+
+
+class Running:
+    """A task that runs beside the test, as it would in its worker."""
+
+    def __init__(self, operator: SalesforceExtractOperator, context: Any) -> None:
+        self.failures: list[BaseException] = []
+        self._operator, self._context = operator, context
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._operator.execute(self._context)
+        except BaseException as failure:
+            self.failures.append(failure)
+
+    def kill_when(self, holds: Callable[[], bool]) -> None:
+        """As Airflow does it: on_kill, while the task goes on until it notices."""
+        deadline = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < deadline, f"it did not happen in time; {self.failures}"
+            time.sleep(0.01)
+        self._operator.on_kill()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+def test_killed_while_deferred(slow_org: RunningOrg, context: Any, root_url: str) -> None:
+    trigger = deferred_by(lambda: plan_task(root_url).execute(context))
+    assert states(slow_org) == ["InProgress"] * SLICES
+    asyncio.run(trigger.on_kill())
+    assert states(slow_org) == ["Aborted"] * SLICES
+
+
+def test_killed_while_deferred_for_a_later_slice(slow_org: RunningOrg, context: Any, root_url: str) -> None:
+    first = deferred_by(lambda: plan_task(root_url).execute(context))
+    slow_org.org.bulk_jobs.timings = BulkTimings(in_progress_polls=1)
+    event = {"status": "finished", "job_id": first.job_id, "api_calls": 1}
+    for _ in range(2):  # so that this one has ended, and the others have not
+        slow_org.client().bulk.get(first.job_id)
+    slow_org.org.bulk_jobs.timings = BulkTimings(in_progress_seconds=3600)
+    later = deferred_by(lambda: plan_task(root_url).resume(context, event))
+    assert later.job_id != first.job_id
+    asyncio.run(later.on_kill())
+    assert states(slow_org) == ["JobComplete", *["Aborted"] * (SLICES - 1)]
+
+
+def test_one_that_cannot_be_aborted_does_not_save_the_others(slow_org: RunningOrg, context: Any, root_url: str) -> None:
+    trigger = deferred_by(lambda: plan_task(root_url).execute(context))
+    slow_org.fail("job_update", skip=1, status=503, body="<html>")
+    asyncio.run(trigger.on_kill())
+    assert sorted(states(slow_org)) == ["Aborted"] * (SLICES - 1) + ["InProgress"]
+
+
+def test_killed_while_it_holds_a_worker(slow_org: RunningOrg, context: Any, root: UPath, root_url: str) -> None:
+    task = Running(plan_task(root_url, deferrable=False), context)
+    task.kill_when(lambda: slow_org.calls("job_poll") > 0)
+    assert states(slow_org) == ["Aborted"] * SLICES
+    assert isinstance(task.failures[0], SalesforceError)
+    assert files_below(root) == {}
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_killed_while_a_job_is_submitted(
+    slow_org: RunningOrg, context: Any, root: UPath, root_url: str, deferrable: bool
+) -> None:
+    """The answer that tells the job's id is on its way, so on_kill cannot know it; the task goes on and aborts it."""
+    slow_org.fail("job_create", skip=1, stall_seconds=1.0)
+    task = Running(plan_task(root_url, deferrable=deferrable), context)
+    task.kill_when(lambda: len(states(slow_org)) == 2)
+    assert states(slow_org) == ["Aborted"] * 2, "none is submitted after the kill"
+    assert isinstance(task.failures[0], SalesforceError)
+    assert files_below(root) == {}
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_the_operator_killed_while_its_job_is_submitted(
+    slow_org: RunningOrg, context: Any, root_url: str, deferrable: bool
+) -> None:
+    slow_org.fail("job_create", stall_seconds=1.0)
+    task = Running(extract_operator(root_url, deferrable=deferrable), context)
+    task.kill_when(lambda: len(states(slow_org)) == 1)
+    assert states(slow_org) == ["Aborted"]
+    assert isinstance(task.failures[0], SalesforceError)
+
+
+def test_jobs_stay_with_cancel_on_kill_switched_off(slow_org: RunningOrg, context: Any, root_url: str) -> None:
+    trigger = deferred_by(lambda: plan_task(root_url, cancel_on_kill=False).execute(context))
+    asyncio.run(trigger.on_kill())
+    assert states(slow_org) == ["InProgress"] * SLICES
