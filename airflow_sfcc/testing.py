@@ -6,6 +6,7 @@ one of the fixtures. docs/testing.md starts with a test that runs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -119,7 +120,7 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
     """Starts orgs that live as long as the test, each with an Airflow connection to it.
 
     records: records by name, `{"Account": [{"Name": "Acme"}]}`; rows: made-up records by number, `{"Contact": 500}`;
-    conn_id: the Airflow connection; config: anything else of `airflow_sfcc.localorg.org.OrgConfig`.
+    conn_id: the Airflow connection, by which the org has its id; config: anything else of `airflow_sfcc.localorg.org.OrgConfig`.
     """
     from airflow_sfcc.localorg.org import LocalOrg, OrgConfig
     from airflow_sfcc.localorg.server import OrgServer
@@ -133,7 +134,8 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
             conn_id: str = DEFAULT_CONN_ID,
             **config: Any,
         ) -> SalesforceOrg:
-            local_org = running.enter_context(LocalOrg(OrgConfig(counts={"User": 1, **(rows or {})}, **config)))
+            settings = {"org_id": _org_id(conn_id), **config}
+            local_org = running.enter_context(LocalOrg(OrgConfig(counts={"User": 1, **(rows or {})}, **settings)))
             local_org.generate()
             org = SalesforceOrg(local_org, running.enter_context(OrgServer(local_org)), conn_id)
             for sobject, given in (records or {}).items():
@@ -142,6 +144,13 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
             return org
 
         yield start
+
+
+def _org_id(conn_id: str) -> str:
+    """Another org for each connection, as real ones are, and the same one when the test runs again."""
+    from airflow_sfcc.localorg.ids import record_id
+
+    return record_id("00D", int.from_bytes(hashlib.sha256(conn_id.encode()).digest()[:6], "big"))
 
 
 @pytest.fixture

@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import sys
 import venv
+from datetime import datetime, timezone
 from pathlib import Path
+
+from airflow_sfcc.testing import RunDag, StartOrg
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "tests" / "sample_project"
@@ -54,3 +57,23 @@ def test_the_plugin_costs_other_users_of_pytest_nothing() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_orgs_behind_different_connections_do_not_mix(
+    start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path
+) -> None:
+    """An incremental extract goes on from what its own org left, and refuses what another one did."""
+    from airflow.sdk import DAG
+
+    from airflow_sfcc.operators import SalesforceExtractOperator
+
+    def state(conn_id: str) -> str:
+        start_sfcc_org(rows={"Account": 3}, conn_id=conn_id)
+        with DAG(f"from_{conn_id}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
+            SalesforceExtractOperator(
+                task_id="extract", sobject="Account", destination=f"file://{tmp_path}", mode="incremental",
+                salesforce_conn_id=conn_id,
+            )  # fmt: skip
+        return run_dag(dag).state
+
+    assert [state(conn_id) for conn_id in ("sfcc_here", "sfcc_there", "sfcc_here")] == ["success", "failed", "success"]
