@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
+from upath import UPath
 
 from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
+from tests.extract.runs import read_rows
 from tests.extract.test_landing import MANIFEST_KEYS
+from tests.storages import files_below, on_all_storages
 
 ROWS = 1_050
 
@@ -25,47 +26,53 @@ def org(start_sfcc_org: StartOrg) -> SalesforceOrg:
     )
 
 
-def dag_of(landing: Path, dag_id: str, **group: Any) -> Any:
+def dag_of(landing: str, dag_id: str, **group: Any) -> Any:
     from airflow.sdk import DAG
 
     from airflow_sfcc.taskgroups import salesforce_extract
 
     with DAG(dag_id, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
         salesforce_extract(
-            "contacts", sobject="Contact", destination=f"file://{landing}/{{sobject}}", poll_interval=0.1, **group
+            "contacts", sobject="Contact", destination=f"{landing}/{{sobject}}", poll_interval=0.1, **group
         )
     return dag
 
 
-def committed(landing: Path) -> list[Path]:
-    return sorted(landing.glob("Contact/extract=*/_manifest.json"))
+def committed(landing: UPath) -> list[str]:
+    """The manifests, by their path from `landing`."""
+    return [name for name in sorted(files_below(landing)) if name.endswith("/_manifest.json")]
 
 
-def test_pages_are_shared_out_and_committed_once(org: SalesforceOrg, run_dag: RunDag, tmp_path: Path) -> None:
-    run = run_dag(dag_of(tmp_path, "shared_out", shares=4, default_args={"retries": 0}))
+def committed_once(landing: UPath) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The only manifest, and the rows of its files."""
+    (name,) = committed(landing)
+    manifest: dict[str, Any] = json.loads((landing / name).read_text())
+    return manifest, read_rows((landing / name).parent, manifest)
+
+
+@on_all_storages
+def test_pages_are_shared_out_and_committed_once(
+    org: SalesforceOrg, run_dag: RunDag, root: UPath, root_url: str
+) -> None:
+    run = run_dag(dag_of(root_url, f"shared_out_{root.protocol}", shares=4, default_args={"retries": 0}))
     assert run.state == "success"
     downloads = run.xcom("contacts.download")
     assert [len(download["pages"]) for download in downloads] == [3, 3, 3, 2]
     assert len({page["index"] for download in downloads for page in download["pages"]}) == 11
-    (manifest_file,) = committed(tmp_path)
-    manifest = json.loads(manifest_file.read_text())
+    manifest, rows = committed_once(root)
     assert list(manifest) == MANIFEST_KEYS
-    ids = [
-        row["Id"]
-        for file in manifest["files"]
-        for row in pq.read_table(manifest_file.parent / file["path"], columns=["Id"]).to_pylist()
-    ]
+    ids = [row["Id"] for row in rows]
     assert len(ids) == len(set(ids)) == manifest["rows"] == org.count("Contact")
-    assert run.xcom("contacts.commit")["manifest"] == f"file://{manifest_file}"
+    assert run.xcom("contacts.commit")["manifest"] == f"{root_url}/{committed(root)[0]}"
     assert manifest["task_id"] == "contacts.plan"
     assert manifest["api_calls"] == sum(call.path.startswith("/services/data/v") for call in org.local_org.calls)
-    assert not (tmp_path / "Contact" / "_staging").exists()
+    assert not [name for name in files_below(root) if "_staging" in name]
     assert org.calls("job_create") == 1 and org.calls("job_results") == 11
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_one_object_by_several_jobs(
-    start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path, deferrable: bool
+    start_sfcc_org: StartOrg, run_dag: RunDag, root: UPath, root_url: str, deferrable: bool
 ) -> None:
     days = [f"2026-{month:02}-01T00:00:00.000Z" for month in range(1, 9)]
     records = [{"LastName": day, "CreatedDate": day} for day in days for _ in range(3)]
@@ -74,54 +81,53 @@ def test_one_object_by_several_jobs(
     )
     # Two moments are a record's own, two have no record between them, one is later than all.
     slice_at = [days[2], days[5], "2026-05-10T00:00:00Z", "2026-05-20T00:00:00Z", "2027-01-01T00:00:00Z"]
-    dag = dag_of(tmp_path, f"sliced_{deferrable}", slice_at=slice_at, deferrable=deferrable, shares=3)
+    dag = dag_of(root_url, f"sliced_{deferrable}", slice_at=slice_at, deferrable=deferrable, shares=3)
     run = run_dag(dag)
     assert run.state == "success"
-    (manifest_file,) = committed(tmp_path)
-    manifest = json.loads(manifest_file.read_text())
+    manifest, rows = committed_once(root)
     assert len(set(manifest["job_ids"])) == org.calls("job_create") == 6
     assert manifest["job_id"] == manifest["job_ids"][0]
-    names = [
-        row["LastName"]
-        for file in manifest["files"]
-        for row in pq.read_table(manifest_file.parent / file["path"]).to_pylist()
-    ]
+    names = [row["LastName"] for row in rows]
     assert names == [record["LastName"] for record in records], "every record once, the oldest slice first"
     assert manifest["rows"] == len(records)
     assert manifest["api_calls"] == sum(call.path.startswith("/services/data/v") for call in org.local_org.calls)
 
 
-def test_a_slice_that_fails_ends_the_others(start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path) -> None:
+def test_a_slice_that_fails_ends_the_others(
+    start_sfcc_org: StartOrg, run_dag: RunDag, root: UPath, root_url: str
+) -> None:
     org = start_sfcc_org(rows={"Account": 10, "Contact": 50}, bulk_timings=BulkTimings(in_progress_seconds=60))
     org.fail("job_create", skip=1, job_error="InvalidBatch : out of luck")
     moments = ["2020-01-01T00:00:00Z", "2024-01-01T00:00:00Z"]
-    dag = dag_of(tmp_path, "failing_slice", slice_at=moments, timeout=2, default_args={"retries": 0})
+    dag = dag_of(root_url, "failing_slice", slice_at=moments, timeout=2, default_args={"retries": 0})
     assert run_dag(dag).state == "failed"
     assert org.calls("job_create") == 3
     assert [job.state for job in org.local_org.bulk_jobs.all()].count("Aborted") >= 2, "no job is left running"
-    assert committed(tmp_path) == []
+    assert committed(root) == []
 
 
-def test_rows_that_are_missing_stop_the_commit(org: SalesforceOrg, run_dag: RunDag, tmp_path: Path) -> None:
+def test_rows_that_are_missing_stop_the_commit(org: SalesforceOrg, run_dag: RunDag, root: UPath, root_url: str) -> None:
     org.fail("job_poll", set_json={"/numberRecordsProcessed": 100_000}, times=None)
-    run = run_dag(dag_of(tmp_path, "missing_rows", shares=2, default_args={"retries": 0}))
+    run = run_dag(dag_of(root_url, "missing_rows", shares=2, default_args={"retries": 0}))
     assert run.state == "failed"
     assert run.tasks["contacts.commit"] == "failed"
     assert run.tasks["contacts.download[0]"] == run.tasks["contacts.download[1]"] == "success"
-    assert committed(tmp_path) == []
+    assert committed(root) == []
 
 
-def test_an_empty_result_lands_its_schema(start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path) -> None:
+def test_an_empty_result_lands_its_schema(
+    start_sfcc_org: StartOrg, run_dag: RunDag, root: UPath, root_url: str
+) -> None:
     start_sfcc_org(rows={"Account": 1}, bulk_timings=BulkTimings(in_progress_seconds=0.1))
-    run = run_dag(dag_of(tmp_path, "empty", default_args={"retries": 0}))
+    run = run_dag(dag_of(root_url, "empty", default_args={"retries": 0}))
     assert run.state == "success"
     result = run.xcom("contacts.commit")
     assert (result["rows"], len(result["files"])) == (0, 1)
 
 
-def test_the_group_refuses_what_it_does_not_do(tmp_path: Path) -> None:
+def test_the_group_refuses_what_it_does_not_do(root: UPath, root_url: str) -> None:
     with pytest.raises(ValueError, match="leave api out"):
-        dag_of(tmp_path, "by_rest", api="rest")
+        dag_of(root_url, "by_rest", api="rest")
     with pytest.raises(ValueError, match="shares"):
-        dag_of(tmp_path, "no_shares", shares=0)
-    assert not list(tmp_path.iterdir())
+        dag_of(root_url, "no_shares", shares=0)
+    assert files_below(root) == {}

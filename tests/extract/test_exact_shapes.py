@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from upath import UPath
 
 from airflow_sfcc.extract.convert import ConversionError
 from tests.extract.test_exact_values import NASTY, NUMBERS, TEXTS, java, landed, quoted
@@ -42,11 +43,11 @@ def say_texts(said: Wire, rows: list[dict[str, str | None]]) -> None:
     say(said, names, [[row[name] or "" for name in names] for row in rows], records)
 
 
-def everywhere(said: Wire, **request: Any) -> Iterator[list[dict[str, Any]]]:
+def everywhere(said: Wire, root: UPath, **request: Any) -> Iterator[list[dict[str, Any]]]:
     """What lands by both APIs in all formats."""
     for api in APIS:
         for file_format in FORMATS:
-            yield landed(said, api=api, file_format=file_format, **request)
+            yield landed(said, root, api=api, file_format=file_format, **request)
 
 
 # As many digits as a double tells apart: Salesforce computes with doubles.
@@ -66,6 +67,7 @@ AWKWARD_WHOLES = [Decimal(text) for text in ("5", "0", "-1", "90000000", "100000
 @example(prices=AWKWARD_PRICES, wholes=AWKWARD_WHOLES, as_double=False)
 def test_decimals(
     said: Wire,
+    root: UPath,
     prices: list[Decimal | None],
     wholes: list[Decimal | None],
     as_double: bool,
@@ -83,7 +85,7 @@ def test_decimals(
     ]
     names = ["Id", "Price__c", "Whole__c"]
     say(said, names, [[text or "" for text in row] for row in rows], records)
-    for found in everywhere(said, fields=names, numbers="decimal"):
+    for found in everywhere(said, root, fields=names, numbers="decimal"):
         assert [row["Price__c"] for row in found] == prices
         assert [row["Whole__c"] for row in found] == wholes
         assert all(isinstance(row[name], Decimal) for row in found for name in names[1:] if row[name] is not None)
@@ -91,7 +93,7 @@ def test_decimals(
 
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("text", ["1.005", "1.0E-3", "99999999999999999.99"])
-def test_a_decimal_that_does_not_fit_is_an_error(said: Wire, text: str, api: str) -> None:
+def test_a_decimal_that_does_not_fit_is_an_error(said: Wire, root: UPath, text: str, api: str) -> None:
     say(
         said,
         ["Id", "Price__c"],
@@ -99,12 +101,12 @@ def test_a_decimal_that_does_not_fit_is_an_error(said: Wire, text: str, api: str
         ['{"Id":"1","Price__c":1.0}', f'{{"Id":"2","Price__c":{text}}}'],
     )
     with pytest.raises(ConversionError, match=r"Price__c .*row 2: .*numbers='float'"):
-        landed(said, api=api, fields=["Id", "Price__c"], numbers="decimal")
+        landed(said, root, api=api, fields=["Id", "Price__c"], numbers="decimal")
 
 
 @settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.none() | st.tuples(st.none() | TEXTS, st.none() | NUMBERS), min_size=10, max_size=10))
-def test_parents_and_their_parents(said: Wire, parents: list[Any]) -> None:
+def test_parents_and_their_parents(said: Wire, root: UPath, parents: list[Any]) -> None:
     """A child has a parent or none, with a text or none, and that has a parent or none, with a number."""
     names = ["Id", "Parent__r.Text__c", "Parent__r.Parent__r.double__c"]
     rows, csv_rows, records = [], [], []
@@ -117,27 +119,27 @@ def test_parents_and_their_parents(said: Wire, parents: list[Any]) -> None:
         outer = f'{{"attributes":{{"type":"{SOBJECT}"}},"Text__c":{json.dumps(text)},"Parent__r":{inner}}}'
         records.append(f'{{"Id":"{number:018d}","Parent__r":{outer if parent else "null"}}}')
     say(said, names, csv_rows, records)
-    for found in everywhere(said, fields=names):
+    for found in everywhere(said, root, fields=names):
         assert found == rows
 
 
-def test_800_columns(said: Wire) -> None:
+def test_800_columns(said: Wire, root: UPath) -> None:
     names = ["Id", *(f"C{number}__c" for number in range(800))]
     rows = [{name: f"{name} of {row}" if row % 2 else None for name in names} | {"Id": str(row)} for row in range(20)]
     say_texts(said, rows)
-    for found in everywhere(said, fields=names):
+    for found in everywhere(said, root, fields=names):
         assert found == rows
 
 
-def test_a_single_column(said: Wire) -> None:
+def test_a_single_column(said: Wire, root: UPath) -> None:
     """A row of one null is an empty line in some dialects, and lost in others."""
     rows = [{"Text__c": text} for text in (None, "a", None, "\n", *NASTY, None)]
     say_texts(said, rows)
-    for found in everywhere(said, fields=["Text__c"]):
+    for found in everywhere(said, root, fields=["Text__c"]):
         assert found == rows
 
 
-def test_rows_longer_than_a_block(said: Wire) -> None:
+def test_rows_longer_than_a_block(said: Wire, root: UPath) -> None:
     """Eight long text areas, full of what CSV and JSON have to quote."""
     names = ["Id", *(f"C{number}__c" for number in range(8))]
     filled = [
@@ -146,12 +148,12 @@ def test_rows_longer_than_a_block(said: Wire) -> None:
     ]
     rows: list[dict[str, str | None]] = [dict(zip(names, ["0", *filled])), dict(zip(names, ["1", *filled[::-1]]))]
     say_texts(said, [dict.fromkeys(names, "short"), *rows, dict.fromkeys(names) | {"Id": "3"}])
-    for found in everywhere(said, fields=names):
+    for found in everywhere(said, root, fields=names):
         assert found[1:3] == rows and len(found) == 4
 
 
 @pytest.mark.parametrize("body", [b"", b'"Id","Price__c"\n', b'"Id","Price__c"'])
-def test_no_rows_at_all(said: Wire, body: bytes) -> None:
+def test_no_rows_at_all(said: Wire, root: UPath, body: bytes) -> None:
     said.pages, said.records = [(body, 0)], []
-    for found in everywhere(said, fields=["Id", "Price__c"]):
+    for found in everywhere(said, root, fields=["Id", "Price__c"]):
         assert found == []

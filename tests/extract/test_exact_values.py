@@ -7,18 +7,18 @@ product; each example is a table with a column of every type.
 from __future__ import annotations
 
 import json
-import tempfile
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from upath import UPath
 
 from airflow_sfcc.extract.convert import ConversionError
 from airflow_sfcc.extract.row_blocks import row_blocks
@@ -151,10 +151,10 @@ def json_record(row: Row) -> str:
     return f'{{"attributes":{{"type":"{SOBJECT}"}},{",".join(values)}}}'
 
 
-def landed(said: Wire, **request: Any) -> list[Row]:
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = extract(said, Path(folder), sobject=SOBJECT, **request)
-        return read_rows(Path(folder) / f"extract={manifest['extract_id']}", manifest)
+def landed(said: Wire, root: UPath, **request: Any) -> list[Row]:
+    folder = root / uuid.uuid4().hex
+    manifest = extract(said, folder, sobject=SOBJECT, **request)
+    return read_rows(folder / f"extract={manifest['extract_id']}", manifest)
 
 
 def same(found: list[Row], rows: list[Row]) -> None:
@@ -164,7 +164,9 @@ def same(found: list[Row], rows: list[Row]) -> None:
 
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(rows=tables(), packed=st.booleans())
-def test_all_formats_and_both_apis_give_back_the_same_values(said: Wire, rows: list[Row], packed: bool) -> None:
+def test_all_formats_and_both_apis_give_back_the_same_values(
+    said: Wire, root: UPath, rows: list[Row], packed: bool
+) -> None:
     """20 tables of 12 rows: 240 values of each type, and of text twelve times that."""
     said.packed = packed
     said.pages = [(csv_page(rows[:7]), 7), (csv_page(rows[7:]), 5)]
@@ -172,33 +174,37 @@ def test_all_formats_and_both_apis_give_back_the_same_values(said: Wire, rows: l
     said.batch = 5
     for api in ("bulk", "rest"):
         for file_format in ("parquet", "csv", "jsonl"):
-            same(landed(said, api=api, file_format=file_format), rows)
+            same(landed(said, root, api=api, file_format=file_format), rows)
 
 
 @pytest.mark.parametrize("text", ["5.0", "9.0E7"])
-def test_integers_in_another_notation_are_integers_in_csv_too(said: Wire, text: str) -> None:
+def test_integers_in_another_notation_are_integers_in_csv_too(said: Wire, root: UPath, text: str) -> None:
     body = f'"Id","int__c"\n"{1:018d}","{text}"\n'.encode()
     said.packed, said.pages = True, [(body, 1)]
     for file_format in ("parquet", "csv", "jsonl"):
-        (row,) = landed(said, api="bulk", file_format=file_format, fields=["Id", "int__c"])
+        (row,) = landed(said, root, api="bulk", file_format=file_format, fields=["Id", "int__c"])
         assert row["int__c"] == int(float(text))
 
 
-def test_a_notation_that_changes_in_the_middle_of_a_page(said: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notation_that_changes_in_the_middle_of_a_page(
+    said: Wire, root: UPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("airflow_sfcc.extract.csv_pages.row_blocks", partial(row_blocks, block_bytes=64))
     texts = ["7"] * 10 + ["9.0E7"] + ["8"] * 10
     lines = ['"Id","int__c"', *(f'"{row:018d}","{text}"' for row, text in enumerate(texts))]
     said.packed, said.pages = True, [(("\n".join(lines) + "\n").encode(), len(texts))]
     for file_format in ("parquet", "csv", "jsonl"):
-        rows = landed(said, api="bulk", file_format=file_format, fields=["Id", "int__c"])
+        rows = landed(said, root, api="bulk", file_format=file_format, fields=["Id", "int__c"])
         assert [row["int__c"] for row in rows] == [int(float(text)) for text in texts]
 
 
-def test_a_value_that_does_not_fit_is_named_with_its_row(said: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_does_not_fit_is_named_with_its_row(
+    said: Wire, root: UPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("airflow_sfcc.extract.csv_pages.row_blocks", partial(row_blocks, block_bytes=64))
     texts = ["7"] * 12 + ["seven", "7"]
     lines = ['"Id","int__c"', *(f'"{row:018d}","{text}"' for row, text in enumerate(texts))]
     said.packed, said.pages = True, [(("\n".join(lines) + "\n").encode(), len(texts))]
     for file_format in ("parquet", "csv", "jsonl"):
         with pytest.raises(ConversionError, match=r"Column int__c .* row 13: the value 'seven' does not fit int64"):
-            landed(said, api="bulk", file_format=file_format, fields=["Id", "int__c"])
+            landed(said, root, api="bulk", file_format=file_format, fields=["Id", "int__c"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pyarrow.parquet as pq
 import pytest
+from upath import UPath
 
 from airflow_sfcc.localorg.faults import Fault
 from airflow_sfcc.localorg.records import Records
 from tests.conftest import RunningOrg
+from tests.extract.runs import read_rows
+from tests.storages import files_below
 from tests.surface.conftest import Connect
 from tests.surface.test_durable import PAGE_ROWS
 
@@ -38,10 +41,12 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
 
-    def run(self, folder: Path, try_number: int, *, wait_to_kill: Callable[[], object] | None = None) -> int:
+    def run(
+        self, destination: str, store: Path, try_number: int, *, wait_to_kill: Callable[[], object] | None = None
+    ) -> int:
         """The try's exit status; it is killed when `wait_to_kill` returns."""
         assert self._process.stdin
-        self._process.stdin.write(f"{folder / 'landed'} {folder / 'store.json'} {try_number}\n")
+        self._process.stdin.write(f"{destination} {store} {try_number}\n")
         self._process.stdin.flush()
         pid = int(self._answer("started"))
         if wait_to_kill is not None:
@@ -65,7 +70,7 @@ class Worker:
 
 
 @pytest.fixture
-def worker(slow_paged_org: RunningOrg) -> Iterator[Worker]:
+def worker(slow_paged_org: RunningOrg, root_url: str) -> Iterator[Worker]:
     worker = Worker()
     yield worker
     worker.close()
@@ -79,12 +84,14 @@ def slow_paged_org(start_org: Callable[..., RunningOrg], connect: Connect, shape
     return org
 
 
-def finished_pages(folder: Path) -> set[str]:
+def finished_pages(folder: UPath) -> set[str]:
     """What the receipts say was fetched before the kill: path and query of each page."""
     urls = set()
-    for receipt in folder.glob("landed/_staging/*/page-*.json"):
+    for name in files_below(folder):
+        if not re.fullmatch(r"_staging/[^/]+/page-[^/]+\.json", name):
+            continue
         try:
-            parts = urlsplit(json.loads(receipt.read_text())["url"])
+            parts = urlsplit(json.loads((folder / name).read_text())["url"])
         except ValueError:
             continue  # killed while it was written, so the page does not count as finished
         urls.add(f"{parts.path}?{parts.query}")
@@ -99,20 +106,18 @@ def calls_of(org: RunningOrg) -> int:
     return sum(org.org.calls.counts.values())
 
 
-def landed_ids(folder: Path) -> list[str]:
-    (manifest,) = folder.glob("landed/extract=*/_manifest.json")
-    files = json.loads(manifest.read_text())["files"]
-    return [row for file in files for row in pq.read_table(manifest.parent / file["path"])["Id"].to_pylist()]
+def landed_ids(folder: UPath) -> list[str]:
+    (name,) = [name for name in files_below(folder) if name.endswith("/_manifest.json")]
+    return [row["Id"] for row in read_rows((folder / name).parent, json.loads((folder / name).read_text()))]
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("shape", ["documented", "absent"])
 def test_a_worker_killed_at_any_moment(
-    slow_paged_org: RunningOrg, worker: Worker, records: Records, tmp_path: Path
+    slow_paged_org: RunningOrg, worker: Worker, records: Records, root: UPath, root_url: str, tmp_path: Path
 ) -> None:
     org, expected = slow_paged_org, records.count("Contact")
-    (tmp_path / "undisturbed").mkdir()
-    assert worker.run(tmp_path / "undisturbed", 1) == 0
+    assert worker.run(f"{root_url}/undisturbed", tmp_path / "undisturbed.json", 1) == 0
     usual = calls_of(org)
     moments = random.Random(5)
 
@@ -126,15 +131,14 @@ def test_a_worker_killed_at_any_moment(
 
     killed = saved = 0
     for number in range(MOMENTS):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        killed += worker.run(folder, 1, wait_to_kill=wait_for_a_moment) == signal.SIGKILL
+        folder, url, store = root / str(number), f"{root_url}/{number}", tmp_path / f"{number}.json"
+        killed += worker.run(url, store, 1, wait_to_kill=wait_for_a_moment) == signal.SIGKILL
         finished = finished_pages(folder)
         org.org.calls.clear()  # it keeps the last calls only
-        assert worker.run(folder, 2) == 0
+        assert worker.run(url, store, 2) == 0
         assert not finished & set(pages_asked(org)), "a finished page is not fetched again"
         saved += len(finished)
         ids = landed_ids(folder)
         assert len(ids) == len(set(ids)) == expected
-        assert not (folder / "landed" / "_staging").exists()
+        assert not [name for name in files_below(folder) if name.startswith("_staging/")]
     assert killed > MOMENTS / 2 and saved > MOMENTS / 2, "the kills came while pages were fetched"

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,14 +38,13 @@ RESULT_KEYS = [
 ]
 
 
-def extract_operator(folder: Path | str, **options: Any) -> SalesforceExtractOperator:
+def extract_operator(url: str, **options: Any) -> SalesforceExtractOperator:
     settings: dict[str, Any] = {
         "sobject": "Contact",
         "fields": ["Id", "LastName"],
         "api": "bulk",
         "poll_interval": 0.05,
     }
-    url = folder if isinstance(folder, str) else f"file://{folder}"
     return SalesforceExtractOperator(task_id="extract", destination=f"{url}/{{sobject}}", **{**settings, **options})
 
 
@@ -123,22 +121,22 @@ def test_no_secret_is_in_the_result_the_events_or_the_files(
         assert secret not in told and not any(secret.encode() in content for content in contents)
 
 
-def test_the_trigger_may_run_twice(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+def test_the_trigger_may_run_twice(connected_org: RunningOrg, context: Any, root_url: str) -> None:
     with pytest.raises(TaskDeferred) as deferred:
-        extract_operator(tmp_path, deferrable=True).execute(context)
+        extract_operator(root_url, deferrable=True).execute(context)
     assert fire(deferred.value)["status"] == fire(deferred.value)["status"] == "finished"
 
 
-def test_trigger_errors_are_sentences_without_secrets(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+def test_trigger_errors_are_sentences_without_secrets(connected_org: RunningOrg, context: Any, root_url: str) -> None:
     with pytest.raises(TaskDeferred) as deferred:
-        extract_operator(tmp_path, deferrable=True).execute(context)
+        extract_operator(root_url, deferrable=True).execute(context)
     connected_org.org.run_as = None
     event = fire(deferred.value)
     assert event["status"] == "error" and event["permanent"] and "Run As user" in event["message"]
     with pytest.raises(SalesforceError):
         connected_org.org.run_as = "extract@local-org.example"
         try:
-            extract_operator(tmp_path).resume(context, event)
+            extract_operator(root_url).resume(context, event)
         except AirflowFailException as failure:
             raise SalesforceError(str(failure)) from failure
 
@@ -179,46 +177,46 @@ def test_killing_the_task_aborts_the_job(slow_org: RunningOrg, context: Any, roo
     assert files_below(root) == {}
 
 
-def test_killing_the_deferred_task_aborts_the_job(slow_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+def test_killing_the_deferred_task_aborts_the_job(slow_org: RunningOrg, context: Any, root_url: str) -> None:
     with pytest.raises(TaskDeferred) as deferred:
-        extract_operator(tmp_path, deferrable=True).execute(context)
+        extract_operator(root_url, deferrable=True).execute(context)
     asyncio.run(BulkJobTrigger(**deferred.value.trigger.serialize()[1]).on_kill())
     assert only_job_state(slow_org) == "Aborted"
 
 
-def test_cancel_on_kill_can_be_switched_off(slow_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+def test_cancel_on_kill_can_be_switched_off(slow_org: RunningOrg, context: Any, root_url: str) -> None:
     with pytest.raises(TaskDeferred) as deferred:
-        extract_operator(tmp_path, deferrable=True, cancel_on_kill=False).execute(context)
+        extract_operator(root_url, deferrable=True, cancel_on_kill=False).execute(context)
     asyncio.run(BulkJobTrigger(**deferred.value.trigger.serialize()[1]).on_kill())
     assert only_job_state(slow_org) == "InProgress"
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_job_that_takes_too_long_is_aborted(
-    slow_org: RunningOrg, context: Any, tmp_path: Path, deferrable: bool
+    slow_org: RunningOrg, context: Any, root: UPath, root_url: str, deferrable: bool
 ) -> None:
-    operator = extract_operator(tmp_path, deferrable=deferrable, timeout=0.3)
+    operator = extract_operator(root_url, deferrable=deferrable, timeout=0.3)
     with pytest.raises(JobTimeoutError, match="was aborted"):
         try:
             operator.execute(context)
         except TaskDeferred as deferred:
-            extract_operator(tmp_path, deferrable=True).resume(context, fire(deferred))
+            extract_operator(root_url, deferrable=True).resume(context, fire(deferred))
     assert only_job_state(slow_org) == "Aborted"
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files_below(root) == {}
 
 
-def test_skip_if_empty(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+def test_skip_if_empty(connected_org: RunningOrg, context: Any, root: UPath, root_url: str) -> None:
     with pytest.raises(AirflowSkipException, match="no rows"):
-        extract_operator(tmp_path, where="Id = null", skip_if_empty=True).execute(context)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        extract_operator(root_url, where="Id = null", skip_if_empty=True).execute(context)
+    assert files_below(root) == {}
 
 
-def test_permanent_failures_do_not_burn_retries(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+def test_permanent_failures_do_not_burn_retries(connected_org: RunningOrg, context: Any, root_url: str) -> None:
     with pytest.raises(AirflowFailException, match="Did you mean"):
-        extract_operator(tmp_path, fields=["Id", "Lastnam"]).execute(context)
+        extract_operator(root_url, fields=["Id", "Lastnam"]).execute(context)
     connected_org.fail("describe", status=503, times=None)
     with pytest.raises(SalesforceError) as passing:
-        extract_operator(tmp_path).execute(context)
+        extract_operator(root_url).execute(context)
     assert not isinstance(passing.value, AirflowFailException)
 
 
@@ -236,11 +234,11 @@ def test_permanent_failures_do_not_burn_retries(connected_org: RunningOrg, conte
         {"parallel_pages": 0},
     ],
 )
-def test_parameters_that_cannot_work_fail_when_the_dag_is_parsed(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_parameters_that_cannot_work_fail_when_the_dag_is_parsed(root_url: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
-        extract_operator(tmp_path, **options)
+        extract_operator(root_url, **options)
 
 
-def test_a_staged_plan_that_is_gone(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
+def test_a_staged_plan_that_is_gone(connected_org: RunningOrg, context: Any, root_url: str) -> None:
     with pytest.raises(SalesforceError, match="clear the task"):
-        extract_operator(tmp_path).resume(context, {"status": "finished", "job_id": "750", "api_calls": 1})
+        extract_operator(root_url).resume(context, {"status": "finished", "job_id": "750", "api_calls": 1})

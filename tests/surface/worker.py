@@ -38,7 +38,8 @@ class FileStore(Store):
 
 
 def run_try(destination: str, store: str, try_number: str) -> None:
-    task = TaskInstance(Path(destination), store=FileStore(Path(store)), try_number=int(try_number) - 1, max_tries=9)
+    kept = FileStore(Path(store))
+    task = TaskInstance(Path(), url=destination, store=kept, try_number=int(try_number) - 1, max_tries=9)
     task.run(parallel_pages=2, retries=9, page_size=PAGE_ROWS)
 
 
