@@ -30,7 +30,8 @@ from stack.worker_name import WORKER_NAME
 DAG_ID = "scale"
 SHARES = 8
 LEAST_GAIN = 1.8
-ROWS_PER_BYTE_A_SECOND = 5
+ROWS_PER_BYTE_A_SECOND = 10
+ONE_DELETED_IN = 100  # of the rows that a local org makes up
 READY_SECONDS = 120.0
 MIDDLE_SECONDS = 600.0
 DAG = f"""
@@ -143,16 +144,17 @@ def main() -> int:
 def measure(folder: Path, rows: int, bytes_per_second: int) -> None:
     (folder / "dags").mkdir()
     (folder / "dags" / "scale.py").write_text(DAG.replace("LANDING", str(folder / "landing")))
-    org = LocalOrgProcess(folder / "org", rows={"Account": 1000, "Opportunity": rows})
+    made_up = rows + 2 * rows // ONE_DELETED_IN  # so that what is there to be extracted is no less than was asked for
+    org = LocalOrgProcess(folder / "org", rows={"Account": 1000, "Opportunity": made_up})
     try:
         org.start()
         with CeleryAirflow(folder / "airflow", folder / "dags") as airflow:
             org.wait_until_ready(timeout=1800)
+            expected = org.record_counts(["Opportunity"])["Opportunity"]
             print(
-                f"==> {rows:,} rows, {bytes_per_second:,} bytes/s for each connection, {os.cpu_count()} cores",
+                f"==> {expected:,} rows, {bytes_per_second:,} bytes/s for each connection, {os.cpu_count()} cores",
                 flush=True,
             )
-            expected = org.record_counts(["Opportunity"])["Opportunity"]
             throttle = {"route": "job_results", "bytes_per_second": bytes_per_second, "times": None}
             requests.post(f"{org.url}/_org/faults", json=throttle, timeout=30).raise_for_status()
             airflow.api.put_connection("sfcc_default", org.connection)

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from airflow_sfcc.cli import commands
 from tests.conftest import KEY, SECRET, RunningOrg
+from tests.extract.test_landing import MANIFEST_KEYS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -114,3 +115,9 @@ def test_every_error_class_is_in_troubleshooting() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     kinds = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert [name for name in kinds if f"`{name}`" not in text] == []
+
+
+def test_every_key_of_a_manifest_is_explained() -> None:
+    text = (ROOT / "docs" / "file-formats.md").read_text(encoding="utf-8").partition("## The manifest")[2]
+    explained = {key for cell in re.findall(r"^\|([^|]*)\|", text, re.M) for key in re.findall(r"`(\w+)`", cell)}
+    assert explained == set(MANIFEST_KEYS)
