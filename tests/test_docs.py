@@ -1,7 +1,7 @@
 """Code in docs/*.md and README.md works: Python blocks run, in order, against a local org; commands are commands.
 
 A block after the line `<!-- not run -->` is left alone. Lines of a console block may begin with `$ `; then other lines are
-output, and are not looked at.
+output, of which that of `airflow-sfcc check` is compared: the same lines, with numbers and names of their own.
 """
 
 from __future__ import annotations
@@ -88,9 +88,18 @@ def test_commands_are_commands(page: Path, org: RunningOrg, monkeypatch: pytest.
             elif words[:2] == ["airflow-sfcc", "check"]:
                 done = CliRunner().invoke(commands, words[1:])
                 assert done.exit_code == 0, f"{where}\n{done.output}"
+                shown = [line for line in block.code.splitlines() if line.startswith("passed ")]
+                if shown:
+                    assert list(map(gist, shown)) == list(map(gist, done.output.splitlines())), where
             elif words[0] == "airflow-sfcc":
                 told = CliRunner().invoke(commands, [words[1], "--help"]).output
                 assert [word for word in words if word.startswith("--") and word.split("=")[0] not in told] == [], where
+
+
+def gist(line: str) -> str:
+    """A line of `airflow-sfcc check` without what differs from org to org."""
+    own = r"https?://[\w.:]+|(?<=user )\w{18}|\S+@\S+, profile .+|\d[\d,]*\.?\d*"
+    return re.sub(own, "…", line)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
