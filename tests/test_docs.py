@@ -6,11 +6,13 @@ output, of which that of `airflow-sfcc check` is compared: the same lines, with 
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,37 @@ def anchors(page: Path) -> set[str]:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     headings = re.findall(r"^#+ (.+)$", text, flags=re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_operators_names_every_parameter_with_its_default() -> None:
+    from airflow_sfcc.operators import SalesforceExtractOperator
+
+    page = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## SalesforceExtractOperator\n")
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (.*?) ?\|", section.partition("\n## ")[0], re.M)
+    told = {name: default for names, default in rows for name in re.findall(r"\w+", names)}
+    taken = dict(inspect.signature(SalesforceExtractOperator.__init__).parameters)
+    assert set(told) == set(taken) - {"self", "salesforce_conn_id", "kwargs"}
+    for name, default in told.items():
+        if span := re.fullmatch(r"(\d+) (minutes|hours)", default):
+            assert taken[name].default == timedelta(**{span[2]: int(span[1])}), name
+        elif default.startswith("`"):
+            assert default == f"`{taken[name].default}`", name
+        else:
+            assert name == "deferrable" or taken[name].default in (None, inspect.Parameter.empty), name
+
+
+def test_operations_tells_the_memory_that_the_benchmark_measured() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    measured = {
+        (row["case"], row["system"], row["format"]): row["peak_rss_mb"]
+        for row in json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    }
+    idle = measured["memory_10x", "idle-airflow-task", "none"]
+    (told_idle,) = re.findall(r"above an idle Airflow task, which has (\d+) MB", page)
+    (told,) = re.findall(r"^\| `parquet`, 3 \(default\) \| (\d+) \|", page, re.M)
+    assert int(told_idle) == pytest.approx(idle, abs=5)
+    assert int(told) == pytest.approx(measured["memory_10x", "airflow-sfcc", "parquet"] - idle, abs=15)
 
 
 def test_every_error_class_is_in_troubleshooting() -> None:

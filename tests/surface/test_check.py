@@ -40,6 +40,7 @@ def failed(result: Result) -> list[str]:
 def test_a_good_org_passes_every_step(connected_org: RunningOrg) -> None:
     result = check("--object", "Account", "--object", "Invoice__c")
     assert result.exit_code == 0 and set(verdicts(result).values()) == {"passed"}, result.output
+    assert sum(call.path.startswith("/services/data/v") for call in connected_org.org.calls) == 5 + 2 * 3
     rows = connected_org.org.records.count("Account")
     assert f"Account: {rows:,} rows" in result.output and "cursor SystemModstamp" in result.output
     assert re.search(r"API calls left: 99,9\d\d of 100,000", result.output)
