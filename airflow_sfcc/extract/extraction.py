@@ -124,6 +124,8 @@ class Extraction:
                     job = self.client.bulk.create(query, include_deleted=self.plan.include_deleted)
                     self._jobs[job.id] = job
                     self.plan = self.plan.submitted(*self._jobs)
+                    if self.plan.slices:  # a worker may die between two of them, and the next try is to know them
+                        self.stage_plan()
         except SalesforceError as refusal:
             if not is_refusal_of_bulk(refusal):
                 raise

@@ -1,13 +1,16 @@
-"""A person ends an extract of several Bulk jobs: none of them is left running, whenever it is."""
+"""An extract of several Bulk jobs is ended by a person, a refusal or its worker's death: no job that is known is left running."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +20,13 @@ from upath import UPath
 
 from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.operators import SalesforceExtractOperator
-from airflow_sfcc.salesforce.errors import SalesforceError
+from airflow_sfcc.salesforce.errors import ApiLimitError, SalesforceError
 from airflow_sfcc.taskgroups import PlanOperator, salesforce_extract
 from airflow_sfcc.triggers import BulkJobTrigger
 from tests.conftest import RunningOrg
 from tests.storages import files_below
 from tests.surface.conftest import Connect
+from tests.surface.test_durable import TaskInstance
 from tests.surface.test_operators import extract_operator
 
 MOMENTS = ["2020-01-01T00:00:00Z", "2022-01-01T00:00:00Z", "2024-01-01T00:00:00Z"]
@@ -133,6 +137,34 @@ def test_killed_while_a_job_is_submitted(
     assert states(slow_org) == ["Aborted"] * 2, "none is submitted after the kill"
     assert isinstance(task.failures[0], SalesforceError)
     assert files_below(root) == {}
+
+
+def test_one_that_cannot_be_submitted_ends_the_others(slow_org: RunningOrg, context: Any, root_url: str) -> None:
+    limit = [{"errorCode": "LIMIT_EXCEEDED", "message": "Max bulk v2 query jobs 10000"}]
+    slow_org.fail("job_create", skip=2, status=400, body=limit)
+    with pytest.raises(ApiLimitError):
+        plan_task(root_url).execute(context)
+    assert states(slow_org) == ["Aborted"] * 2
+
+
+def test_jobs_of_a_worker_that_died_between_two_submissions_are_aborted_by_the_next_try(
+    slow_org: RunningOrg, root_url: str
+) -> None:
+    slow_org.fail("job_create", skip=2, stall_seconds=60)
+    first_try = subprocess.Popen([sys.executable, "-c", f"import {__name__} as tests; tests.run({root_url!r})"])
+    deadline = time.monotonic() + 120
+    while len(states(slow_org)) < 3:
+        assert time.monotonic() < deadline and first_try.poll() is None
+        time.sleep(0.05)
+    first_try.kill()
+    first_try.wait()
+    deferred_by(lambda: run(root_url))
+    assert states(slow_org) == ["Aborted"] * 2 + ["InProgress"] * (1 + SLICES), "the third one's id had not arrived"
+
+
+def run(root_url: str) -> None:
+    """A try, in whatever process."""
+    plan_task(root_url).execute(TaskInstance(Path()).context())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
