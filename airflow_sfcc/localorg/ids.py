@@ -50,3 +50,5 @@ def record_number(id18: str) -> int:
 
 # The integration user that tokens act for and that changes are written down to, unless something else is said.
 INTEGRATION_USER = record_id("005", 1)
+# The one record of Organization, whose id is the org's.
+ORGANIZATION = record_id("00D", 0)

@@ -19,7 +19,7 @@ from airflow_sfcc.localorg.calls import Calls
 from airflow_sfcc.localorg.clock import Clock
 from airflow_sfcc.localorg.faults import Faults
 from airflow_sfcc.localorg.host_names import ANY_MY_DOMAIN, MY_DOMAIN
-from airflow_sfcc.localorg.ids import INTEGRATION_USER, to_18
+from airflow_sfcc.localorg.ids import INTEGRATION_USER, ORGANIZATION
 from airflow_sfcc.localorg.locators import QueryLocators
 from airflow_sfcc.localorg.records import Records
 from airflow_sfcc.localorg.schema import Field, Schema, SObject, Viewer
@@ -60,6 +60,7 @@ class OrgConfig:
 
     Numbers and shapes that Salesforce's documents leave open are settings here.
 
+    org_id: that of the one Organization record
     my_domain: host names (`*` allowed) that the token endpoint takes for the org's My Domain, beside loopback names
     instance_url: for token answers, `{scheme}` and `{port}` taken from the call; None repeats the URL of the call, or names
         the My Domain to callers of a login host
@@ -75,7 +76,7 @@ class OrgConfig:
     admin_from_anywhere: opens `/` and `/_org/` to callers beyond the loopback interface (for containers)
     """
 
-    org_id: str = to_18("00D8c0000004gER")
+    org_id: str = ORGANIZATION
     my_domain: tuple[str, ...] = (ANY_MY_DOMAIN,)
     my_domain_host: str = MY_DOMAIN
     instance_url: str | None = None

@@ -259,6 +259,24 @@ def test_run_as_user_is_a_record_of_the_org(caller: Caller) -> None:
     assert [record["Username"] for record in records] == [caller.org.run_as]
 
 
+def test_the_org_is_a_record_of_its_own(caller: Caller) -> None:
+    records = caller.query("SELECT Id FROM Organization").json()["records"]
+
+    assert [record["Id"] for record in records] == [caller.org.config.org_id]
+
+
+def test_identity_by_the_link_among_the_resources(caller: Caller) -> None:
+    """jsforce asks the resources where the identity URL is, and gives its token as a parameter; no log keeps that."""
+    url = caller.get("").json()["identity"]
+    path = url.removeprefix("https://login.salesforce.com")
+    token = str(caller.session.headers.pop("Authorization")).removeprefix("Bearer ")
+
+    answer = caller.get(path, params={"format": "json", "oauth_token": token})
+    assert answer.json()["username"] == caller.org.run_as
+    assert caller.get(path).status_code == 403
+    assert [call.path for call in caller.org.calls if token in call.path] == []
+
+
 def test_userinfo_without_token(anonymous: Caller) -> None:
     answer = anonymous.get("/services/oauth2/userinfo")
 

@@ -21,6 +21,7 @@ from airflow_sfcc.localorg.wire.perform import Performer, Target, Visitor
 from airflow_sfcc.localorg.wire.route_table import ADMIN_ROUTES, ALL_ROUTES
 from airflow_sfcc.localorg.wire.routes import Routes
 
+TOKEN_IN_QUERY = ("revoke", "identity")  # routes whose query may hold a token, which no log shall keep
 LARGEST_HEAD = 16_384  # bytes, REST API Developer Guide: of the URI alone (414), of URI and headers together (431)
 
 
@@ -48,7 +49,7 @@ class Gateway:
         method = _method(request)
         route = self._performer.route_name(method, _path(scope))
         uri = scope["path"] + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
-        logged = scope["path"] if route == "revoke" else uri  # a token to revoke may stand in the query
+        logged = scope["path"] if route in TOKEN_IN_QUERY else uri
         # The org's own pages stay usable whatever faults are in force, and out of the log they show.
         is_admin = route in ADMIN_ROUTES
         faults = () if is_admin else org.faults.take(route, method, uri)

@@ -229,9 +229,9 @@ def userinfo(call: ApiCall) -> Answer:
 
 
 def identity(call: ApiCall) -> Answer:
-    """GET of the identity URL, the `id` of token answers (help: "Identity URLs")"""
+    """GET of the identity URL, the `id` of token answers, with the token in a header or a parameter (help: "Identity URLs")"""
     org = call.org
-    session = org.sessions.use(bearer_token(call.headers) or "")
+    session = org.sessions.use(call.query.get("oauth_token") or bearer_token(call.headers) or "")
     if session is None:
         return _bad_token(org)
     if (call.params["org_id"][:15], call.params["user_id"][:15]) != (org.config.org_id[:15], session.user_id[:15]):

@@ -8,6 +8,7 @@ from airflow_sfcc.localorg.org import OrgConfig
 from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError, not_found
+from airflow_sfcc.localorg.wire.oauth import identity_url
 
 SEASONS = ("Winter", "Spring", "Summer")
 FIRST_WINTER = 41  # v41.0 was Winter '18
@@ -33,8 +34,11 @@ def list_versions(call: ApiCall) -> Answer:
 
 
 def list_resources(call: ApiCall) -> Answer:
-    """GET /services/data/vXX.X"""
-    return JsonAnswer(payload={name: f"{call.data_path}/{name}" for name in RESOURCES})
+    """GET /services/data/vXX.X: the resources, and where the caller's identity is told"""
+    resources = {name: f"{call.data_path}/{name}" for name in RESOURCES}
+    if call.session is not None:
+        resources["identity"] = identity_url(call.org, call.session)
+    return JsonAnswer(payload=resources)
 
 
 def check_version(config: OrgConfig, version: str, since: int) -> None:
