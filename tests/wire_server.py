@@ -29,13 +29,17 @@ class Wire:
     """What is answered. `pages` are pairs of a CSV body and its number of records; `requests` what was asked.
 
     `job_version` is the job's apiVersion (None: not told), `counts` whether numbers of rows are told, `listed` whether
-    there is a list of result pages.
+    there is a list of result pages. `early_count` is the number of rows that the job tells when it is first seen complete,
+    `failure` why it failed. `packing` is the Content-Encoding of packed pages.
     """
 
     url: str = ""
     fields: Sequence[dict[str, Any]] = ()
     pages: Sequence[tuple[bytes, int]] = ()
     packed: bool = True
+    packing: str = "gzip"
+    early_count: int | None = None
+    failure: str | None = None
     job_version: float | str | None = float(VERSION)
     counts: bool = True
     listed: bool = True
@@ -98,8 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == f"{data}/jobs/query" and body:
             self._json(self._job("UploadComplete"))
         elif path == f"{data}/jobs/query/{JOB_ID}":
-            rows = {"numberRecordsProcessed": sum(rows for _, rows in self.wire.pages)} if self.wire.counts else {}
-            self._json({**self._job("JobComplete"), **rows})
+            self._json(self._job_now())
         elif path == f"{data}/jobs/query/{JOB_ID}/resultPages" and self.wire.listed:
             links = [f"{data}/jobs/query/{JOB_ID}/results?locator={index}" for index in range(len(self.wire.pages))]
             self._json({"resultPages": [{"resultUrl": link} for link in links], "done": True})
@@ -121,6 +124,14 @@ class _Handler(BaseHTTPRequestHandler):
             **version,
         }
 
+    def _job_now(self) -> dict[str, Any]:
+        if self.wire.failure is not None:
+            return {**self._job("Failed"), "errorMessage": self.wire.failure}
+        rows = sum(rows for _, rows in self.wire.pages)
+        if self.wire.early_count is not None:
+            rows, self.wire.early_count = self.wire.early_count, None
+        return {**self._job("JobComplete"), **({"numberRecordsProcessed": rows} if self.wire.counts else {})}
+
     def _page(self, index: int) -> None:
         body, rows = self.wire.pages[index]
         is_last = index + 1 == len(self.wire.pages)
@@ -129,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
             more["Sforce-NumberOfRecords"] = str(rows)
         if self.wire.packed:
             body = gzip.compress(body, 1)
-            more["Content-Encoding"] = "gzip"
+            more["Content-Encoding"] = self.wire.packing
         self._send(body, "text/csv; charset=UTF-8", more)
 
     def _records(self, first: int) -> None:

@@ -7,7 +7,8 @@ empty both `""`. Texts such as NA and NULL are values.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -31,10 +32,17 @@ class CsvPage:
     """
 
     def __init__(self, stream: PageStream) -> None:
-        self._blocks = row_blocks(stream)
+        self._ends_a_line = False
+        self._blocks = self._noting_its_end(row_blocks(stream))
         self._first = next(self._blocks, None)
         self._header_bytes = _first_line(self._first)
         self.header = _names(self._first, self._header_bytes)
+        self._begins_with_bom = self._first is not None and self._first.slice(0, len(BOM_UTF8)).to_pybytes() == BOM_UTF8
+
+    @property
+    def can_be_joined(self) -> bool:
+        """Whether other pages' rows can be put after the text as it is; known once the rows are read."""
+        return self._ends_a_line and not self._begins_with_bom
 
     def batches(self, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
         """Batches of `columns`, in their order, for `Converter.from_csv`.
@@ -61,6 +69,11 @@ class CsvPage:
                 options = text
                 batch = _parsed_text(block, self.header, text)
             yield batch
+
+    def _noting_its_end(self, blocks: Iterable[pa.Buffer]) -> Iterator[pa.Buffer]:
+        for block in blocks:
+            self._ends_a_line = memoryview(block)[-1] == ord("\n")
+            yield block
 
     def _rows(self) -> Iterator[pa.Buffer]:
         if self._first is None:

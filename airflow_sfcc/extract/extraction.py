@@ -308,10 +308,14 @@ class Extraction:
                 "run it again."
             )
         rows = sum(page.rows for page in pages)
-        reported = [job.records_processed for job in jobs if job.records_processed is not None]
-        if len(reported) == len(jobs) and rows != sum(reported):
+        if _reported(jobs) in (None, rows):
+            return
+        # A job's count may come later than its state.
+        self._jobs.update({job.id: self.client.bulk.get(job.id) for job in jobs})
+        reported = _reported(self._complete_jobs())
+        if reported not in (None, rows):
             raise RowCountError(
-                f"{name} reported {counted(sum(reported), 'row')} and its pages hold {rows:,}; nothing was landed. "
+                f"{name} reported {counted(reported, 'row')} and its pages hold {rows:,}; nothing was landed. "
                 "Clear the task to run it again."
             )
 
@@ -347,3 +351,9 @@ class Extraction:
 def _seconds_between(start: str, end: str) -> float:
     first, last = (datetime.fromisoformat(moment.replace("Z", "+00:00")) for moment in (start, end))
     return (last - first).total_seconds()
+
+
+def _reported(jobs: Iterable[BulkJob]) -> int | None:
+    """How many rows the jobs say they have; None when one of them does not say."""
+    counts = [job.records_processed for job in jobs]
+    return None if None in counts else sum(count or 0 for count in counts)

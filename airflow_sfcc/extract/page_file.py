@@ -80,6 +80,8 @@ class PageFiles:
         for batch in page.batches_of(typed, [column.name for column in typed]):
             _require_plain_integers(batch, converter.from_csv(batch, rows))
             rows += batch.num_rows
+        if not page.can_be_joined:
+            raise NotAsSentError("A result page begins with a byte order mark, or ends without a line break.")
         return rows
 
 

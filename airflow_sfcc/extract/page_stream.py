@@ -65,8 +65,8 @@ class PageStream:
 
 
 def is_gzip(response: requests.Response) -> bool:
-    """Whether the body is sent as gzip data."""
-    return response.headers.get("Content-Encoding", "").lower() == "gzip"
+    """Whether the body is sent as gzip data, which `x-gzip` means too (RFC 9110, 8.4.1.3)."""
+    return response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip")
 
 
 def is_framed(response: requests.Response) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import requests
 
-from airflow_sfcc.salesforce.answers import json_object_of, raise_for_refusal
+from airflow_sfcc.salesforce.answers import json_object_of, one_line, raise_for_refusal
 from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import (
     JobAbortedError,
@@ -79,7 +79,7 @@ class BulkJob:
         if self.state == COMPLETE:
             return
         if self.state == FAILED:
-            why = self.error_message or "Salesforce gave no reason"
+            why = one_line(self.error_message or "").rstrip(".") or "Salesforce gave no reason"
             raise JobFailedError(
                 f"Bulk job {self.id} on {self.sobject} failed: {why}. Correct the query, use api='rest', or try again "
                 "when the cause is gone; the job is listed in Setup under Bulk Data Load Jobs."

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from upath import UPath
 
-from airflow_sfcc.salesforce.errors import IncompleteResultError
-from tests.extract.runs import extract, read_rows
+from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.plan import ExtractRequest, make_plan
+from airflow_sfcc.salesforce.errors import IncompleteResultError, JobFailedError
+from tests.extract.runs import extract, read_rows, run_identity
 from tests.storages import files_below
 from tests.wire_server import SOBJECT, Wire, wire
 
@@ -27,16 +30,16 @@ def said() -> Iterator[Wire]:
         yield server
 
 
-def body(*, end: str = "\n", ends: bool = True, quoted: bool = True) -> bytes:
+def body(*, end: str = "\n", ends: bool = True, quoted: bool = True, mark: str = "") -> bytes:
     def cell(text: str) -> str:
         return '"' + text.replace('"', '""') + '"' if quoted or set(text) & set(',"\n') else text
 
     lines = [",".join(cell(text) for text in row) for row in (HEADER, *ROWS)]
-    return (end.join(lines) + (end if ends else "")).encode()
+    return (mark + end.join(lines) + (end if ends else "")).encode()
 
 
-def landed(said: Wire, folder: UPath) -> list[dict[str, object]]:
-    manifest = extract(said, folder, sobject=SOBJECT, api="bulk")
+def landed(said: Wire, folder: UPath, **request: Any) -> list[dict[str, object]]:
+    manifest = extract(said, folder, sobject=SOBJECT, api="bulk", **request)
     return read_rows(folder / f"extract={manifest['extract_id']}", manifest)
 
 
@@ -55,11 +58,37 @@ def test_jobs_that_tell_little(
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("ends", [True, False])
 @pytest.mark.parametrize("quoted", [True, False])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("file_format", ["parquet", "csv"])
 def test_other_ways_to_write_the_same_csv(
-    said: Wire, root: UPath, packed: bool, end: str, ends: bool, quoted: bool
+    said: Wire, root: UPath, packed: bool, end: str, ends: bool, quoted: bool, mark: str, file_format: str
 ) -> None:
-    said.packed, said.pages = packed, [(body(end=end, ends=ends, quoted=quoted), 2)]
-    assert landed(said, root) == VALUES
+    said.packed, said.pages = packed, [(body(end=end, ends=ends, quoted=quoted, mark=mark), 2)] * 2
+    assert landed(said, root, file_format=file_format) == VALUES * 2
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "csv"])
+@pytest.mark.parametrize("packing", ["gzip", "x-gzip", "GZIP"])
+def test_names_of_the_same_packing(said: Wire, root: UPath, packing: str, file_format: str) -> None:
+    said.packing, said.pages = packing, [(body(), 2)]
+    assert landed(said, root, file_format=file_format) == VALUES
+
+
+def test_a_count_that_comes_later_than_the_state(said: Wire, root: UPath) -> None:
+    said.early_count, said.pages = 0, [(body(), 2)]
+    client = said.client()
+    plan = make_plan(client, ExtractRequest(sobject=SOBJECT, api="bulk"), run_identity())
+    extraction = Extraction(client, root, plan)
+    extraction.start()
+    assert extraction.commit(extraction.land())["rows"] == 2
+    assert said.early_count is None
+
+
+def test_the_reason_of_a_failed_job_is_told_in_one_line(said: Wire, root: UPath) -> None:
+    said.failure = "InvalidBatch : Failed to process query: INVALID_FIELD: \nSELECT x\n       ^\nNo such column 'x'."
+    with pytest.raises(JobFailedError) as failed:
+        landed(said, root)
+    assert "INVALID_FIELD: SELECT x No such column 'x'. Correct the query" in str(failed.value)
 
 
 def test_a_page_that_is_not_utf_8_lands_nothing(said: Wire, root: UPath) -> None:
