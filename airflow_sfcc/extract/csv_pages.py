@@ -37,7 +37,7 @@ class CsvPage:
         self._first = next(self._blocks, None)
         self._header_bytes = _first_line(self._first)
         self.header = _names(self._first, self._header_bytes)
-        self._begins_with_bom = self._first is not None and self._first.slice(0, len(BOM_UTF8)).to_pybytes() == BOM_UTF8
+        self._begins_with_bom = self._first is not None and bytes(memoryview(self._first)[:3]) == BOM_UTF8
 
     @property
     def can_be_joined(self) -> bool:

@@ -10,7 +10,7 @@ from upath import UPath
 
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.plan import ExtractRequest, make_plan
-from airflow_sfcc.salesforce.errors import IncompleteResultError, JobFailedError
+from airflow_sfcc.salesforce.errors import IncompleteResultError, JobFailedError, UnexpectedAnswerError
 from tests.extract.runs import extract, read_rows, run_identity
 from tests.storages import files_below
 from tests.wire_server import SOBJECT, Wire, wire
@@ -89,6 +89,14 @@ def test_the_reason_of_a_failed_job_is_told_in_one_line(said: Wire, root: UPath)
     with pytest.raises(JobFailedError) as failed:
         landed(said, root)
     assert "INVALID_FIELD: SELECT x No such column 'x'. Correct the query" in str(failed.value)
+
+
+@pytest.mark.parametrize("text", [b"[]", b"\n", b"<html><body>Maintenance</body></html>"])
+def test_a_page_that_is_no_csv_lands_nothing(said: Wire, root: UPath, text: bytes) -> None:
+    said.pages = [(text, 2)]
+    with pytest.raises((IncompleteResultError, UnexpectedAnswerError), match="nothing was landed"):
+        landed(said, root)
+    assert files_below(root) == {}
 
 
 def test_a_page_that_is_not_utf_8_lands_nothing(said: Wire, root: UPath) -> None:
