@@ -72,7 +72,12 @@ class ApiCall:
 
         Raises ApiError 404 when it does not exist for this user.
         """
-        sobject = self.org.schema.sobject(self.params["sobject"])
-        if sobject is None or not self.org.viewer.sees_object(sobject.name):
+        sobject = self.find_sobject(self.params["sobject"])
+        if sobject is None:
             raise not_found()
         return sobject
+
+    def find_sobject(self, name: str) -> SObject | None:
+        """The object of that name, None when it does not exist for this user."""
+        sobject = self.org.schema.sobject(name)
+        return sobject if sobject is not None and self.org.viewer.sees_object(sobject.name) else None

@@ -217,6 +217,11 @@ def userinfo(call: ApiCall) -> Answer:
             "given_name": "Integration",
             "family_name": "User",
             "zoneinfo": "UTC",
+            "photos": _photos(base),
+            "profile": f"{base}/{session.user_id}",
+            "picture": _photos(base)["picture"],
+            "address": {"country": "US"},
+            "is_salesforce_integration_user": True,
             "urls": _urls(base, org.config.org_id, session.user_id),
             "active": True,
             "user_type": "STANDARD",
@@ -224,6 +229,7 @@ def userinfo(call: ApiCall) -> Answer:
             "locale": "en_US",
             "utcOffset": 0,
             "updated_at": org.schema_changed.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "is_app_installed": True,
         }
     )
 
@@ -237,7 +243,6 @@ def identity(call: ApiCall) -> Answer:
     if (call.params["org_id"][:15], call.params["user_id"][:15]) != (org.config.org_id[:15], session.user_id[:15]):
         raise not_found()
     base = instance_url(org, call.base_url)
-    photo = f"{base}/profilephoto/005"
     return JsonAnswer(
         payload={
             "id": identity_url(org, session),
@@ -252,7 +257,7 @@ def identity(call: ApiCall) -> Answer:
             "first_name": "Integration",
             "last_name": "User",
             "timezone": "UTC",
-            "photos": {"picture": f"{photo}/F", "thumbnail": f"{photo}/T"},
+            "photos": _photos(base),
             "addr_street": None,
             "addr_city": None,
             "addr_state": None,
@@ -281,15 +286,29 @@ def _bad_token(org: LocalOrg) -> Answer:
     raise invalid_session()
 
 
+def _photos(base: str) -> dict[str, str]:
+    return {"picture": f"{base}/profilephoto/005/F", "thumbnail": f"{base}/profilephoto/005/T"}
+
+
 def _urls(base: str, org_id: str, user_id: str) -> dict[str, str]:
     data = f"{base}/services/data/v{{version}}/"
+    soap = f"{base}/services/Soap"
     return {
-        "enterprise": f"{base}/services/Soap/c/{{version}}/{org_id[:15]}",
-        "partner": f"{base}/services/Soap/u/{{version}}/{org_id[:15]}",
+        "enterprise": f"{soap}/c/{{version}}/{org_id[:15]}",
+        "metadata": f"{soap}/m/{{version}}/{org_id[:15]}",
+        "partner": f"{soap}/u/{{version}}/{org_id[:15]}",
         "rest": data,
         "sobjects": f"{data}sobjects/",
         "search": f"{data}search/",
         "query": f"{data}query/",
         "recent": f"{data}recent/",
+        "tooling_soap": f"{soap}/T/{{version}}/{org_id[:15]}",
+        "tooling_rest": f"{data}tooling/",
         "profile": f"{base}/{user_id}",
+        "feeds": f"{data}chatter/feeds",
+        "groups": f"{data}chatter/groups",
+        "users": f"{data}chatter/users",
+        "feed_items": f"{data}chatter/feed-items",
+        "feed_elements": f"{data}chatter/feed-elements",
+        "custom_domain": base,
     }

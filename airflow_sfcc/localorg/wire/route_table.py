@@ -6,6 +6,7 @@ from airflow_sfcc.localorg.wire import (
     admin,
     admin_data,
     bulk,
+    collections,
     composite,
     console,
     describe,
@@ -20,8 +21,10 @@ from airflow_sfcc.localorg.wire.routes import Route
 
 BULK_QUERY_SINCE = 47
 RESULT_PAGES_SINCE = 58
+COLLECTIONS_SINCE = 42
 DATA = "/services/data/v{version}"
 SOBJECT = DATA + "/sobjects/{sobject}"
+COLLECTIONS = DATA + "/composite/sobjects"
 JOBS = DATA + "/jobs/query"
 JOB = JOBS + "/{job_id}"
 
@@ -56,6 +59,13 @@ REST = (
     # Not metered itself: each call inside it is.
     Route("composite_batch", ("POST",), DATA + "/composite/batch", composite.batch, metered=False),
 )
+COLLECTION_ROUTES = (
+    Route("rows_create", ("POST",), COLLECTIONS, collections.create, since=COLLECTIONS_SINCE),
+    Route("rows_update", ("PATCH",), COLLECTIONS, collections.update, since=COLLECTIONS_SINCE),
+    Route("rows_delete", ("DELETE",), COLLECTIONS, collections.delete, since=COLLECTIONS_SINCE),
+    Route("rows_read", ("GET", "POST"), COLLECTIONS + "/{sobject}", collections.read, since=COLLECTIONS_SINCE),
+    Route("rows_upsert", ("PATCH",), COLLECTIONS + "/{sobject}/{field}", collections.upsert, since=COLLECTIONS_SINCE),
+)
 BULK = (
     Route("job_create", ("POST",), JOBS, bulk.create, since=BULK_QUERY_SINCE),
     Route("job_list", ("GET",), JOBS, bulk.list_jobs, since=BULK_QUERY_SINCE),
@@ -81,5 +91,5 @@ ADMIN = (
     Route("org_settings", ("GET",), "/_org/settings", admin.read_settings, "admin"),
     Route("org_settings", ("PATCH",), "/_org/settings", admin.change_settings, "admin"),
 )
-ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + BULK + ADMIN
+ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + COLLECTION_ROUTES + BULK + ADMIN
 ADMIN_ROUTES = frozenset(route.name for route in ADMIN)

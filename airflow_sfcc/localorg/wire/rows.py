@@ -20,9 +20,7 @@ TEXT_TYPES = frozenset(
 def create(call: ApiCall) -> Answer:
     """POST /sobjects/X"""
     sobject = call.sobject()
-    _check_flag(sobject, "createable", "create")
-    values = _values(call, sobject, creating=True)
-    _check_required(sobject, values)
+    values = checked_values(call, sobject, call.json_object(), creating=True)
     try:
         record_id = call.org.records.insert(sobject.name, values, user_id=call.org.run_as_user_id)
     except (ValueError, OverflowError) as error:
@@ -39,7 +37,7 @@ def read(call: ApiCall) -> Answer:
     asked = call.query.get("fields")
     if asked is None:
         return JsonAnswer(payload={"attributes": record.pop("attributes"), **record})
-    names = [_visible_field(call, sobject, name.strip()).name for name in asked.split(",")]
+    names = [visible_field(call, sobject, name.strip()).name for name in asked.split(",")]
     return JsonAnswer(payload={name: record.get(name) for name in ("attributes", *names, "Id")})
 
 
@@ -48,7 +46,7 @@ def update(call: ApiCall) -> Answer:
     sobject = call.sobject()
     _check_flag(sobject, "updateable", "update")
     record = _find(call, sobject)
-    values = _values(call, sobject, creating=False)
+    values = checked_values(call, sobject, call.json_object(), creating=False)
     try:
         call.org.records.update(sobject.name, record["Id"], values, user_id=call.org.run_as_user_id)
     except (ValueError, OverflowError) as error:
@@ -73,7 +71,7 @@ def read_by_external_id(call: ApiCall) -> Answer:
 def upsert(call: ApiCall) -> Answer:
     """PATCH /sobjects/X/{field}/{value}: 201 with a new record, 200 with a changed one (204 before v46.0)"""
     sobject = call.sobject()
-    key = _visible_field(call, sobject, call.params["field"])
+    key = visible_field(call, sobject, call.params["field"])
     ids = _matches(call, sobject, key)
     if not ids:
         body = {**call.json_object(), key.name: call.params["value"]}
@@ -95,7 +93,7 @@ def delete_by_external_id(call: ApiCall) -> Answer:
 
 def _only_match(call: ApiCall) -> str:
     sobject = call.sobject()
-    key = _visible_field(call, sobject, call.params["field"])
+    key = visible_field(call, sobject, call.params["field"])
     return _only(call, sobject, _matches(call, sobject, key))
 
 
@@ -133,21 +131,28 @@ def _check_flag(sobject: SObject, flag: str, operation: str) -> None:
         raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", message)
 
 
-def _visible_field(call: ApiCall, sobject: SObject, name: str) -> Field:
+def visible_field(call: ApiCall, sobject: SObject, name: str) -> Field:
+    """The field of that name. Raises ApiError 400 INVALID_FIELD when the user does not see one."""
     field = sobject.field(name)
     if field is None or not call.org.viewer.sees_field(sobject.name, field.name):
         raise ApiError(400, "INVALID_FIELD", f"No such column '{name}' on sobject of type {sobject.name}")
     return field
 
 
-def _values(call: ApiCall, sobject: SObject, *, creating: bool) -> dict[str, Any]:
-    values = call.json_object()
-    values.pop("attributes", None)
+def checked_values(call: ApiCall, sobject: SObject, values: dict[str, Any], *, creating: bool) -> dict[str, Any]:
+    """Values for a record that is created or updated, under the fields' own names.
+
+    Raises ApiError for what the user may not do, for unknown fields and for values that Salesforce refuses.
+    """
+    _check_flag(sobject, *(("createable", "create") if creating else ("updateable", "update")))
     checked = {}
     for name, value in values.items():
-        field = _visible_field(call, sobject, name)
-        _check_value(field, value, creating)
-        checked[field.name] = value
+        if name != "attributes":
+            field = visible_field(call, sobject, name)
+            _check_value(field, value, creating)
+            checked[field.name] = value
+    if creating:
+        _check_required(sobject, checked)
     return checked
 
 

@@ -202,12 +202,18 @@ def test_documented_exchange(documented_org: Caller, exchange: Exchange) -> None
 
 
 def test_userinfo_has_the_documented_claims(documented_org: Caller) -> None:
-    """Reference 1.6: sub, user_id, organization_id, preferred_username, name, email, zoneinfo, urls, ..."""
+    """The official "Salesforce Platform APIs" Postman collection, User Info."""
     claims = documented_org.get("/services/oauth2/userinfo").json()
 
     documented = (
-        "sub user_id organization_id preferred_username name email zoneinfo urls active user_type language locale"
+        "sub user_id organization_id preferred_username nickname name email email_verified given_name family_name "
+        "zoneinfo photos profile picture address is_salesforce_integration_user urls active user_type language locale "
+        "utcOffset updated_at is_app_installed"
     )
-    assert set(f"{documented} utcOffset updated_at".split()) <= set(claims)
+    links = (
+        "enterprise metadata partner rest sobjects search query recent tooling_soap tooling_rest profile feeds groups "
+        "users feed_items feed_elements custom_domain"
+    )
+    assert list(claims) == documented.split()
     assert RECORD_ID.fullmatch(claims["user_id"])
-    assert {"rest", "query", "sobjects"} <= set(claims["urls"])
+    assert list(claims["urls"]) == links.split()
