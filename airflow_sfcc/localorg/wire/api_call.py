@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.datastructures import Headers, QueryParams
 
@@ -17,12 +17,17 @@ from airflow_sfcc.localorg.wire.answers import Answer
 from airflow_sfcc.localorg.wire.errors import ApiError, not_found
 
 
+class PerformWithin(Protocol):
+    """Makes a further call for the same caller, as batches do; it counts as an API request where `metered`."""
+
+    def __call__(self, method: str, path: str, query: str, body: bytes, *, metered: bool = True) -> Answer: ...
+
+
 @dataclass(frozen=True)
 class ApiCall:
     """`params` come from the path, `query` from behind the question mark. `base_url` is scheme and host as the caller
     wrote them.
 
-    `perform_within` (method, path, query, body) makes a further call for the same caller, as batches do.
     `session` is None on open routes; `version` ("67.0") is None outside `/services/data/vXX.X`.
     """
 
@@ -34,7 +39,7 @@ class ApiCall:
     headers: Headers
     body: bytes
     base_url: str
-    perform_within: Callable[[str, str, str, bytes], Answer]
+    perform_within: PerformWithin
     session: Session | None = None
     version: str | None = None
     faults: tuple[Fault, ...] = ()

@@ -1,7 +1,13 @@
-"""composite/batch: up to 25 calls in one."""
+"""Up to 25 calls in one: composite/batch, whose calls know nothing of each other, and composite, whose calls may refer to
+the answers of earlier ones.
+
+Facts: REST API Developer Guide, "Composite Batch" and "Composite".
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -9,7 +15,11 @@ from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer, encode_json
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError
 
+API_ROOT = "/services/data/"
 MOST_CALLS = 25
+REFERENCE = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
+STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+TAKEN_BACK = "The transaction was rolled back since another operation in the same transaction failed."
 
 
 def batch(call: ApiCall) -> Answer:
@@ -52,7 +62,7 @@ def _split(url: str) -> tuple[str, str] | None:
     if parts.scheme or parts.netloc:
         return None
     path = unquote(parts.path)
-    full = path if path.startswith("/services/data/") else "/services/data/" + path.lstrip("/")
+    full = path if path.startswith(API_ROOT) else API_ROOT + path.lstrip("/")
     return full, parts.query
 
 
@@ -63,3 +73,99 @@ def _refused(message: str) -> dict[str, Any]:
 def _halted() -> dict[str, Any]:
     message = "The request was not processed because an earlier one of the batch failed."
     return {"statusCode": 412, "result": [{"errorCode": "PROCESSING_HALTED", "message": message}]}
+
+
+class _ReferenceError(Exception):
+    """A call refers to something that no earlier answer holds."""
+
+
+def composite(call: ApiCall) -> Answer:
+    """POST /composite: `@{id.path}` in a url or body stands for a value of the answer with that referenceId
+
+    The whole counts as one request. With allOrNone only the last call may write, for the local org cannot take back what
+    earlier ones wrote.
+    """
+    body = call.json_object()
+    requests = body.get("compositeRequest")
+    if not isinstance(requests, list) or not 0 < len(requests) <= MOST_CALLS:
+        raise ApiError(400, "INVALID_INPUT", f"compositeRequest must hold 1 to {MOST_CALLS} requests.")
+    _check_reference_ids(requests)
+    all_or_none = body.get("allOrNone") is True
+    if all_or_none and any(str(each.get("method", "")).upper() != "GET" for each in requests[:-1]):
+        message = "With allOrNone the local org takes a request that writes as the last one only; it cannot roll back."
+        raise ApiError(400, "INVALID_INPUT", message)
+    answers: dict[str, dict[str, Any]] = {}
+    for request in requests:
+        answers[request["referenceId"]] = _part(call, request, answers)
+    results = list(answers.values())
+    if all_or_none and any(_failed(each) for each in results):
+        results = [each if _failed(each) else _part_failed(each["referenceId"], TAKEN_BACK) for each in results]
+    return JsonAnswer(payload={"compositeResponse": results})
+
+
+def _check_reference_ids(requests: Sequence[Any]) -> None:
+    ids = [each.get("referenceId") if isinstance(each, dict) else None for each in requests]
+    if not all(isinstance(each, str) and re.fullmatch(r"[A-Za-z0-9]\w*", each) for each in ids):
+        message = "Each composite request needs a referenceId of letters, digits and underscores."
+        raise ApiError(400, "INVALID_INPUT", message)
+    if len(set(ids)) < len(ids):
+        raise ApiError(400, "INVALID_INPUT", "Duplicate referenceId in the composite request.")
+
+
+def _part(call: ApiCall, request: Mapping[str, Any], earlier: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    reference_id = request["referenceId"]
+    try:
+        url, body = _resolved(request.get("url"), earlier), _resolved(request.get("body"), earlier)
+        content = b"" if body is None else encode_json(body, pretty=False)
+    except _ReferenceError as error:
+        return _part_failed(reference_id, str(error))
+    except RecursionError:
+        return _part_failed(reference_id, "The body is nested too deeply.", "JSON_PARSER_ERROR")
+    parts = _split(url) if isinstance(url, str) and url.startswith(API_ROOT) else None
+    if parts is None or re.search(r"/composite(/batch)?/?$", parts[0], re.IGNORECASE):
+        message = (
+            f"The url of a composite request must be a path such as {API_ROOT}v67.0/limits, and no composite itself."
+        )
+        return _part_failed(reference_id, message, "INVALID_INPUT")
+    answer = call.perform_within(str(request.get("method", "")).upper(), *parts, content, metered=False)
+    told = answer.content() if isinstance(answer, JsonAnswer) else None
+    if told is None and type(answer) is not Answer:
+        return _part_failed(reference_id, "This resource cannot be part of a composite request.", "INVALID_INPUT")
+    location = {name: value for name, value in answer.headers.items() if name == "Location"}
+    return {"body": told, "httpHeaders": location, "httpStatusCode": answer.status, "referenceId": reference_id}
+
+
+def _failed(part: Mapping[str, Any]) -> bool:
+    return int(part["httpStatusCode"]) >= 400
+
+
+def _part_failed(reference_id: str, message: str, code: str = "PROCESSING_HALTED") -> dict[str, Any]:
+    body = [{"errorCode": code, "message": message}]
+    return {"body": body, "httpHeaders": {}, "httpStatusCode": 400, "referenceId": reference_id}
+
+
+def _resolved(value: Any, earlier: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The value with all references in its texts replaced."""
+    if isinstance(value, str):
+        return REFERENCE.sub(lambda found: _referred(found, earlier), value)
+    if isinstance(value, list):
+        return [_resolved(each, earlier) for each in value]
+    if isinstance(value, dict):
+        return {name: _resolved(each, earlier) for name, each in value.items()}
+    return value
+
+
+def _referred(found: re.Match[str], earlier: Mapping[str, Mapping[str, Any]]) -> str:
+    reference_id, path = found.groups()
+    missing = f"Invalid reference specified. No value for {found[0][2:-1]} found in {reference_id}"
+    value = earlier[reference_id]["body"] if reference_id in earlier else None
+    for name, place in STEP.findall(path):
+        if name and isinstance(value, dict) and name in value:
+            value = value[name]
+        elif place and isinstance(value, list) and int(place) < len(value):
+            value = value[int(place)]
+        else:
+            raise _ReferenceError(missing)
+    if value is None or isinstance(value, (dict, list)):
+        raise _ReferenceError(missing)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -30,13 +30,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Visitor:
-    """Who calls and how. `session` is filled in by admission."""
+    """Who calls and how. `session` is filled in by admission; the calls of one that is not metered cost no requests."""
 
     headers: Headers
     base_url: str
     is_local: bool
     faults: tuple[Fault, ...] = ()
     session: Session | None = None
+    metered: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Performer:
             check_admin(self._org, visitor.is_local)
         if version is not None:
             check_version(self._org.config, version, route.since)
-        if route.access == "session" and route.metered:
+        if route.access == "session" and route.metered and visitor.metered:
             spend_api_request(self._org)
         answer = route.handler(self._call(visitor, target, match))
         if version is not None and is_deprecated(self._org.config, version):
@@ -108,9 +109,9 @@ class Performer:
             raise
 
     def _call(self, visitor: Visitor, target: Target, match: Match) -> ApiCall:
-        def within(method: str, path: str, query: str, body: bytes) -> Answer:
+        def within(method: str, path: str, query: str, body: bytes, *, metered: bool = True) -> Answer:
             # Part of a batch: same caller, but no way around the loopback rule of the admin pages.
-            inner = Visitor(visitor.headers, visitor.base_url, is_local=False)
+            inner = Visitor(visitor.headers, visitor.base_url, is_local=False, metered=metered)
             return self.perform(inner, Target(method, path, query, body))
 
         return ApiCall(

@@ -56,10 +56,11 @@ REST = (
     Route("row_read_by", ("GET",), SOBJECT + "/{field}/{value:path}", rows.read_by_external_id),
     Route("row_upsert", ("PATCH",), SOBJECT + "/{field}/{value:path}", rows.upsert),
     Route("row_delete_by", ("DELETE",), SOBJECT + "/{field}/{value:path}", rows.delete_by_external_id),
-    # Not metered itself: each call inside it is.
-    Route("composite_batch", ("POST",), DATA + "/composite/batch", composite.batch, metered=False),
 )
-COLLECTION_ROUTES = (
+COMPOSITE = (
+    # A batch is not metered itself: each call inside it is. A composite is one request, whatever it holds.
+    Route("composite_batch", ("POST",), DATA + "/composite/batch", composite.batch, metered=False),
+    Route("composite", ("POST",), DATA + "/composite", composite.composite),
     Route("rows_create", ("POST",), COLLECTIONS, collections.create, since=COLLECTIONS_SINCE),
     Route("rows_update", ("PATCH",), COLLECTIONS, collections.update, since=COLLECTIONS_SINCE),
     Route("rows_delete", ("DELETE",), COLLECTIONS, collections.delete, since=COLLECTIONS_SINCE),
@@ -91,5 +92,5 @@ ADMIN = (
     Route("org_settings", ("GET",), "/_org/settings", admin.read_settings, "admin"),
     Route("org_settings", ("PATCH",), "/_org/settings", admin.change_settings, "admin"),
 )
-ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + COLLECTION_ROUTES + BULK + ADMIN
+ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + COMPOSITE + BULK + ADMIN
 ADMIN_ROUTES = frozenset(route.name for route in ADMIN)
