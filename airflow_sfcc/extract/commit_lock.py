@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from airflow_sfcc.extract.landing import StoragePath, is_local, write_whole, written_at
+from airflow_sfcc.extract.landing import StoragePath, is_local, remove_if_empty, write_whole, written_at
 from airflow_sfcc.extract.state import ConcurrentRunError
 
 log = logging.getLogger(__name__)
@@ -106,8 +106,7 @@ class _Claim:
         with suppress(FileNotFoundError):
             self._fs.rm_file(self._path.path)
         if is_local(self._folder):
-            with suppress(OSError):
-                self._folder.rmdir()  # unless others are in it
+            remove_if_empty(self._folder)
 
     def _write(self) -> None:
         content = json.dumps({"owner": self._owner}).encode()

@@ -212,9 +212,8 @@ class Landing:
         if not self._is_local and not self._exists(self.folder / MANIFEST):
             self._remove(self.folder)
         self._remove(self.staging)
-        with contextlib.suppress(OSError):
-            if self._is_local and self._staging_root.exists():
-                self._staging_root.rmdir()
+        if self._is_local:
+            remove_if_empty(self._staging_root)
 
     def _abort_uploads(self) -> None:
         """End uploads into the staging folder that a dead try left open: S3 shows them to nobody, and charges for them."""
@@ -256,6 +255,12 @@ def _open_object(path: StoragePath) -> Iterator[CountedFile]:
 def is_local(path: StoragePath) -> bool:
     """Whether the path is on a disk, where there are folders and renames."""
     return path.protocol in _LOCAL
+
+
+def remove_if_empty(folder: StoragePath) -> None:
+    """Remove a folder on a disk unless somebody has something in it. The path's own rmdir would remove that too."""
+    with contextlib.suppress(OSError):
+        folder.fs.rmdir(folder.path)
 
 
 def write_whole(path: StoragePath, content: bytes) -> None:

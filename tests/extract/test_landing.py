@@ -16,6 +16,7 @@ from airflow_sfcc.extract.plan import ExtractRequest, make_plan
 from airflow_sfcc.localorg.records import Records
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, run_identity, wait_for_job
+from tests.storages import files_below
 
 REQUEST: dict[str, Any] = {"sobject": "Contact", "fields": ["Id", "LastName"], "api": "bulk"}
 MANIFEST_KEYS = [
@@ -59,7 +60,7 @@ MANIFEST_KEYS = [
 
 
 def files(destination: Path) -> list[str]:
-    return sorted(str(path.relative_to(destination)) for path in destination.rglob("*") if path.is_file())
+    return sorted(files_below(UPath(destination)))
 
 
 def test_the_manifest_tells_all_and_tells_the_truth(org: RunningOrg, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 from upath import UPath
 
+from airflow_sfcc.extract.commit_lock import commit_lock
+from airflow_sfcc.extract.landing import Landing
 from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.localorg.records import Records
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator
@@ -119,6 +121,24 @@ def test_no_secret_is_in_the_result_the_events_or_the_files(
     assert len(contents) == 2
     for secret in (SECRET, KEY, *CREDENTIALS.values()):
         assert secret not in told and not any(secret.encode() in content for content in contents)
+
+
+@on_all_storages
+def test_a_run_that_ends_leaves_alone_what_others_have_at_the_same_destination(root: UPath, root_url: str) -> None:
+    """By the paths that Airflow makes of a URL: their rmdir takes along what is in the folder."""
+    from airflow.sdk import ObjectStoragePath
+
+    one, other = (Landing(ObjectStoragePath(root_url), name) for name in ("one", "other"))
+    for landing in (one, other):
+        landing.start_afresh()
+        landing.save_plan({"rows": 5})
+    one.discard()
+    assert other.find_plan() == {"rows": 5}
+    other.discard()
+    claim = ObjectStoragePath(f"{root_url}/_commits/other.1.json")
+    with commit_lock(ObjectStoragePath(root_url), "one"):
+        claim.fs.pipe_file(claim.path, b"{}")
+    assert list(files_below(root)) == ["_commits/other.1.json"]
 
 
 def test_the_trigger_may_run_twice(connected_org: RunningOrg, context: Any, root_url: str) -> None:

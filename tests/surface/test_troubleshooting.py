@@ -71,7 +71,7 @@ class Trouble:
 
     def operator(self, **arguments: Any) -> SalesforceExtractOperator:
         settings: dict[str, Any] = {"sobject": "Account", "fields": ["Id", "Name"], "api": "bulk", "durable": False}
-        settings |= {"destination": str(self.folder), "poll_interval": 0.02, "deferrable": False}
+        settings |= {"destination": self.folder.as_uri(), "poll_interval": 0.02, "deferrable": False}
         return SalesforceExtractOperator(task_id="extract", **settings | arguments)
 
     def extract(self, **arguments: Any) -> Any:
