@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
-SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadgroup
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help

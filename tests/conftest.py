@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,13 +35,20 @@ KEY, SECRET = "3MVG9testconsumerkey", "SECRET0123456789ABCDEF-testconsumersecret
 CONFIG = OrgConfig(counts=COUNTS, consumer_key=KEY, consumer_secret=SECRET)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (`pytest -n 2 --dist loadgroup`), a file's tests stay together, and so do those that share an Airflow."""
-    for item in items:
-        folder = Path(__file__).parent / "e2e"
-        group = folder if folder in item.path.parents else item.path
-        item.add_marker(pytest.mark.xdist_group(group.name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Side by side (`pytest -n 2 --dist loadfile`), a file's tests stay together, and so do those that share an Airflow.
+
+    Marks of xdist_group would say so too, but with pytest 9 they are not heeded: xdist writes them into names that are fixed.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class TogetherByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+    return TogetherByFile(config, log)
 
 
 @dataclass(frozen=True)

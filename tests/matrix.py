@@ -77,7 +77,7 @@ def run(corner: Corner) -> bool:
         return False
     if not installed(corner):
         return False
-    side_by_side = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup"]
+    side_by_side = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
     tests = [str(corner.interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", *side_by_side, *TESTS]
     # An Airflow of its own: another version's database and configuration would be in the way.
     settings = {**os.environ, "AIRFLOW_HOME": str(corner.environment / "airflow")}
