@@ -92,16 +92,19 @@ class SalesforceQueryOperator(BaseOperator):
         from airflow_sfcc.salesforce import soql
         from airflow_sfcc.salesforce.counted import counted
         from airflow_sfcc.salesforce.errors import QueryError
-        from airflow_sfcc.salesforce.queries import plain
+        from airflow_sfcc.salesforce.queries import is_counting, plain
 
         hook = SalesforceClientCredentialsHook(self.salesforce_conn_id)
         records: list[dict[str, Any]] = []
         with airflow_failures():
             query = soql.bind(self.soql, self.bind)
+            if is_counting(query):
+                raise QueryError("SELECT COUNT() answers a number and no records: use COUNT(Id), whose record has it.")
             for page in hook.client.query_pages(query, include_deleted=self.include_deleted):
-                if max(page.total_size, len(records) + len(page.records)) > self.max_records:
+                found = max(page.total_size or 0, len(records) + len(page.records))
+                if found > self.max_records:
                     raise QueryError(
-                        f"The query has {counted(page.total_size, 'record')}, and max_records is {self.max_records:,}: use "
+                        f"The query has {counted(found, 'record')}, and max_records is {self.max_records:,}: use "
                         "SalesforceExtractOperator, which writes files instead of returning records, or add a LIMIT."
                     )
                 records.extend(plain(record) for record in page.records)

@@ -29,7 +29,8 @@ class Wire:
     """What is answered. `pages` are pairs of a CSV body and its number of records; `requests` what was asked.
 
     `job_version` is the job's apiVersion (None: not told), `counts` whether numbers of rows are told, `listed` whether
-    there is a list of result pages. `early_count` is the number of rows that the job tells when it is first seen complete,
+    there is a list of result pages. `total_size` is told of a query instead of the number of its records, `cut_short` leaves
+    its second page out. `early_count` is the number of rows that the job tells when it is first seen complete,
     `failure` why it failed. `packing` is the Content-Encoding of packed pages.
     """
 
@@ -45,6 +46,8 @@ class Wire:
     listed: bool = True
     records: Sequence[str] = ()
     batch: int = 2000
+    total_size: int | None = None
+    cut_short: bool = False
     requests: list[str] = field(default_factory=list)
 
     def client(self) -> SalesforceClient:
@@ -147,9 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Written as text, so that every digit of a number is the test's."""
         last = first + self.wire.batch
         done = last >= len(self.wire.records)
-        link = "" if done else f'"nextRecordsUrl":"/services/data/v{VERSION}/query/0r8RO0000016PIAYA2-{last}",'
+        is_end = done or self.wire.cut_short
+        link = "" if is_end else f'"nextRecordsUrl":"/services/data/v{VERSION}/query/0r8RO0000016PIAYA2-{last}",'
         records = ",".join(self.wire.records[first:last])
-        text = f'{{"totalSize":{len(self.wire.records)},"done":{json.dumps(done)},{link}"records":[{records}]}}'
+        total_size = len(self.wire.records) if self.wire.total_size is None else self.wire.total_size
+        text = f'{{"totalSize":{total_size},"done":{json.dumps(done)},{link}"records":[{records}]}}'
         self._send(text.encode(), "application/json;charset=UTF-8", {})
 
     def _json(self, payload: Any) -> None:

@@ -6,7 +6,7 @@ The org's log of deletions goes back 15 days at most, is asked in whole minutes,
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from airflow_sfcc.extract.columns import Column
 from airflow_sfcc.extract.convert import arrow_schema
 from airflow_sfcc.extract.windows import Window, iso, moment
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.errors import QueryError, SalesforceError
+from airflow_sfcc.salesforce.errors import QueryError, SalesforceError, UnexpectedAnswerError
 
 log = logging.getLogger(__name__)
 
@@ -95,17 +95,40 @@ def find_deletions(client: SalesforceClient, sobject: str, plan: DeletesPlan, *,
         return Deletions({}, None)
     moments: dict[str, datetime] = {}
     for until, answer in _answers(client, sobject, known_from, plan.window.end):
-        earliest, latest = moment(answer["earliestDateAvailable"]), moment(answer["latestDateCovered"])
-        if plan.needed_from is not None and earliest > plan.needed_from:
-            raise _too_old(sobject, plan.needed_from, earliest)
-        known_from = max(known_from, earliest)
-        if latest < until:
-            known_until = min(known_until, latest)
-        for entry in answer["deletedRecords"]:
-            when = moment(entry["deletedDate"])
+        stretch = _read(answer, sobject)
+        if stretch.earliest is not None:
+            if plan.needed_from is not None and stretch.earliest > plan.needed_from:
+                raise _too_old(sobject, plan.needed_from, stretch.earliest)
+            known_from = max(known_from, stretch.earliest)
+        if stretch.latest < until:
+            known_until = min(known_until, stretch.latest)
+        for record_id, when in stretch.deleted:
             if when < plan.window.end:
-                moments[entry["id"]] = max(when, moments.get(entry["id"], when))
+                moments[record_id] = max(when, moments.get(record_id, when))
     return Deletions(moments, Window(known_from, known_until) if known_from < known_until else None)
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """One answer of getDeleted; `earliest` is None where Salesforce never removed a record for good."""
+
+    deleted: Sequence[tuple[str, datetime]]
+    earliest: datetime | None
+    latest: datetime
+
+
+def _read(answer: Mapping[str, Any], sobject: str) -> _Stretch:
+    """earliestDateAvailable is the moment of the last physically deleted record, of which there may be none (API guide,
+    getDeleted)."""
+    try:
+        deleted = [(str(entry["id"]), moment(entry["deletedDate"])) for entry in answer["deletedRecords"]]
+        earliest = answer.get("earliestDateAvailable")
+        return _Stretch(deleted, moment(earliest) if earliest else None, moment(answer["latestDateCovered"]))
+    except (AttributeError, KeyError, TypeError, QueryError):
+        raise UnexpectedAnswerError(
+            f"Salesforce's answer on the deleted records of {sobject} is not what it documents; nothing was landed. Try "
+            "again, or use deletes='soft'."
+        ) from None
 
 
 def _oldest(now: datetime) -> datetime:

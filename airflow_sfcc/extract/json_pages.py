@@ -43,7 +43,7 @@ class JsonPageReader:
         if self._schema is None:
             return None
         try:
-            total_size, link, lists = _parse(body, self._schema).combine_chunks().columns
+            total_size, done, link, lists = _parse(body, self._schema).combine_chunks().columns
             (records,) = (one.flatten() for one in lists.chunks)
             records.validate(full=True)  # the parser takes the text's UTF-8 for good
         except (pa.ArrowException, ValueError):
@@ -51,7 +51,12 @@ class JsonPageReader:
         has_all = len(lists) == 1 and not total_size.null_count + lists.null_count
         if not has_all or _nulls_in(records) != _nulls_written(body):
             return None
-        return {"totalSize": total_size[0].as_py(), "nextRecordsUrl": link[0].as_py(), "records": records}
+        return {
+            "totalSize": total_size[0].as_py(),
+            "done": done[0].as_py(),
+            "nextRecordsUrl": link[0].as_py(),
+            "records": records,
+        }
 
 
 def _parse(body: bytes, schema: pa.Schema) -> pa.Table:
@@ -71,7 +76,14 @@ def _schema(columns: Sequence[Column]) -> pa.Schema:
         for parent in parents:
             node = node.setdefault(parent, {})
         node[name] = pa.string() if column.type in TEXT_IN_JSON else arrow_type(column)
-    return pa.schema([("totalSize", pa.int64()), ("nextRecordsUrl", pa.string()), ("records", pa.list_(_struct(tree)))])
+    return pa.schema(
+        [
+            ("totalSize", pa.int64()),
+            ("done", pa.bool_()),
+            ("nextRecordsUrl", pa.string()),
+            ("records", pa.list_(_struct(tree))),
+        ]
+    )
 
 
 def _struct(tree: Mapping[str, Any]) -> pa.StructType:

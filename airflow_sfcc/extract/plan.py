@@ -179,7 +179,7 @@ def make_plan(
     """
     query, columns = _query_and_columns(client, request)
     if query.is_count:
-        raise QueryError("SELECT COUNT() answers a number and no rows: use COUNT(Id), or SalesforceQueryOperator.")
+        raise QueryError("SELECT COUNT() answers a number and no rows: use COUNT(Id), whose row has it.")
     planned_at = earlier.planned_at if earlier else utc_now()
     source = _source(client, request, query, columns)
     state = _state(request, destination, source.sobject)

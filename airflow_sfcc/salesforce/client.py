@@ -206,7 +206,8 @@ class SalesforceClient:
 
     def count(self, counting_soql: str, *, include_deleted: bool = False) -> int:
         """The number that a `SELECT COUNT() FROM ...` query answers."""
-        return next(iter(self.query_pages(counting_soql, include_deleted=include_deleted))).total_size
+        page = next(iter(self.query_pages(counting_soql, include_deleted=include_deleted)))
+        return len(page.records) if page.total_size is None else page.total_size
 
     def describe(self, sobject: str) -> JsonObject:
         """The object's description as the Run As user may see it (reference 2.6); kept for the client's life.

@@ -31,10 +31,15 @@ JsonReader = Callable[[requests.Response], Mapping[str, Any]]
 @dataclass(frozen=True)
 class QueryPage:
     """One page: records as Salesforce sent them (dicts, unless the page's reader made something else of them), and how many
-    rows the whole query has."""
+    rows the whole query has; None when Salesforce does not know."""
 
     records: Any
-    total_size: int
+    total_size: int | None
+
+
+def is_counting(soql: str) -> bool:
+    """Whether a query is `SELECT COUNT() FROM ...`, whose answer has a number and no records."""
+    return _COUNTING.match(soql) is not None
 
 
 def fits_uri(soql: str) -> bool:
@@ -47,6 +52,9 @@ def query_pages(
 ) -> Iterator[QueryPage]:
     """All pages of a query; the number of records yielded equals `totalSize`, or IncompleteResultError is raised.
 
+    Of external objects Salesforce may not know how many rows there are, and says -1 (Apex Developer Guide, "queryMore with
+    the Apex Connector Framework"); then the last page must say that it is the last.
+
     `read` turns an answer into JSON, for callers that need values parsed their own way; its `records` may be a collection
     of another kind than a list, if they have no child records. Child records that come in pages of their own are read
     before the next parent page, which would invalidate their cursors.
@@ -55,7 +63,7 @@ def query_pages(
     body = _ask(client, resource, soql, read) if fits_uri(soql) else _ask_in_a_body(client, resource, soql, read)
     yielded, seen = 0, set[str]()
     while True:
-        records, total_size, link = _records(body), int(body.get("totalSize", -1)), body.get("nextRecordsUrl")
+        records, total_size, link = _records(body), _total_size(body), body.get("nextRecordsUrl")
         if isinstance(records, list):
             for record in records:
                 _complete_children(client, record, read)
@@ -68,7 +76,12 @@ def query_pages(
         seen.add(link)
         del records, body  # pages are large: no two of them are held here
         body = _follow(client, link, read)
-    if yielded != total_size and not _COUNTING.match(soql):
+    if total_size is None and body.get("done") is not True:
+        raise IncompleteResultError(
+            f"Salesforce sent {counted(yielded, 'row')} of a query, said that there are more, and did not say where; nothing "
+            "was landed. Run it again."
+        )
+    if total_size is not None and total_size != yielded and not is_counting(soql):
         raise IncompleteResultError(
             f"Salesforce reported {counted(total_size, 'row')} for a query and sent {yielded:,}; nothing was landed. "
             "Run it again."
@@ -112,18 +125,34 @@ def _records(body: Mapping[str, Any]) -> Any:
     return records
 
 
+def _total_size(body: Mapping[str, Any]) -> int | None:
+    total_size = body.get("totalSize")
+    if not isinstance(total_size, int):
+        raise UnexpectedAnswerError("Salesforce answered a query without saying how many rows it has (totalSize).")
+    return total_size if total_size >= 0 else None
+
+
 def _complete_children(client: SalesforceClient, record: Record, read: JsonReader) -> None:
     for value in record.values():
         if not (isinstance(value, dict) and isinstance(value.get("records"), list)):
             continue
-        link = value.pop("nextRecordsUrl", None)
-        while link:
-            more = _follow(client, link, read)
-            value["records"].extend(_records(more))
-            link = more.get("nextRecordsUrl")
-        value["done"] = True
+        block: Mapping[str, Any] = value
+        while link := block.get("nextRecordsUrl"):
+            block = _follow(client, link, read)
+            value["records"].extend(_records(block))
+        _require_all_children(value, block)
         for child in value["records"]:
             _complete_children(client, child, read)
+
+
+def _require_all_children(first: Mapping[str, Any], last: Mapping[str, Any]) -> None:
+    """Raise IncompleteResultError when child records are missing, by the number reported or since there were to be more."""
+    reported, sent = first.get("totalSize"), len(first["records"])
+    if last.get("done") is False or (isinstance(reported, int) and sent < reported):
+        raise IncompleteResultError(
+            f"Salesforce reported {reported} child records of one record and sent {sent}; nothing was landed. Run it again, "
+            "or read the child object by a query of its own."
+        )
 
 
 def plain(record: Record) -> Record:

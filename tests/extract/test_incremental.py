@@ -24,7 +24,8 @@ from airflow_sfcc.extract.plan import RunIdentity
 from airflow_sfcc.extract.schema_changes import FieldVanishedError, SchemaChangedError
 from airflow_sfcc.extract.state import ConcurrentRunError
 from airflow_sfcc.extract.vacuum import vacuum
-from airflow_sfcc.salesforce.errors import NotFoundError, QueryError
+from airflow_sfcc.localorg.faults import Fault
+from airflow_sfcc.salesforce.errors import NotFoundError, QueryError, UnexpectedAnswerError
 from airflow_sfcc.vacuum_command import vacuum as vacuum_command
 from tests.extract.runs import read_rows
 from tests.quarter.simulation import DAY, FIRST_NIGHT
@@ -219,6 +220,21 @@ def test_a_long_gap_within_the_log_is_read_whole(world: World) -> None:
         world.wait(3 * DAY)
     manifest = night(world, 13)
     assert manifest["deleted_rows"] == 3 and not set(gone) & world.table.keys()
+
+
+def test_an_object_of_which_nothing_was_removed_for_good(world: World) -> None:
+    world.org.faults.add(Fault(route="deleted", set_json={"/earliestDateAvailable": None}, times=None))
+    night(world, 0)
+    world.delete(gone := world.free[0])
+    assert night(world, 1)["deleted_rows"] == 1
+    assert gone not in world.table
+
+
+def test_an_answer_on_deletions_that_is_not_documented_is_told_as_such(world: World) -> None:
+    night(world, 0)
+    world.org.faults.add(Fault(route="deleted", set_json={"/latestDateCovered": None}, times=None))
+    with pytest.raises(UnexpectedAnswerError, match="deleted records of Account"):
+        night(world, 1)
 
 
 def test_objects_without_a_log_of_deletions_are_refused_with_the_way_out(world: World) -> None:

@@ -104,3 +104,29 @@ def test_a_page_that_is_not_utf_8_lands_nothing(said: Wire, root: UPath) -> None
     with pytest.raises(IncompleteResultError, match="not UTF-8"):
         landed(said, root)
     assert files_below(root) == {}
+
+
+RECORDS = ['{"attributes":{"type":"Thing__c"},"Id":"001000000000001AAA"}', '{"Id":"001000000000002AAA"}']
+
+
+def test_external_objects_whose_number_of_rows_salesforce_does_not_know(said: Wire, root: UPath) -> None:
+    """The first answer in the Apex Developer Guide, "queryMore with the Apex Connector Framework"."""
+    said.records, said.batch, said.total_size = RECORDS, 1, -1
+    manifest = extract(said, root, sobject=SOBJECT, fields=["Id"], api="rest")
+    assert manifest["rows"] == 2
+    assert said.client().count(f"SELECT Id FROM {SOBJECT} LIMIT 1") == 1
+
+
+@pytest.mark.parametrize("total_size", [-1, 2])
+def test_a_query_that_breaks_off_lands_nothing(said: Wire, root: UPath, total_size: int) -> None:
+    said.records, said.batch, said.total_size, said.cut_short = RECORDS, 1, total_size, True
+    with pytest.raises(IncompleteResultError, match="nothing was landed"):
+        extract(said, root, sobject=SOBJECT, fields=["Id"], api="rest")
+    assert files_below(root) == {}
+
+
+@pytest.mark.parametrize("told", ['"totalSize":2,"done":true', '"totalSize":1,"done":false'])
+def test_child_records_that_are_missing_are_an_error(said: Wire, told: str) -> None:
+    said.records = [f'{{"Id":"001000000000001AAA","Kids__r":{{{told},"records":[{{"Id":"001000000000002AAA"}}]}}}}']
+    with pytest.raises(IncompleteResultError, match="child records of one record and sent 1"):
+        list(said.client().query(f"SELECT Id, (SELECT Id FROM Kids__r) FROM {SOBJECT}"))

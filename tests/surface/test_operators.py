@@ -80,6 +80,12 @@ def test_too_many_records_name_the_extract_operator(connected_org: RunningOrg, c
     assert connected_org.calls("query_more") == 0
 
 
+def test_a_number_is_no_record(connected_org: RunningOrg, context: Any) -> None:
+    operator = SalesforceQueryOperator(task_id="q", soql="select count() from Contact")
+    with pytest.raises(AirflowFailException, match=r"use COUNT\(Id\)"):
+        operator.execute(context)
+
+
 @on_all_storages
 @pytest.mark.parametrize("api", ["rest", "bulk"])
 def test_extract_without_deferral(
