@@ -48,6 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = nodeid.partition("::")[0]
             return "tests/e2e" if file.startswith("tests/e2e/") else file
 
+    config.option.loadscopereorder = False  # the files with the most tests first would leave the slow e2e for the end
     return TogetherByFile(config, log)
 
 
