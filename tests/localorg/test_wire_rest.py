@@ -115,6 +115,11 @@ def test_limits_go_down(serve: Serve) -> None:
     assert limits["DailyBulkV2QueryFileStorageMB"]["Max"] == 976_562
 
 
+def test_limit_of_bulk_batches_had_another_name(caller: Caller) -> None:
+    assert "DailyBulkApiBatches" in caller.get("/services/data/v49.0/limits").json()
+    assert "DailyBulkApiRequests" in caller.get("/services/data/v48.0/limits").json()
+
+
 def test_limits_need_a_permission(serve: Serve) -> None:
     caller = serve(can_view_setup=False)
 
@@ -278,6 +283,15 @@ def test_long_heads(caller: Caller, length: int, status: int) -> None:
     filling = "x" * (length - len(f"/services/data/v67.0{path}"))
 
     assert caller.get(path + filling).status_code == status
+
+
+def test_references_name_objects_that_can_be_described(caller: Caller) -> None:
+    """Clients that write out parents describe each of them (sfdump)."""
+    names = {each["name"] for each in caller.get("/sobjects").json()["sobjects"]}
+
+    fields = caller.get("/sobjects/Opportunity/describe").json()["fields"]
+    targets = {target for field in fields for target in field["referenceTo"]}
+    assert {"Account", "User"} <= targets <= names
 
 
 def test_describe_global_lists_objects(caller: Caller) -> None:

@@ -8,6 +8,7 @@ from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError, request_limit_exceeded
 
 KILOBYTES_PER_MEGABYTE = 1024
+BATCHES_SINCE = 49.0  # until then the limit of Bulk API 1.0 was called DailyBulkApiRequests
 
 
 def limits(call: ApiCall) -> Answer:
@@ -15,12 +16,13 @@ def limits(call: ApiCall) -> Answer:
     _check_permission(call)
     org = call.org
     config = org.config
+    bulk_batches = "DailyBulkApiBatches" if float(call.api_version) >= BATCHES_SINCE else "DailyBulkApiRequests"
     megabytes = config.daily_bulk_result_kilobytes // KILOBYTES_PER_MEGABYTE
     used_megabytes = org.usage.bulk_result_kilobytes.total() // KILOBYTES_PER_MEGABYTE
     return JsonAnswer(
         payload={
             "DailyApiRequests": _limit(config.daily_api_requests, org.usage.api_requests.total()),
-            "DailyBulkApiBatches": _limit(15_000, 0),
+            bulk_batches: _limit(15_000, 0),
             "DailyBulkV2QueryFileStorageMB": _limit(megabytes, used_megabytes),
             "DailyBulkV2QueryJobs": _limit(config.daily_bulk_query_jobs, org.usage.bulk_query_jobs.total()),
         }

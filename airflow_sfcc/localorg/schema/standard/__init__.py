@@ -7,7 +7,7 @@ values, or of [label, value] pairs where they differ; `picklistDefault` is the d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from importlib import resources
 from typing import Any
 
@@ -19,7 +19,9 @@ _MASTER_RECORD_TYPE = "012000000000000AAA"
 def read_standard_objects() -> list[SObject]:
     """The objects of this folder, by name."""
     files = sorted(entry.name for entry in resources.files(__package__).iterdir() if entry.name.endswith(".json"))
-    return [SObject.from_describe(_expand(_read(name))) for name in files]
+    objects = [_read(name) for name in files]
+    names = {each["name"] for each in objects}
+    return [SObject.from_describe(_expand(each, names)) for each in objects]
 
 
 def _read(file_name: str) -> dict[str, Any]:
@@ -27,16 +29,19 @@ def _read(file_name: str) -> dict[str, Any]:
     return answer
 
 
-def _expand(compact: dict[str, Any]) -> dict[str, Any]:
-    fields = [_expand_field(field) for field in compact["fields"]]
+def _expand(compact: dict[str, Any], names: Set[str]) -> dict[str, Any]:
+    fields = [_expand_field(field, names) for field in compact["fields"]]
     expanded = {**compact, "fields": fields}
     if compact.get("layoutable", True) and "recordTypeInfos" not in compact:
         expanded["recordTypeInfos"] = [_master_record_type(compact["name"])]
     return expanded
 
 
-def _expand_field(compact: Mapping[str, Any]) -> dict[str, Any]:
+def _expand_field(compact: Mapping[str, Any], names: Set[str]) -> dict[str, Any]:
+    """References name objects of this org only, whose describe a client can ask for."""
     field = {key: value for key, value in compact.items() if key not in ("picklist", "picklistDefault")}
+    if "referenceTo" in field:
+        field["referenceTo"] = [name for name in field["referenceTo"] if name in names]
     pairs = [(item, item) if isinstance(item, str) else item for item in compact.get("picklist", ())]
     default = compact.get("picklistDefault")
     field["picklistValues"] = [
