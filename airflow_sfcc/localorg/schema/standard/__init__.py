@@ -7,7 +7,7 @@ values, or of [label, value] pairs where they differ; `picklistDefault` is the d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping
 from importlib import resources
 from typing import Any
 
@@ -29,7 +29,7 @@ def _read(file_name: str) -> dict[str, Any]:
     return answer
 
 
-def _expand(compact: dict[str, Any], names: Set[str]) -> dict[str, Any]:
+def _expand(compact: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
     fields = [_expand_field(field, names) for field in compact["fields"]]
     expanded = {**compact, "fields": fields}
     if compact.get("layoutable", True) and "recordTypeInfos" not in compact:
@@ -37,7 +37,7 @@ def _expand(compact: dict[str, Any], names: Set[str]) -> dict[str, Any]:
     return expanded
 
 
-def _expand_field(compact: Mapping[str, Any], names: Set[str]) -> dict[str, Any]:
+def _expand_field(compact: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """References name objects of this org only, whose describe a client can ask for."""
     field = {key: value for key, value in compact.items() if key not in ("picklist", "picklistDefault")}
     if "referenceTo" in field:
