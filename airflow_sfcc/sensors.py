@@ -55,9 +55,18 @@ class SalesforceQuerySensor(BaseSensorOperator):
         self.salesforce_conn_id = salesforce_conn_id
 
     def _query(self) -> str:
+        """The query with its values. Raises QueryError for one that finds a record whatever the org holds."""
         from airflow_sfcc.salesforce import soql
+        from airflow_sfcc.salesforce.errors import QueryError
 
-        return soql.bind(self.soql, self.bind)
+        query = soql.bind(self.soql, self.bind)
+        scanned = soql.scan(query)
+        if scanned.is_aggregate and not scanned.is_count and "GROUP BY" not in scanned.clauses:
+            raise QueryError(
+                "A query that aggregates without GROUP BY always answers one record, so the sensor would not wait: use "
+                "SELECT COUNT() FROM, whose number it waits for, or select the records themselves."
+            )
+        return query
 
     def poke(self, context: Context) -> Any:
         """Ask once. Raises AirflowFailException for a query that Salesforce will never accept."""

@@ -299,7 +299,10 @@ def _query_and_columns(client: SalesforceClient, request: ExtractRequest) -> tup
     sobject = str(request.sobject)
     describe = client.describe(sobject)
     if not describe.get("queryable", True):
-        raise QueryError(f"{sobject} cannot be queried (its describe says queryable: false).")
+        raise QueryError(
+            f"{sobject} cannot be queried (its describe says queryable: false): leave it out. Events are streamed and not "
+            "stored; some other objects are only reached through a parent's subquery, in soql."
+        )
     fields = list(request.fields) if request.fields else None
     if fields:
         there = {name.lower() for name in fields}

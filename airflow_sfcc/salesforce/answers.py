@@ -15,6 +15,10 @@ import requests
 from airflow_sfcc.salesforce.errors import (
     ACCESS,
     API_ENABLED,
+    IP_RESTRICTIONS,
+    MY_DOMAIN,
+    OAUTH_SCOPES,
+    RUN_AS_USER,
     AccessError,
     ApiLimitError,
     AuthenticationError,
@@ -46,8 +50,12 @@ _QUERY_CODES = frozenset(
         "INVALID_QUERY_SCOPE",
     }
 )
-_API_OFF = frozenset(
-    {"API_DISABLED_FOR_ORG", "API_CURRENTLY_DISABLED", "FEATURENOTENABLED", "FUNCTIONALITY_NOT_ENABLED"}
+_API_OFF = frozenset({"API_DISABLED_FOR_ORG", "API_CURRENTLY_DISABLED"})
+_FEATURE_OFF = frozenset({"FEATURENOTENABLED", "FUNCTIONALITY_NOT_ENABLED"})
+
+
+_NOT_SALESFORCE = (
+    "Is the connection's host the org's My Domain, and does no proxy or login page answer in its place? Else try again."
 )
 
 
@@ -83,7 +91,8 @@ def json_of(response: requests.Response, **options: Any) -> Any:
         return response.json(**options)
     except ValueError:
         raise UnexpectedAnswerError(
-            f"{describe(response.request)} was answered with HTTP {response.status_code} and a body that is not JSON."
+            f"{describe(response.request)} was answered with HTTP {response.status_code} and a body that is not JSON. "
+            f"{_NOT_SALESFORCE}"
         ) from None
 
 
@@ -91,7 +100,9 @@ def json_object_of(response: requests.Response, **options: Any) -> JsonObject:
     """Like json_of, for answers that must be an object."""
     body = json_of(response, **options)
     if not isinstance(body, dict):
-        raise UnexpectedAnswerError(f"{describe(response.request)} was answered with JSON that is not an object.")
+        raise UnexpectedAnswerError(
+            f"{describe(response.request)} was answered with JSON that is not an object. {_NOT_SALESFORCE}"
+        )
     return body
 
 
@@ -103,7 +114,11 @@ def raise_for_refusal(response: requests.Response) -> None:
 
 def refusal_error(response: requests.Response) -> SalesforceError:
     """The exception for an error answer of the API."""
-    return _error(response.status_code, read_refusal(response), describe(response.request))
+    problem = _error(response.status_code, read_refusal(response), describe(response.request))
+    seconds = response.headers.get("Retry-After", "").strip()
+    if isinstance(problem, UnavailableError) and seconds.isdigit():
+        problem.message += f" Salesforce asks to wait {int(seconds):,} s until then."
+    return problem
 
 
 def refusal_of(status: int, body: Any, what: str) -> SalesforceError:
@@ -125,6 +140,12 @@ def _error(status: int, refusal: Refusal, what: str) -> SalesforceError:
 
 def _judge(status: int, refusal: Refusal) -> tuple[type[SalesforceError], str, Any]:
     code, message = refusal.code, refusal.message
+    if status == 401 and "not valid for use" in message:
+        return (
+            AuthenticationError,
+            "The app's token is not good for this API: give the app the OAuth scope Manage user data via APIs (api).",
+            OAUTH_SCOPES,
+        )
     if status == 401:
         return (
             AuthenticationError,
@@ -135,6 +156,17 @@ def _judge(status: int, refusal: Refusal) -> tuple[type[SalesforceError], str, A
         return ConfigurationError, "Use api='rest', or ask the admin to enable the Bulk API for the org.", API_ENABLED
     if code.upper() in _API_OFF:
         return ConfigurationError, "Give the Run As user the permission API Enabled.", API_ENABLED
+    if code.upper() in _FEATURE_OFF:
+        return ConfigurationError, "Ask the admin to enable it in the org, or leave out what needs it.", None
+    if code == "INVALID_OPERATION_WITH_EXPIRED_PASSWORD":
+        return ConfigurationError, "Set a new password for the Run As user, one that never expires.", RUN_AS_USER
+    if code == "REQUEST_LIMIT_EXCEEDED" and "Concurrent" in message:
+        return (
+            ApiLimitError,
+            "Too many long requests run in the org at once: let fewer tasks ask at the same time (an Airflow pool does "
+            "that), or try again later.",
+            None,
+        )
     if code == "REQUEST_LIMIT_EXCEEDED":
         return ApiLimitError, "The org's API calls are used up for now: wait, or ask the admin for more.", None
     if code == "LIMIT_EXCEEDED":
@@ -159,6 +191,25 @@ def _judge(status: int, refusal: Refusal) -> tuple[type[SalesforceError], str, A
         return QueryError, "Correct the query.", None
     if status == 404:
         return NotFoundError, "Check the spelling, and that the Run As user may see it.", ACCESS
+    if code == "INVALID_REPLICATION_DATE":
+        return (
+            SalesforceError,
+            "The org's log of deletions goes back 15 days at most: run once with mode='full' into the same destination.",
+            None,
+        )
+    if code == "TXN_SECURITY_METERING_ERROR":
+        return (
+            UnavailableError,
+            "Try again later; if it stays, ask the admin about transaction security policies.",
+            None,
+        )
+    if status == 403 and not code:
+        return (
+            AccessError,
+            "That is no answer of Salesforce's API: a proxy or firewall may stand between, or the workers' addresses are "
+            "not allowed.",
+            IP_RESTRICTIONS,
+        )
     if status == 403:
         return AccessError, "Ask the Salesforce admin to give the Run As user this access.", ACCESS
     if status == 410:
@@ -171,6 +222,8 @@ def _judge(status: int, refusal: Refusal) -> tuple[type[SalesforceError], str, A
         return QueryError, "The query is too long for a URI: use api='bulk', or fewer fields.", None
     if status >= 500 or status in (406, 420, 429):
         return UnavailableError, "It was asked several times; try again later.", None
+    if not code:
+        return SalesforceError, _NOT_SALESFORCE, MY_DOMAIN
     return SalesforceError, "See Salesforce's documentation for this code.", None
 
 

@@ -164,7 +164,10 @@ class SalesforceClient:
         offered = sorted(self.versions(), key=float)
         tested = [version for version in offered if float(version) <= float(NEWEST_TESTED_VERSION)]
         if not tested:
-            raise ConfigurationError(f"The org offers no API version up to {NEWEST_TESTED_VERSION}.")
+            raise ConfigurationError(
+                f"The org offers no API version up to {NEWEST_TESTED_VERSION}, the newest that this package was tested with: set "
+                f"api_version in the connection's extra to one that it offers, such as {offered[0]}."
+            )
         return tested[-1]
 
     def url(self, path: str, *, api_version: str | None = None) -> str:
@@ -189,7 +192,10 @@ class SalesforceClient:
                 return offered
         except (TypeError, KeyError, ValueError):
             pass
-        raise UnexpectedAnswerError(f"{self.instance} does not list its API versions as Salesforce does.")
+        raise UnexpectedAnswerError(
+            f"{self.instance} does not list its API versions as Salesforce does. Is it the org's My Domain? If so, set "
+            f"api_version in the connection's extra, such as {NEWEST_TESTED_VERSION}."
+        )
 
     def query_pages(
         self, soql: str, *, include_deleted: bool = False, read: JsonReader = json_object_of

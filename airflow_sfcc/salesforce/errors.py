@@ -27,6 +27,7 @@ MY_DOMAIN = SetupStep("My Domain", "my-domain")
 ENABLE_FLOW = SetupStep("Enable Client Credentials Flow", "enable-client-credentials-flow")
 IP_RESTRICTIONS = SetupStep("IP restrictions", "ip-restrictions")
 PERMITTED_USERS = SetupStep("permitted users", "permitted-users")
+OAUTH_SCOPES = SetupStep("OAuth scopes of the app", "the-app")
 API_ENABLED = SetupStep("API Enabled", "api-enabled")
 ACCESS = SetupStep("object and field access", "object-and-field-access")
 

@@ -10,8 +10,10 @@ import tenacity
 
 from airflow_sfcc.salesforce import retries
 from airflow_sfcc.salesforce.errors import (
+    AccessError,
     ApiBudgetError,
     ApiLimitError,
+    AuthenticationError,
     ConfigurationError,
     NotFoundError,
     QueryError,
@@ -68,7 +70,7 @@ def test_retry_after_is_honoured(org: RunningOrg, monkeypatch: pytest.MonkeyPatc
 
 def test_a_long_retry_after_is_left_to_the_tasks_own_retry(org: RunningOrg) -> None:
     org.fail("describe", status=503, headers={"Retry-After": str(int(retries.LONGEST_WAIT) + 1)}, times=None)
-    with pytest.raises(UnavailableError):
+    with pytest.raises(UnavailableError, match="asks to wait 301 s"):
         org.client().describe("Account")
     assert org.calls("describe") == 1
 
@@ -113,8 +115,48 @@ def test_other_refusals_are_not_retried(org: RunningOrg, status: int, code: str,
 
 def test_a_body_that_is_not_json(org: RunningOrg) -> None:
     org.fail("describe", status=200, body="<html>")
-    with pytest.raises(UnexpectedAnswerError, match="not JSON"):
+    with pytest.raises(UnexpectedAnswerError, match=r"not JSON\. Is the connection's host the org's My Domain"):
         org.client().describe("Account")
+
+
+EDGE = "<html>Access denied</html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "kind", "words"),
+    [
+        (
+            401,
+            "INVALID_SESSION_ID",
+            "This session is not valid for use with the REST API",
+            AuthenticationError,
+            "OAuth",
+        ),
+        (400, "FUNCTIONALITY_NOT_ENABLED", "[Multicurrency] is off", ConfigurationError, "enable it in the org"),
+        (400, "INVALID_OPERATION_WITH_EXPIRED_PASSWORD", "expired", ConfigurationError, "#run-as-user"),
+        (400, "INVALID_REPLICATION_DATE", "too old", SalesforceError, "mode='full'"),
+        (403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests Limit exceeded.", ApiLimitError, "Airflow pool"),
+        (400, "TXN_SECURITY_METERING_ERROR", "took too long", UnavailableError, "security policies"),
+        (403, None, EDGE, AccessError, "#ip-restrictions"),
+        (400, None, EDGE, SalesforceError, "#my-domain"),
+        (400, None, "", SalesforceError, "#my-domain"),
+    ],
+)
+def test_a_refusal_says_what_to_do(
+    org: RunningOrg, status: int, code: str | None, message: str, kind: type[Exception], words: str
+) -> None:
+    body = message if code is None else [{"errorCode": code, "message": message}]
+    org.fail("describe", status=status, body=body, times=None)
+    with pytest.raises(kind, match=words):
+        org.client(transport=TransportOptions(max_retries=0)).describe("Account")
+
+
+@pytest.mark.parametrize("offered", [[], [{"version": "99.0"}], {"odd": 1}])
+def test_versions_that_cannot_be_used_name_the_setting(org: RunningOrg, offered: Any) -> None:
+    org.fail("versions", status=200, body=offered)
+    client = org.client(api_version=None)
+    with pytest.raises(SalesforceError, match="set api_version in the connection's extra"):
+        _ = client.api_version
 
 
 @pytest.mark.parametrize("app", [None, "extracts"])

@@ -81,6 +81,17 @@ def test_a_query_that_is_wrong_fails_at_once(connected_org: RunningOrg, context:
         sensor("SELECT Id FROM Account WHERE Nmae != :none").poke(context)
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_query_that_always_answers_one_record_is_refused(
+    connected_org: RunningOrg, context: Any, deferrable: bool
+) -> None:
+    waiting = sensor("SELECT COUNT(Id) FROM Account WHERE Name = :none", deferrable=deferrable)
+    with pytest.raises(AirflowFailException, match=r"use SELECT COUNT\(\) FROM"):
+        waiting.execute(context)
+    grouped = sensor("SELECT COUNT(Id) FROM Account WHERE Name = :none GROUP BY Industry")
+    assert grouped.poke(context).is_done is False
+
+
 def test_task_soql(connected_org: RunningOrg, context: Any) -> None:
     assert get_provider_info()["task-decorators"][0]["name"] == "soql"
     with DAG("soql", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
