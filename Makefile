@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
+S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py tests/test_example_dags.py
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
@@ -54,8 +55,8 @@ scale-test: $(READY)  ## 5 million rows by the task group on Celery workers, one
 	else $(BIN)/python -m pip install -q -c constraints.txt $(SCALE_NEEDS); fi
 	@$(BIN)/python -m stack.scale --rows $(or $(ROWS),5000000)
 
-s3-test: $(READY)  ## land every test's files in an S3-compatible server instead of on the disk (make test does so with some)
-	@TEST_STORAGE=s3 $(BIN)/python -m pytest tests/extract tests/surface tests/quarter tests/test_taskgroups.py tests/test_example_dags.py $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+s3-test: $(READY)  ## land every test's files in an S3-compatible server, not on the disk (TESTS=...; make test does so with some)
+	@TEST_STORAGE=s3 $(BIN)/python -m pytest $(or $(TESTS),$(S3_TESTS)) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 sample-test: $(READY)  ## install the built wheel in an environment of its own and run the sample project's tests there
 	@$(BIN)/python -m tests.sample_from_wheel
