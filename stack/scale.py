@@ -30,7 +30,7 @@ from stack.worker_name import WORKER_NAME
 DAG_ID = "scale"
 SHARES = 8
 LEAST_GAIN = 1.8
-ROWS_PER_BYTE_A_SECOND = 10
+ROWS_PER_BYTE_A_SECOND = 15
 ONE_DELETED_IN = 100  # of the rows that a local org makes up
 READY_SECONDS = 120.0
 MIDDLE_SECONDS = 600.0
