@@ -37,7 +37,7 @@ def runs_of(timetable: Any, number: int) -> list[DagRunInfo]:
     return found
 
 
-def extract(root: UPath, info: DagRunInfo, **dag_run: Any) -> dict[str, Any]:
+def extract(url: str, info: DagRunInfo, **dag_run: Any) -> dict[str, Any]:
     """The window of one run, as its task returns it."""
     interval = info.data_interval
     run = SimpleNamespace(
@@ -53,7 +53,7 @@ def extract(root: UPath, info: DagRunInfo, **dag_run: Any) -> dict[str, Any]:
         task_id="extract",
         sobject="Contact",
         fields=["LastName"],
-        destination=f"file://{root.path}",
+        destination=url,
         mode="incremental",
     )
     context: Any = {"ti": ti, "dag_run": run, "outlet_events": OutletEventAccessors()}
@@ -73,37 +73,37 @@ def partitions() -> Any:
 
 
 @pytest.mark.parametrize("name", ["cron", "partitions"])
-def test_runs_without_an_interval_go_on_from_the_watermark(connected_org: RunningOrg, root: UPath, name: str) -> None:
+def test_runs_without_an_interval_go_on_from_the_watermark(connected_org: RunningOrg, root_url: str, name: str) -> None:
     timetable = CronTriggerTimetable("@daily", timezone="UTC") if name == "cron" else partitions()
     first, _, third = runs_of(timetable, 3)
-    assert extract(root, first) == window(None, START)
-    assert extract(root, third) == window(START, START + 2 * DAY), "the second never ran"
+    assert extract(root_url, first) == window(None, START)
+    assert extract(root_url, third) == window(START, START + 2 * DAY), "the second never ran"
 
 
 @pytest.mark.parametrize(
     "timetable", [CronDataIntervalTimetable("@daily", timezone="UTC"), DeltaDataIntervalTimetable(DAY)]
 )
-def test_runs_with_an_interval_reach_its_end(connected_org: RunningOrg, root: UPath, timetable: Any) -> None:
+def test_runs_with_an_interval_reach_its_end(connected_org: RunningOrg, root_url: str, timetable: Any) -> None:
     first, _, third = runs_of(timetable, 3)
-    assert extract(root, first) == window(None, START + DAY)
-    assert extract(root, third) == window(START + DAY, START + 3 * DAY), "the second never ran"
+    assert extract(root_url, first) == window(None, START + DAY)
+    assert extract(root_url, third) == window(START + DAY, START + 3 * DAY), "the second never ran"
 
 
-def test_backfills_of_intervals_read_their_own_in_any_order(connected_org: RunningOrg, root: UPath) -> None:
+def test_backfills_of_intervals_read_their_own_in_any_order(connected_org: RunningOrg, root_url: str) -> None:
     runs = runs_of(CronDataIntervalTimetable("@daily", timezone="UTC"), 3)
     for number in (2, 0, 1):
         start = START + number * DAY
-        assert extract(root, runs[number], run_type="backfill") == window(start, start + DAY)
+        assert extract(root_url, runs[number], run_type="backfill") == window(start, start + DAY)
 
 
-def test_a_backfilled_partition_moves_no_watermark_back(connected_org: RunningOrg, root: UPath) -> None:
+def test_a_backfilled_partition_moves_no_watermark_back(connected_org: RunningOrg, root: UPath, root_url: str) -> None:
     timetable = partitions()
     *_, newest = runs_of(timetable, 5)
-    extract(root, newest)
+    extract(root_url, newest)
     reached = latest_state(root).watermark
     for info in timetable.iter_partition_dagrun_infos(earliest=START, latest=START + DAY):
         assert info.data_interval is None and info.partition_date
-        assert extract(root, info, run_type="backfill", partition_date=info.partition_date) == window(
+        assert extract(root_url, info, run_type="backfill", partition_date=info.partition_date) == window(
             info.run_after, info.run_after
         )
     assert latest_state(root).watermark == reached == START + 4 * DAY
