@@ -193,10 +193,13 @@ def extract(
         max(_moment(each["end_date"]) for each in done) - min(_moment(each["start_date"]) for each in done)
     ).total_seconds()
     again = sum(each["try_number"] > 1 for each in done)
-    shares = Counter(each["hostname"] for each in done)
-    spread = ", ".join(f"{worker} ended {number}" for worker, number in sorted(shares.items()))
+    pages: Counter[str] = Counter()
+    for each in done:
+        share = airflow.xcom(DAG_ID, run_id, "extract.download", map_index=each["map_index"])
+        pages[each["hostname"]] += len(share["pages"])
+    spread = ", ".join(f"{number} pages by {worker}" for worker, number in sorted(pages.items()))
     print(f"==> {what}: {landed:,} rows exact, downloads took {seconds:.0f} s; {spread}; {again} took another try")
-    if len(shares) != workers or bool(again) != bool(kill):
+    if len(pages) != workers or bool(again) != bool(kill):
         raise CommandError(f"{what}: the downloads were not where they should be: {spread}, {again} tried again")
     shutil.rmtree(folder / "landing")
     return float(seconds)
