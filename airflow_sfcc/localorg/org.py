@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_sfcc.localorg.async_jobs import AsyncJobs
 from airflow_sfcc.localorg.bulk_jobs import BulkJobs, BulkTimings
 from airflow_sfcc.localorg.calls import Calls
 from airflow_sfcc.localorg.clock import Clock
@@ -159,6 +160,14 @@ class LocalOrg:
         self._closing.callback(self.locators.close)
         self.bulk_jobs = self._open_bulk_jobs(self._data_dir / "jobs")
         self._closing.callback(self.bulk_jobs.close)
+        self.async_jobs = AsyncJobs(
+            self.records,
+            self.clock,
+            self._data_dir / "jobs",
+            self.config.bulk_timings,
+            self.config.result_page_rows,
+        )
+        self._closing.callback(self.async_jobs.close)
         self.faults = Faults()
         self.calls = Calls()
         self.hidden_fields: set[tuple[str, str]] = set()

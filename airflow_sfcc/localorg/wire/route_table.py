@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow_sfcc.localorg.wire import (
     admin,
     admin_data,
+    async_bulk,
     bulk,
     collections,
     composite,
@@ -27,6 +28,10 @@ SOBJECT = DATA + "/sobjects/{sobject}"
 COLLECTIONS = DATA + "/composite/sobjects"
 JOBS = DATA + "/jobs/query"
 JOB = JOBS + "/{job_id}"
+ASYNC_JOBS = "/services/async/{version}/job"
+ASYNC_JOB = ASYNC_JOBS + "/{job_id}"
+ASYNC_BATCHES = ASYNC_JOB + "/batch"
+ASYNC_BATCH = ASYNC_BATCHES + "/{batch_id}"
 
 OAUTH = (
     Route("token", ("POST",), "/services/oauth2/token", oauth.token, "open"),
@@ -76,6 +81,17 @@ BULK = (
     Route("job_results", ("GET",), JOB + "/results", bulk.results, since=BULK_QUERY_SINCE),
     Route("job_result_pages", ("GET",), JOB + "/resultPages", bulk.result_pages, since=RESULT_PAGES_SINCE),
 )
+ASYNC = (
+    Route("async_job_create", ("POST",), ASYNC_JOBS, async_bulk.create_job, "open"),
+    Route("async_job", ("GET",), ASYNC_JOB, async_bulk.read_job, "open"),
+    Route("async_job_end", ("POST",), ASYNC_JOB, async_bulk.end_job, "open"),
+    Route("async_batch_create", ("POST",), ASYNC_BATCHES, async_bulk.add_batch, "open"),
+    Route("async_batches", ("GET",), ASYNC_BATCHES, async_bulk.list_batches, "open"),
+    Route("async_batch", ("GET",), ASYNC_BATCH, async_bulk.read_batch, "open"),
+    Route("async_query", ("GET",), ASYNC_BATCH + "/request", async_bulk.read_query, "open"),
+    Route("async_results", ("GET",), ASYNC_BATCH + "/result", async_bulk.list_results, "open"),
+    Route("async_result", ("GET",), ASYNC_BATCH + "/result/{result_id}", async_bulk.read_result, "open"),
+)
 ADMIN = (
     Route("console", ("GET",), "/", console.page, "admin"),
     Route("org_faults", ("GET",), "/_org/faults", admin.list_faults, "admin"),
@@ -92,5 +108,5 @@ ADMIN = (
     Route("org_settings", ("GET",), "/_org/settings", admin.read_settings, "admin"),
     Route("org_settings", ("PATCH",), "/_org/settings", admin.change_settings, "admin"),
 )
-ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + COMPOSITE + BULK + ADMIN
+ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + COMPOSITE + BULK + ASYNC + ADMIN
 ADMIN_ROUTES = frozenset(route.name for route in ADMIN)
