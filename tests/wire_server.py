@@ -30,7 +30,7 @@ class Wire:
 
     `job_version` is the job's apiVersion (None: not told), `counts` whether numbers of rows are told, `listed` whether
     there is a list of result pages. `total_size` is told of a query instead of the number of its records, `cut_short` leaves
-    its second page out. `early_count` is the number of rows that the job tells when it is first seen complete,
+    its second page out. Not `framed`, an answer ends with its connection, and that many pages of records are `torn` then. `early_count` is the number of rows that the job tells when it is first seen complete,
     `failure` why it failed. `packing` is the Content-Encoding of packed pages.
     """
 
@@ -48,6 +48,8 @@ class Wire:
     batch: int = 2000
     total_size: int | None = None
     cut_short: bool = False
+    framed: bool = True
+    torn: int = 0
     requests: list[str] = field(default_factory=list)
 
     def client(self) -> SalesforceClient:
@@ -155,14 +157,20 @@ class _Handler(BaseHTTPRequestHandler):
         records = ",".join(self.wire.records[first:last])
         total_size = len(self.wire.records) if self.wire.total_size is None else self.wire.total_size
         text = f'{{"totalSize":{total_size},"done":{json.dumps(done)},{link}"records":[{records}]}}'
-        self._send(text.encode(), "application/json;charset=UTF-8", {})
+        body = text.encode()
+        if self.wire.torn and first:
+            self.wire.torn -= 1
+            body = body[: len(body) // 2]
+        self._send(body, "application/json;charset=UTF-8", {})
 
     def _json(self, payload: Any) -> None:
         self._send(json.dumps(payload).encode(), "application/json;charset=UTF-8", {})
 
     def _send(self, body: bytes, kind: str, more: dict[str, str]) -> None:
         self.send_response(200)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **more}.items():
+        self.close_connection = not self.wire.framed
+        framing = {"Content-Length": str(len(body))} if self.wire.framed else {"Connection": "close"}
+        for name, value in {"Content-Type": kind, **framing, **more}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)

@@ -11,6 +11,7 @@ import urllib3
 from isal import isal_zlib
 
 from airflow_sfcc.salesforce.errors import IncompleteResultError
+from airflow_sfcc.salesforce.transport import is_framed
 
 _CHUNK = 64 * 1024
 _PIECE = 120 * 1024
@@ -67,12 +68,6 @@ class PageStream:
 def is_gzip(response: requests.Response) -> bool:
     """Whether the body is sent as gzip data, which `x-gzip` means too (RFC 9110, 8.4.1.3)."""
     return response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip")
-
-
-def is_framed(response: requests.Response) -> bool:
-    """Whether HTTP says where the body ends, so that urllib3 notices when it breaks off before (RFC 9112, 6.3)."""
-    headers = response.headers
-    return "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower()
 
 
 class _Plain:

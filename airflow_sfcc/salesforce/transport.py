@@ -77,13 +77,28 @@ class CountingAdapter(HTTPAdapter):
 def _read_at_once(response: requests.Response) -> io.BytesIO:
     """The whole body, unpacked. requests unpacks ten kilobytes at a time, which takes longer than parsing them."""
     try:
-        return io.BytesIO(response.raw.read(decode_content=True))
+        body: bytes = response.raw.read(decode_content=True)
     except urllib3.exceptions.ReadTimeoutError as problem:
         raise requests.exceptions.ReadTimeout(problem, request=response.request) from problem
     except urllib3.exceptions.DecodeError as problem:
         raise requests.exceptions.ContentDecodingError(problem, request=response.request) from problem
     except (urllib3.exceptions.HTTPError, OSError) as problem:
         raise requests.exceptions.ChunkedEncodingError(problem, request=response.request) from problem
+    if response.status_code == 200 and _is_torn_json(response, body):
+        raise requests.exceptions.ChunkedEncodingError("The JSON has no end", request=response.request)
+    return io.BytesIO(body)
+
+
+def is_framed(response: requests.Response) -> bool:
+    """Whether HTTP says where the body ends, so that urllib3 notices when it breaks off before (RFC 9112, 6.3)."""
+    headers = response.headers
+    return "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower()
+
+
+def _is_torn_json(response: requests.Response, body: bytes) -> bool:
+    """Whether JSON broke off where nothing else tells: some proxies end an answer by closing the connection."""
+    is_json = "json" in response.headers.get("Content-Type", "").lower()
+    return is_json and not is_framed(response) and not body[-16:].rstrip().endswith((b"}", b"]"))
 
 
 class Transport(requests.Session):

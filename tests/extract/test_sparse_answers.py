@@ -130,3 +130,12 @@ def test_child_records_that_are_missing_are_an_error(said: Wire, told: str) -> N
     said.records = [f'{{"Id":"001000000000001AAA","Kids__r":{{{told},"records":[{{"Id":"001000000000002AAA"}}]}}}}']
     with pytest.raises(IncompleteResultError, match="child records of one record and sent 1"):
         list(said.client().query(f"SELECT Id, (SELECT Id FROM Kids__r) FROM {SOBJECT}"))
+
+
+def test_a_page_of_records_that_broke_off_is_asked_for_again_even_where_http_does_not_tell(
+    said: Wire, root: UPath
+) -> None:
+    said.records, said.batch, said.framed, said.torn = RECORDS, 1, False, 1
+    assert extract(said, root, sobject=SOBJECT, fields=["Id"], api="rest")["rows"] == 2
+    assert said.torn == 0
+    assert sum("/query?" in request for request in said.requests) == 1, "the query is not begun anew"
