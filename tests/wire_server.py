@@ -29,9 +29,11 @@ class Wire:
     """What is answered. `pages` are pairs of a CSV body and its number of records; `requests` what was asked.
 
     `job_version` is the job's apiVersion (None: not told), `counts` whether numbers of rows are told, `listed` whether
-    there is a list of result pages. `total_size` is told of a query instead of the number of its records, `cut_short` leaves
-    its second page out. Not `framed`, an answer ends with its connection, and that many pages of records are `torn` then. `early_count` is the number of rows that the job tells when it is first seen complete,
+    there is a list of result pages. `early_count` is the number of rows that the job tells when it is first seen complete,
     `failure` why it failed. `packing` is the Content-Encoding of packed pages.
+
+    `total_size` is told of a query instead of the number of its records, `cut_short` leaves its second page out. Not
+    `framed`, an answer ends with its connection, and that many pages of records are `torn` then.
     """
 
     url: str = ""
