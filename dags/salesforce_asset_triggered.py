@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Asset, dag, task
+
+log = logging.getLogger(__name__)
 
 LANDING = os.environ.get("SFCC_LANDING", f"file://{Path(__file__).resolve().parents[1]}/demo/landing/{{sobject}}")
 ACCOUNTS = Asset(LANDING.replace("{sobject}", "Account"))
@@ -25,7 +28,7 @@ def salesforce_asset_triggered() -> None:
     def report(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
         events = triggering_asset_events.get(ACCOUNTS, ())  # by values() each comes twice: for its asset and its alias
         for event in events:
-            print(f"{event.extra['rows']:,} accounts landed, see {event.extra['manifest']}")
+            log.info("Accounts landed: %s, see %s", f"{event.extra['rows']:,}", event.extra["manifest"])
         return [dict(event.extra) for event in events]
 
     report()
