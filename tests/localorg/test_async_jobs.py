@@ -137,7 +137,8 @@ def test_a_query_that_cannot_be_run_fails_its_batch(by_session: Caller) -> None:
     told = by_session.get(batch).json()
     assert told["state"] == "Failed"
     assert told["stateMessage"].startswith("InvalidBatch : Failed to process query: INVALID_FIELD: ")
-    assert by_session.get(job).json()["numberBatchesFailed"] == 1
+    assert by_session.get(job, headers=JSON).json()["numberBatchesFailed"] == 1
+    assert "<numberBatchesFailed>1</numberBatchesFailed>" in by_session.get(job).text
     assert by_session.get(f"{batch}/result").status_code == 400
 
 

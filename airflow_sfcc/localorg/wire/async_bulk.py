@@ -1,7 +1,8 @@
 """Bulk API 1.0 queries over HTTP, below /services/async.
 
 Facts: Bulk API Developer Guide, "Jobs", "Batches", "Bulk Query" and "Errors"; which answers are XML, from what clients parse
-(tap-salesforce, simple-salesforce, jsforce). Moments in JSON results are milliseconds since 1970 (reference 3.7).
+(tap-salesforce, salesforce-bulk, simple-salesforce, jsforce). Moments in JSON results are milliseconds since 1970 (reference
+3.7).
 """
 
 from __future__ import annotations
@@ -90,14 +91,13 @@ def create_job(call: ApiCall) -> Answer:
     job = call.org.async_jobs.create(
         str(operation), sobject.name, content_type, mode, call.api_version, call.org.run_as_user_id
     )
-    return _answer(call, "jobInfo", _job_payload(call.org, job), job, status=201)
+    return _answer(call, "jobInfo", _job_payload(call.org, job), status=201)
 
 
 @_admitted
 def read_job(call: ApiCall) -> Answer:
     """GET /services/async/XX.X/job/{id}"""
-    job = _job(call)
-    return _answer(call, "jobInfo", _job_payload(call.org, job), job)
+    return _answer(call, "jobInfo", _job_payload(call.org, _job(call)))
 
 
 @_admitted
@@ -110,7 +110,7 @@ def end_job(call: ApiCall) -> Answer:
     if job.state != "Open":
         raise _AsyncError("InvalidJobState", f"{state} is not a state that a job which is {job.state} can enter.")
     call.org.async_jobs.end(job, state)
-    return _answer(call, "jobInfo", _job_payload(call.org, job), job)
+    return _answer(call, "jobInfo", _job_payload(call.org, job))
 
 
 @_admitted
@@ -270,7 +270,7 @@ def _batch_payload(org: LocalOrg, job: AsyncJob, batch: AsyncBatch, state: str |
 
 
 def _wants_json(call: ApiCall, job: AsyncJob | None) -> bool:
-    """What is posted is answered in its own format, and so are refusals; reading goes by the job, whatever headers say."""
+    """Batches are read in the format of their job, whatever the call's headers say; all else is answered as it came."""
     if job is None or call.method == "POST":
         return JSON in call.headers.get("content-type", "")
     return job.content_type == "JSON"
