@@ -265,7 +265,8 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
 
     def _log_start(self, extraction: Extraction) -> None:
         plan = extraction.plan
-        self.log.info("Extracting %s by %s API, since %s", plan.sobject, plan.api.upper(), plan.api_reason)
+        api = "Bulk API 2.0" if plan.api == "bulk" else "REST"
+        self.log.info("Extracting %s by %s, since %s", plan.sobject, api, plan.api_reason)
         if plan.job_id is not None:
             self.log.info("%s Bulk job %s", "Going on with" if extraction.continues else "Submitted", plan.job_id)
 
