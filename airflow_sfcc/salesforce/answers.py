@@ -222,6 +222,8 @@ def _judge(status: int, refusal: Refusal) -> tuple[type[SalesforceError], str, A
         return QueryError, "The query is too long for a URI: use api='bulk', or fewer fields.", None
     if status >= 500 or status in (406, 420, 429):
         return UnavailableError, "It was asked several times; try again later.", None
+    if code == "API_ERROR":
+        return SalesforceError, "Correct the query; if Bulk does not do it, use api='rest' or api='auto'.", None
     if not code:
         return SalesforceError, _NOT_SALESFORCE, MY_DOMAIN
     return SalesforceError, "See Salesforce's documentation for this code.", None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from airflow_sfcc.salesforce.errors import BulkUnsupportedError, SalesforceError
 
-_REFUSING_CODES = frozenset({"LIMIT_EXCEEDED", "FEATURENOTENABLED"})
-"""The org's Bulk jobs or result bytes of 24 hours are used up; Bulk API is switched off (reference 3.6)."""
+_REFUSING_CODES = frozenset({"LIMIT_EXCEEDED", "FEATURENOTENABLED", "API_ERROR"})
+"""The org's Bulk jobs or result bytes of 24 hours are used up; Bulk API is switched off; Bulk does not do it, in words that
+not every release shares (reference 3.6)."""
 
 _REFUSED = frozenset(
     {

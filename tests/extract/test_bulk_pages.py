@@ -158,6 +158,7 @@ REFUSALS = [
     (400, "LIMIT_EXCEEDED", "Max bulk v2 query result size stored (1000000000) kb per 24 hrs has been exceeded"),
     (400, "FeatureNotEnabled", "Bulk API isn't enabled for this organization"),
     (400, "API_ERROR", "Selecting compound data not supported in Bulk Query"),
+    (400, "API_ERROR", "In other words than any that are known"),
 ]
 
 

@@ -36,6 +36,23 @@ def test_types_come_from_describe(client: SalesforceClient) -> None:
     assert exact["Amount__c"] == "decimal128(16, 2)"
 
 
+def test_lists_of_ids_come_only_where_they_are_named(org: RunningOrg) -> None:
+    def with_list(described: Any) -> Any:
+        ids = {
+            **described["fields"][0],
+            "name": "ToIds",
+            "type": "junctionIdList",
+            "soapType": "urn:JunctionIdListNames",
+        }
+        return {**described, "fields": [*described["fields"], ids]}
+
+    org.fail("describe", mutate=with_list, times=None)
+    client = org.client()
+    assert "ToIds" not in {column.name for column in plan(client, sobject="Contact").columns}
+    (column,) = plan(client, sobject="Contact", fields=["ToIds"]).columns
+    assert column.type == "string"
+
+
 def test_the_same_task_instance_has_the_same_folder() -> None:
     assert run_identity().extract_id == run_identity().extract_id
     assert run_identity().extract_id.startswith("20261123T020000Z-")
