@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from airflow_sfcc.localorg.org import LocalOrg
@@ -81,9 +81,11 @@ def _canonical(kind: str, value: Any, damage: Damage | None) -> Any:
 
 
 def _moment(value: Any) -> datetime:
-    """UTC without a timezone, whichever of Salesforce's two ways it is written in."""
+    """UTC without a timezone, whichever of Salesforce's ways it is written in: two texts, or milliseconds since 1970."""
     if isinstance(value, datetime):
         return value
+    if isinstance(value, int):
+        return datetime(1970, 1, 1) + timedelta(milliseconds=value)
     text = str(value).removesuffix("Z").removesuffix("+0000").removesuffix("+00:00")
     return datetime.fromisoformat(text)
 

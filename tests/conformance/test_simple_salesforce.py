@@ -1,4 +1,4 @@
-"""simple-salesforce: client credentials over TLS, REST and Bulk reads of a whole object, a record's life."""
+"""simple-salesforce: client credentials over TLS, reads of a whole object over REST and both Bulk APIs, a record's life."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def perform(foreign_org: ForeignOrg, do: str, sobject: str = "Account", **more: 
 
 
 def without_nul(text: str) -> str | None:
-    """simple-salesforce strips NUL from Bulk results (its `filter_null_bytes`)."""
+    """simple-salesforce strips NUL from results of Bulk API 2.0 (its `filter_null_bytes`)."""
     return text.replace("\0", "") or None
 
 
@@ -34,7 +34,7 @@ def accounts(foreign_org: ForeignOrg) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("way", "include_deleted", "over_bulk"),
+    ("way", "include_deleted", "as_csv"),
     [
         ("query_all", False, False),
         ("query_all_iter", False, False),
@@ -42,12 +42,14 @@ def accounts(foreign_org: ForeignOrg) -> dict[str, Any]:
         ("bulk2_query", False, True),
         ("bulk2_query_all", True, True),
         ("bulk2_download", False, True),
+        ("bulk1_query", False, False),
+        ("bulk1_query_all", True, False),
     ],
 )
 def test_whole_account_is_read(
-    foreign_org: ForeignOrg, accounts: dict[str, Any], way: str, include_deleted: bool, over_bulk: bool
+    foreign_org: ForeignOrg, accounts: dict[str, Any], way: str, include_deleted: bool, as_csv: bool
 ) -> None:
-    damage = without_nul if over_bulk else None
+    damage = without_nul if as_csv else None
 
     assert_read_whole(foreign_org.org, "Account", accounts[way], include_deleted=include_deleted, damage=damage)
     assert len(accounts[way]) > ROWS["Account"] * 0.95

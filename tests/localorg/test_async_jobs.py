@@ -92,7 +92,7 @@ def test_csv_results_equal_those_of_bulk_api_2(by_session: Caller) -> None:
     by_session.use(token)
 
     job = by_session.finished_job(SOQL + " ORDER BY Id")
-    assert {each.headers["Content-Type"] for each in files} == {"text/csv"}
+    assert {each.headers["Content-Type"] for each in files} == {"text/csv; charset=UTF-8"}
     read = [list(csv.reader(io.StringIO(each.content.decode(), newline=""))) for each in files]
     assert read == [page.rows for page in by_session.pages(job["id"])]
 

@@ -19,14 +19,14 @@ from airflow_sfcc.localorg.async_jobs import AsyncBatch, AsyncJob, AsyncJobState
 from airflow_sfcc.localorg.ids import to_18
 from airflow_sfcc.localorg.org import LocalOrg
 from airflow_sfcc.localorg.wire.access import bearer_token, check_api_enabled
-from airflow_sfcc.localorg.wire.answers import Answer, CsvFileAnswer, JsonAnswer, TextAnswer
+from airflow_sfcc.localorg.wire.answers import CSV_TYPE, Answer, CsvFileAnswer, JsonAnswer, TextAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.bulk import stamp
 from airflow_sfcc.localorg.wire.errors import ApiError
 from airflow_sfcc.localorg.wire.limits import spend_api_request
 
 NAMESPACE = "http://www.force.com/2009/06/asyncapi/dataload"
-JSON, XML, CSV = "application/json", "application/xml", "text/csv"  # as they are sent, without a charset
+JSON, XML = "application/json", "application/xml"  # sent without a charset; salesforce-bulk compares the whole header
 OPERATIONS = ("query", "queryAll")
 CONTENT_TYPES = ("CSV", "JSON")
 ENDS: Mapping[str, AsyncJobState] = {"Closed": "Closed", "Aborted": "Aborted"}
@@ -144,7 +144,7 @@ def read_batch(call: ApiCall) -> Answer:
 @_admitted
 def read_query(call: ApiCall) -> Answer:
     """GET /services/async/XX.X/job/{id}/batch/{id}/request: the query as it came"""
-    return TextAnswer(200, {}, _batch(call, _job(call)).soql, CSV)
+    return TextAnswer(200, {}, _batch(call, _job(call)).soql, CSV_TYPE)
 
 
 @_admitted
@@ -167,7 +167,7 @@ def read_result(call: ApiCall) -> Answer:
         raise _AsyncError("InvalidBatch", f"No result with the id {result_id} in this batch.")
     number = batch.result_ids.index(result_id)
     if batch.export is not None:
-        return CsvFileAnswer(200, {"Content-Type": CSV}, batch.export.pages[number].path)
+        return CsvFileAnswer(200, {}, batch.export.pages[number].path)
     if batch.cursor is None:
         raise RuntimeError("A completed batch holds either pages or a cursor.")
     start, stop = call.org.async_jobs.page(batch, number)

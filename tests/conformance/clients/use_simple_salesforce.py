@@ -68,6 +68,7 @@ def read(task: Task) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         pages = bulk.download(soql, path=folder, max_records=rows_per_page, wait=0.1)
         download = [row for page in pages for row in csv_rows(Path(page["file"]).read_bytes().decode())]
+    bulk1 = getattr(org.bulk, task["sobject"])
     return {
         "query_all": list(org.query_all(soql)["records"]),
         "query_all_iter": list(org.query_all_iter(soql)),
@@ -75,6 +76,8 @@ def read(task: Task) -> dict[str, Any]:
         "bulk2_query": bulk_rows(bulk.query(soql, max_records=rows_per_page, wait=0.1)),
         "bulk2_query_all": bulk_rows(bulk.query_all(soql, max_records=rows_per_page, wait=0.1)),
         "bulk2_download": download,
+        "bulk1_query": bulk1.query(soql, wait=0.1),
+        "bulk1_query_all": [row for page in bulk1.query_all(soql, lazy_operation=True, wait=0.1) for row in page],
         "bulk2_pages": len(pages),
     }
 
