@@ -146,7 +146,7 @@ class ColumnResolver:
 
     def _function(self, query: Query, item: SelectItem, unnamed: str) -> Column:
         function, argument = item.function or "", item.argument or ""
-        if function in ("COUNT", "COUNT_DISTINCT"):
+        if function in ("COUNT", "COUNT_DISTINCT", "GROUPING"):
             return Column(item.alias or unnamed, "int", "int64", False)
         if _DATE_PARTS.fullmatch(function):
             return Column(item.alias or unnamed, "int", "int64", True)

@@ -16,6 +16,7 @@ import requests
 from airflow_sfcc.salesforce.answers import json_object_of, one_line, raise_for_refusal
 from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import (
+    BulkUnsupportedError,
     JobAbortedError,
     JobFailedError,
     JobNotCompleteError,
@@ -32,6 +33,10 @@ log = logging.getLogger(__name__)
 
 WAITING_STATES = frozenset({"UploadComplete", "InProgress", "Open"})
 COMPLETE, FAILED, ABORTED = "JobComplete", "Failed", "Aborted"
+
+
+FIRST_VERSION = 47.0
+"""The API version that brought query jobs (reference 3)."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,13 @@ class BulkQueryJobs:
         self._client = client
 
     def create(self, soql: str, *, include_deleted: bool = False) -> BulkJob:
-        """Submit a query. Raises BulkUnsupportedError for queries that Bulk API 2.0 does not do."""
+        """Submit a query. Raises BulkUnsupportedError for queries, and API versions, that Bulk API 2.0 does not do."""
+        version = self._client.api_version
+        if float(version) < FIRST_VERSION:
+            raise BulkUnsupportedError(
+                f"API version {version} has no Bulk API 2.0 queries, which came with {FIRST_VERSION}: set a newer "
+                "api_version in the connection's extra, or use api='rest'."
+            )
         body = {
             "operation": "queryAll" if include_deleted else "query",
             "query": soql,

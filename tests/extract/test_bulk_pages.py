@@ -12,6 +12,7 @@ from upath import UPath
 from airflow_sfcc.extract.row_blocks import row_blocks
 from airflow_sfcc.localorg.records import Records
 from airflow_sfcc.salesforce.errors import (
+    BulkUnsupportedError,
     IncompleteResultError,
     JobAbortedError,
     JobFailedError,
@@ -179,6 +180,13 @@ def test_what_bulk_refuses_is_read_by_rest_when_the_api_is_auto(
     assert manifest["api"] == "rest" and manifest["job_id"] is None and message in caplog.text
     with pytest.raises(SalesforceError, match=r"api=.rest.|API Enabled"):
         extract(many_rows, root, sobject="Contact", fields=FIELDS, api="bulk")
+
+
+def test_an_api_version_without_bulk_queries(many_rows: RunningOrg, root: UPath) -> None:
+    client = many_rows.client(api_version="46.0")
+    assert extract(many_rows, root, client=client, sobject="Contact", fields=FIELDS)["api"] == "rest"
+    with pytest.raises(BulkUnsupportedError, match="set a newer api_version"):
+        extract(many_rows, root, client=client, sobject="Contact", fields=FIELDS, api="bulk")
 
 
 FAILURES = ["InternalServerError : Retried more than fifteen times", "Unexpected exception encountered in query", ""]

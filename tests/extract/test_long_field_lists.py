@@ -74,3 +74,12 @@ def test_an_object_that_bulk_refuses(wide_org: RunningOrg, root: UPath) -> None:
 def test_a_refusal_within_the_batch_is_the_same_sentence(wide_org: RunningOrg, root: UPath) -> None:
     with pytest.raises(QueryError, match=r"refused GET /query \(HTTP 400, INVALID_FIELD: .*No such column 'Nmae'"):
         extract(wide_org, root, client=patient(wide_org), sobject="Contact", where="Nmae = 'x'", api="rest")
+
+
+@pytest.mark.parametrize("status", [414, 431])
+def test_a_uri_that_is_too_long_with_its_headers(wide_org: RunningOrg, status: int) -> None:
+    """A token that is a JWT can be longer than any allowance made for it."""
+    before = wide_org.calls("composite_batch")
+    wide_org.fail("query", status=status, body="<h1>Bad Message</h1>", headers={"Content-Type": "text/html"})
+    assert len(list(patient(wide_org).query("SELECT Id FROM Account"))) == COUNTS["Account"]
+    assert wide_org.calls("composite_batch") == before + 1
