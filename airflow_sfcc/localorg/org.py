@@ -61,7 +61,7 @@ class OrgConfig:
 
     Numbers and shapes that Salesforce's documents leave open are settings here.
 
-    org_id: that of the one Organization record
+    org_id: the Id of the generated Organization record; with another one the two differ
     my_domain: host names (`*` allowed) that the token endpoint takes for the org's My Domain, beside loopback names
     instance_url: for token answers, `{scheme}` and `{port}` taken from the call; None repeats the URL of the call, or names
         the My Domain to callers of a login host
