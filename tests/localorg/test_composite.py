@@ -99,14 +99,43 @@ def test_a_failed_part_fails_those_that_refer_to_it(own: Caller) -> None:
 
 
 def test_all_or_none(own: Caller) -> None:
-    read, wrong = perform(
-        own, part("read", "/limits"), part("wrong", "/sobjects/Account", "POST", {}), all_or_none=True
-    )
+    before = own.org.records.count("Account")
+    fine = part("fine", "/sobjects/Account", "POST", {"Name": "a"})
+    contact = part("contact", "/sobjects/Contact", "POST", {"LastName": "b", "AccountId": "@{fine.id}"})
 
+    made, child = perform(own, fine, contact, all_or_none=True)
+    assert (made["httpStatusCode"], child["httpStatusCode"]) == (201, 201)
+    assert own.get(f"/sobjects/Contact/{child['body']['id']}").json()["AccountId"] == made["body"]["id"]
+    read, changed, wrong = perform(
+        own,
+        part("read", "/limits"),
+        part("changed", f"/sobjects/Account/{made['body']['id']}", "PATCH", {"Name": "changed"}),
+        part("wrong", "/sobjects/Account", "POST", {}),
+        all_or_none=True,
+    )
     message = "The transaction was rolled back since another operation in the same transaction failed."
     assert read == {**halted(message), "referenceId": "read"}
+    assert changed == {**halted(message), "referenceId": "changed"}
     assert wrong["body"][0]["errorCode"] == "REQUIRED_FIELD_MISSING"
+    assert own.get(f"/sobjects/Account/{made['body']['id']}").json()["Name"] == "a"
+    assert own.org.records.count("Account") == before + 1
+
+
+def test_a_failed_record_of_a_collection_takes_all_back(own: Caller) -> None:
+    before = own.org.records.count("Account")
+    records = [{"attributes": {"type": "Account"}, "Name": "a"}, {"attributes": {"type": "Account"}}]
+    collection = part("many", "/composite/sobjects", "POST", {"allOrNone": False, "records": records})
+
+    one, many = perform(own, part("one", "/sobjects/Account", "POST", {"Name": "b"}), collection, all_or_none=True)
+    assert one["body"][0]["errorCode"] == "PROCESSING_HALTED"
+    codes = [each["errors"][0]["statusCode"] for each in many["body"]]
+    assert codes == ["ALL_OR_NONE_OPERATION_ROLLED_BACK", "REQUIRED_FIELD_MISSING"]
+    assert own.org.records.count("Account") == before
+
+
+def test_reading_comes_before_writing_that_may_be_taken_back(own: Caller) -> None:
     parts = [part("a", "/sobjects/Account", "POST", {"Name": "a"}), part("b", "/limits")]
+
     refused = own.post("/composite", json={"allOrNone": True, "compositeRequest": parts})
     assert (refused.status_code, refused.json()[0]["errorCode"]) == (400, "INVALID_INPUT")
 

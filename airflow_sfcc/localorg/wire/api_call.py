@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from starlette.datastructures import Headers, QueryParams
 
 from airflow_sfcc.localorg.faults import Fault
 from airflow_sfcc.localorg.org import LocalOrg
+from airflow_sfcc.localorg.records import Transaction
 from airflow_sfcc.localorg.schema import SObject
 from airflow_sfcc.localorg.sessions import Session
 from airflow_sfcc.localorg.wire.answers import Answer
@@ -18,9 +20,21 @@ from airflow_sfcc.localorg.wire.errors import ApiError, not_found
 
 
 class PerformWithin(Protocol):
-    """Makes a further call for the same caller, as batches do; it counts as an API request where `metered`."""
+    """Makes a further call for the same caller, as batches do.
 
-    def __call__(self, method: str, path: str, query: str, body: bytes, *, metered: bool = True) -> Answer: ...
+    It counts as an API request where `metered`; what it writes becomes part of `change`, where there is one.
+    """
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        body: bytes,
+        *,
+        metered: bool = True,
+        change: Transaction | None = None,
+    ) -> Answer: ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,8 @@ class ApiCall:
     """`params` come from the path, `query` from behind the question mark. `base_url` is scheme and host as the caller
     wrote them.
 
-    `session` is None on open routes; `version` ("67.0") is None outside `/services/data/vXX.X`.
+    `change` is the transaction that the call is part of, None for one of its own. `session` is None on open routes;
+    `version` ("67.0") is None outside `/services/data/vXX.X`.
     """
 
     org: LocalOrg
@@ -43,6 +58,7 @@ class ApiCall:
     session: Session | None = None
     version: str | None = None
     faults: tuple[Fault, ...] = ()
+    change: Transaction | None = None
 
     @property
     def data_path(self) -> str:
@@ -71,6 +87,15 @@ class ApiCall:
         if not isinstance(value, dict):
             raise ApiError(400, "JSON_PARSER_ERROR", "The request body must be a JSON object.")
         return value
+
+    @contextmanager
+    def changing(self) -> Iterator[Transaction]:
+        """What the call's changes are written down in: they are made at the end, or with those of the whole transaction."""
+        if self.change is not None:
+            yield self.change
+            return
+        with self.org.records.transaction(user_id=self.org.run_as_user_id) as change:
+            yield change
 
     def sobject(self) -> SObject:
         """The object that the path's `sobject` names.

@@ -223,12 +223,13 @@ def _saved(record_id: str) -> dict[str, Any]:
 def _each(
     call: ApiCall, items: Sequence[Any], step: Callable[[Any], Step], *, all_or_none: bool | None = None
 ) -> Answer:
-    """Do the step of each item in one transaction; with allOrNone a failure takes all of them back."""
+    """Do the step of each item in one transaction; with allOrNone, or as part of one, a failure takes all of them back."""
     if all_or_none is None:
         all_or_none = call.json_object().get("allOrNone") is True
+    all_or_none = all_or_none or call.change is not None
     results: list[dict[str, Any]] = []
     try:
-        with call.org.records.transaction(user_id=call.org.run_as_user_id) as change:
+        with call.changing() as change:
             results.extend(_results(items, step, change))
             if all_or_none and not all(result["success"] for result in results):
                 raise _NotAllError

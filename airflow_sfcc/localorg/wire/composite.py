@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from airflow_sfcc.localorg.records import Transaction
 from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer, encode_json
 from airflow_sfcc.localorg.wire.api_call import ApiCall
 from airflow_sfcc.localorg.wire.errors import ApiError
@@ -79,28 +80,47 @@ class _ReferenceError(Exception):
     """A call refers to something that no earlier answer holds."""
 
 
+class _NotAllError(Exception):
+    """A call failed in a request that wants all or none."""
+
+
 def composite(call: ApiCall) -> Answer:
     """POST /composite: `@{id.path}` in a url or body stands for a value of the answer with that referenceId
 
-    The whole counts as one request. With allOrNone only the last call may write, for the local org cannot take back what
-    earlier ones wrote.
+    The whole counts as one request. With allOrNone all changes are made at the end, or none; so reading comes first, which
+    the local org insists on.
     """
     body = call.json_object()
     requests = body.get("compositeRequest")
     if not isinstance(requests, list) or not 0 < len(requests) <= MOST_CALLS:
         raise ApiError(400, "INVALID_INPUT", f"compositeRequest must hold 1 to {MOST_CALLS} requests.")
     _check_reference_ids(requests)
-    all_or_none = body.get("allOrNone") is True
-    if all_or_none and any(str(each.get("method", "")).upper() != "GET" for each in requests[:-1]):
-        message = "With allOrNone the local org takes a request that writes as the last one only; it cannot roll back."
-        raise ApiError(400, "INVALID_INPUT", message)
-    answers: dict[str, dict[str, Any]] = {}
-    for request in requests:
-        answers[request["referenceId"]] = _part(call, request, answers)
-    results = list(answers.values())
-    if all_or_none and any(_failed(each) for each in results):
+    if body.get("allOrNone") is not True:
+        return JsonAnswer(payload={"compositeResponse": _parts(call, requests, None)})
+    _check_order(requests)
+    results: list[dict[str, Any]] = []
+    try:
+        with call.org.records.transaction(user_id=call.org.run_as_user_id) as change:
+            results.extend(_parts(call, requests, change))
+            if any(_failed(each) for each in results):
+                raise _NotAllError
+    except _NotAllError:
         results = [each if _failed(each) else _part_failed(each["referenceId"], TAKEN_BACK) for each in results]
     return JsonAnswer(payload={"compositeResponse": results})
+
+
+def _parts(call: ApiCall, requests: Sequence[Any], change: Transaction | None) -> list[dict[str, Any]]:
+    answers: dict[str, dict[str, Any]] = {}
+    for request in requests:
+        answers[request["referenceId"]] = _part(call, request, answers, change)
+    return list(answers.values())
+
+
+def _check_order(requests: Sequence[Mapping[str, Any]]) -> None:
+    writes = [str(each.get("method", "")).upper() != "GET" for each in requests]
+    if writes != sorted(writes):
+        message = "With allOrNone the local org takes a request that reads before those that write only."
+        raise ApiError(400, "INVALID_INPUT", message)
 
 
 def _check_reference_ids(requests: Sequence[Any]) -> None:
@@ -112,7 +132,12 @@ def _check_reference_ids(requests: Sequence[Any]) -> None:
         raise ApiError(400, "INVALID_INPUT", "Duplicate referenceId in the composite request.")
 
 
-def _part(call: ApiCall, request: Mapping[str, Any], earlier: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _part(
+    call: ApiCall,
+    request: Mapping[str, Any],
+    earlier: Mapping[str, Mapping[str, Any]],
+    change: Transaction | None,
+) -> dict[str, Any]:
     reference_id = request["referenceId"]
     try:
         url, body = _resolved(request.get("url"), earlier), _resolved(request.get("body"), earlier)
@@ -127,7 +152,7 @@ def _part(call: ApiCall, request: Mapping[str, Any], earlier: Mapping[str, Mappi
             f"The url of a composite request must be a path such as {API_ROOT}v67.0/limits, and no composite itself."
         )
         return _part_failed(reference_id, message, "INVALID_INPUT")
-    answer = call.perform_within(str(request.get("method", "")).upper(), *parts, content, metered=False)
+    answer = call.perform_within(str(request.get("method", "")).upper(), *parts, content, metered=False, change=change)
     told = answer.content() if isinstance(answer, JsonAnswer) else None
     if told is None and type(answer) is not Answer:
         return _part_failed(reference_id, "This resource cannot be part of a composite request.", "INVALID_INPUT")
@@ -136,7 +161,12 @@ def _part(call: ApiCall, request: Mapping[str, Any], earlier: Mapping[str, Mappi
 
 
 def _failed(part: Mapping[str, Any]) -> bool:
-    return int(part["httpStatusCode"]) >= 400
+    """Whether the call failed, or a record of a collection."""
+    body = part["body"]
+    results = body if isinstance(body, list) else []
+    return int(part["httpStatusCode"]) >= 400 or any(
+        isinstance(each, dict) and each.get("success") is False for each in results
+    )
 
 
 def _part_failed(reference_id: str, message: str, code: str = "PROCESSING_HALTED") -> dict[str, Any]:

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, QueryParams
 
 from airflow_sfcc.localorg.faults import Fault
 from airflow_sfcc.localorg.org import LocalOrg
+from airflow_sfcc.localorg.records import Transaction
 from airflow_sfcc.localorg.sessions import Session
 from airflow_sfcc.localorg.soql import SoqlError
 from airflow_sfcc.localorg.wire.access import admit, check_admin, check_api_enabled, check_bulk_enabled
@@ -38,6 +39,7 @@ class Visitor:
     faults: tuple[Fault, ...] = ()
     session: Session | None = None
     metered: bool = True
+    change: Transaction | None = None
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,11 @@ class Performer:
             raise
 
     def _call(self, visitor: Visitor, target: Target, match: Match) -> ApiCall:
-        def within(method: str, path: str, query: str, body: bytes, *, metered: bool = True) -> Answer:
+        def within(
+            method: str, path: str, query: str, body: bytes, *, metered: bool = True, change: Transaction | None = None
+        ) -> Answer:
             # Part of a batch: same caller, but no way around the loopback rule of the admin pages.
-            inner = Visitor(visitor.headers, visitor.base_url, is_local=False, metered=metered)
+            inner = Visitor(visitor.headers, visitor.base_url, is_local=False, metered=metered, change=change)
             return self.perform(inner, Target(method, path, query, body))
 
         return ApiCall(
@@ -127,4 +131,5 @@ class Performer:
             session=visitor.session,
             version=match.params.get("version"),
             faults=visitor.faults,
+            change=visitor.change,
         )

@@ -22,7 +22,8 @@ def create(call: ApiCall) -> Answer:
     sobject = call.sobject()
     values = checked_values(call, sobject, call.json_object(), creating=True)
     try:
-        record_id = call.org.records.insert(sobject.name, values, user_id=call.org.run_as_user_id)
+        with call.changing() as change:
+            record_id = change.insert(sobject.name, values)
     except (ValueError, OverflowError) as error:
         raise _unreadable(error) from None
     headers = {"Location": f"{call.data_path}/sobjects/{sobject.name}/{record_id}"}
@@ -48,7 +49,8 @@ def update(call: ApiCall) -> Answer:
     record = _find(call, sobject)
     values = checked_values(call, sobject, call.json_object(), creating=False)
     try:
-        call.org.records.update(sobject.name, record["Id"], values, user_id=call.org.run_as_user_id)
+        with call.changing() as change:
+            change.update(sobject.name, record["Id"], values)
     except (ValueError, OverflowError) as error:
         raise _unreadable(error) from None
     return Answer(204)
@@ -59,7 +61,8 @@ def delete(call: ApiCall) -> Answer:
     sobject = call.sobject()
     _check_flag(sobject, "deletable", "delete")
     record = _find(call, sobject)
-    call.org.records.delete(sobject.name, record["Id"], user_id=call.org.run_as_user_id)
+    with call.changing() as change:
+        change.delete(sobject.name, record["Id"])
     return Answer(204)
 
 
