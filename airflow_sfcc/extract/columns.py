@@ -30,6 +30,9 @@ _FIXED_TYPES = {
 }
 _DATE_PARTS = re.compile(r"(CALENDAR|FISCAL)_(YEAR|QUARTER|MONTH)|(DAY|WEEK)_IN_(WEEK|MONTH|YEAR)|HOUR_IN_DAY")
 _LARGEST_PRECISION = 38
+_MOST_TARGETS = 5
+"""Objects that are described to find a field of a polymorphic parent: Event.What has more than eighty, and what the query can
+reach is in the first or in none of them."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ class ColumnResolver:
     def _through(self, reference: Mapping[str, Any], rest: str) -> Column:
         targets = [str(target) for target in reference["referenceTo"]]
         problem: QueryError | NotFoundError | None = None
-        for target in targets:
+        for target in targets[:_MOST_TARGETS]:
             try:
                 return self.field(target, rest)
             except (QueryError, NotFoundError) as missing:

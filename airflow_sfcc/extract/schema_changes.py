@@ -120,6 +120,10 @@ def _wider_decimal(one: tuple[int, int], other: tuple[int, int]) -> str:
     return f"decimal128({before + after}, {after})" if before + after <= _LARGEST_PRECISION else "string"
 
 
+_OF_THE_NAME_OBJECT = "on entity 'Name'"
+"""Polymorphic parents are read through the Name object, whose fields no describe vouched for."""
+
+
 @contextmanager
 def vanishing_fields_explained(sobject: str, columns: Sequence[Column]) -> Iterator[None]:
     """Turn Salesforce's refusal of a column that describe had just vouched for into FieldVanishedError."""
@@ -128,7 +132,7 @@ def vanishing_fields_explained(sobject: str, columns: Sequence[Column]) -> Itera
     except SalesforceError as refusal:
         found = _NO_SUCH_COLUMN.search(refusal.message)
         known = {part.lower() for column in columns for part in (column.name, column.name.rsplit(".", 1)[-1])}
-        if found is None or found[1].lower() not in known:
+        if found is None or found[1].lower() not in known or _OF_THE_NAME_OBJECT in refusal.message:
             raise
         raise FieldVanishedError(
             f"The field {found[1]} of {sobject} was there when this extract was planned and is gone now: it was removed, or "

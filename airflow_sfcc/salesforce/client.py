@@ -23,7 +23,6 @@ from airflow_sfcc.salesforce.errors import (
     ConfigurationError,
     NotFoundError,
     QueryError,
-    SalesforceError,
     UnexpectedAnswerError,
 )
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
@@ -221,16 +220,28 @@ class SalesforceClient:
         Raises NotFoundError for objects that do not exist or are hidden.
         """
         if not re.fullmatch(r"\w+", sobject):
-            raise SalesforceError(
+            raise QueryError(
                 f"{sobject!r} is not the name of an object: use its API name, such as Account or Invoice__c."
             )
         key = sobject.lower()
         if key not in self._describes:
-            answer = json_object_of(self.request("GET", f"/sobjects/{sobject}/describe"))
+            answer = self._describe(sobject)
             if not (answer.get("name") and isinstance(answer.get("fields"), list)):
                 raise UnexpectedAnswerError(f"{self.instance} does not describe {sobject} as Salesforce does.")
             self._describes[key] = answer
         return self._describes[key]
+
+    def _describe(self, sobject: str) -> JsonObject:
+        try:
+            return json_object_of(self.request("GET", f"/sobjects/{sobject}/describe"))
+        except NotFoundError:
+            # The same answer comes to every resource of a version that the org does not have.
+            if self.api_version not in (offered := self.versions()):
+                raise ConfigurationError(
+                    f"The org does not offer API version {self.api_version}: set api_version in the connection's extra to one "
+                    f"that it does, such as {max(offered, key=float)}, or leave it empty."
+                ) from None
+            raise
 
     def describe_global(self) -> JsonObject:
         """All objects that the Run As user may see (reference 2.6)."""

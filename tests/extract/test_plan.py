@@ -11,7 +11,7 @@ import pytest
 from airflow_sfcc.extract.plan import ExtractPlan, ExtractRequest, make_plan
 from airflow_sfcc.localorg.records import Records
 from airflow_sfcc.salesforce import SalesforceClient
-from airflow_sfcc.salesforce.errors import NotFoundError, QueryError, SalesforceError
+from airflow_sfcc.salesforce.errors import ConfigurationError, NotFoundError, QueryError, SalesforceError
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, read_rows, run_identity
 
@@ -169,3 +169,33 @@ def test_fields_function_is_written_out(client: SalesforceClient) -> None:
 def test_an_unusable_object_name(client: SalesforceClient) -> None:
     with pytest.raises(SalesforceError, match="not the name of an object"):
         client.describe("Account/../x")
+
+
+def test_a_field_that_a_polymorphic_parent_never_had_is_no_field_that_vanished(org: RunningOrg, tmp_path: Path) -> None:
+    refusal = "No such column 'Nme' on entity 'Name'. If you are attempting to use a custom field, ..."
+    org.fail("query", status=400, body=[{"errorCode": "INVALID_FIELD", "message": refusal}])
+    with pytest.raises(QueryError, match="on entity 'Name'") as failure:
+        extract(org, tmp_path, soql="SELECT Id, Owner.Nme FROM Case", api="rest")
+    assert failure.value.permanent
+
+
+def test_a_polymorphic_parent_of_many_objects_takes_few_calls(org: RunningOrg) -> None:
+    def to_many(described: Any) -> Any:
+        fields = [
+            {**field, "referenceTo": [f"Hidden{number}__c" for number in range(80)]}
+            if field.get("relationshipName") == "Owner"
+            else field
+            for field in described["fields"]
+        ]
+        return {**described, "fields": fields}
+
+    org.fail("describe", path="Case", mutate=to_many, times=None)
+    plan(org.client(), soql="SELECT Owner.Odd FROM Case")
+    assert org.calls("describe") < 10
+
+
+def test_an_api_version_that_the_org_does_not_offer(org: RunningOrg) -> None:
+    with pytest.raises(ConfigurationError, match=r"does not offer API version 99\.0: set api_version"):
+        plan(org.client(api_version="99.0"), sobject="Account")
+    with pytest.raises(NotFoundError):
+        plan(org.client(api_version="67.0"), sobject="Acount")
