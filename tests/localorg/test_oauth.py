@@ -274,6 +274,8 @@ def test_identity_by_the_link_among_the_resources(caller: Caller) -> None:
     answer = caller.get(path, params={"format": "json", "oauth_token": token})
     assert answer.json()["username"] == caller.org.run_as
     assert caller.get(path).status_code == 403
+    claims = caller.get("/services/oauth2/userinfo", params={"oauth_token": token}).json()
+    assert claims["user_id"] == answer.json()["user_id"]
     assert [call.path for call in caller.org.calls if token in call.path] == []
 
 

@@ -21,7 +21,7 @@ from airflow_sfcc.localorg.wire.perform import Performer, Target, Visitor
 from airflow_sfcc.localorg.wire.route_table import ADMIN_ROUTES, ALL_ROUTES
 from airflow_sfcc.localorg.wire.routes import Routes
 
-TOKEN_IN_QUERY = ("revoke", "identity")  # routes whose query may hold a token, which no log shall keep
+TOKEN_IN_QUERY = ("revoke", "identity", "userinfo")  # routes whose query may hold a token, which no log shall keep
 LARGEST_HEAD = 16_384  # bytes, REST API Developer Guide: of the URI alone (414), of URI and headers together (431)
 
 

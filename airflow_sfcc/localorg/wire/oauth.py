@@ -199,7 +199,7 @@ def introspect(call: ApiCall) -> Answer:
 
 def userinfo(call: ApiCall) -> Answer:
     """GET /services/oauth2/userinfo"""
-    session = call.org.sessions.use(bearer_token(call.headers) or "")
+    session = call.org.sessions.use(_given_token(call))
     if session is None:
         return _bad_token(call.org)
     org = call.org
@@ -235,9 +235,9 @@ def userinfo(call: ApiCall) -> Answer:
 
 
 def identity(call: ApiCall) -> Answer:
-    """GET of the identity URL, the `id` of token answers, with the token in a header or a parameter (help: "Identity URLs")"""
+    """GET of the identity URL, the `id` of token answers (help: "Identity URLs")"""
     org = call.org
-    session = org.sessions.use(call.query.get("oauth_token") or bearer_token(call.headers) or "")
+    session = org.sessions.use(_given_token(call))
     if session is None:
         return _bad_token(org)
     if (call.params["org_id"][:15], call.params["user_id"][:15]) != (org.config.org_id[:15], session.user_id[:15]):
@@ -277,6 +277,11 @@ def identity(call: ApiCall) -> Answer:
             "is_app_installed": True,
         }
     )
+
+
+def _given_token(call: ApiCall) -> str:
+    """The caller's token from where the identity services take it: a parameter or the header."""
+    return call.query.get("oauth_token") or bearer_token(call.headers) or ""
 
 
 def _bad_token(org: LocalOrg) -> Answer:
