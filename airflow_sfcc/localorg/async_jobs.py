@@ -24,6 +24,7 @@ from airflow_sfcc.localorg.soql import SoqlError
 
 AsyncJobState = Literal["Open", "Closed", "Aborted"]
 BatchState = Literal["Queued", "InProgress", "Completed", "Failed", "NotProcessed"]
+KEPT = 100  # jobs; JSON results are held in the database until their job is forgotten
 FIRST_NUMBER = 1_000_000  # of jobs, apart from those of Bulk API 2.0, which have ids of the same kind
 
 
@@ -76,15 +77,18 @@ class AsyncJobs:
     def create(
         self, operation: str, sobject: str, content_type: str, concurrency_mode: str, api_version: str, user_id: str
     ) -> AsyncJob:
+        """Open a job; the oldest of more than KEPT is forgotten."""
         now = self._clock.now()
         with self._lock:
             job_id = record_id("750", next(self._job_numbers))
             job = AsyncJob(job_id, operation, sobject, content_type, concurrency_mode, api_version, user_id, now, now)
             self._jobs[job.id] = job
+            if len(self._jobs) > KEPT:
+                self._forget(next(iter(self._jobs.values())))
         return job
 
     def find(self, job_id: str) -> AsyncJob | None:
-        """The job, None when it never was or is older than the retention."""
+        """The job, None when it never was, is older than the retention or has too many after it."""
         with self._lock:
             for job in list(self._jobs.values()):
                 if self._clock.now() - job.changed >= RETENTION:

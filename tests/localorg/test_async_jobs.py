@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from airflow_sfcc.localorg.async_jobs import KEPT
 from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 
 from .caller import Caller
@@ -159,6 +160,15 @@ def test_states_follow_the_clock(serve: Serve) -> None:
     caller.org.clock.advance(timedelta(days=8))
     caller.log_in()
     assert caller.get(job).status_code == 400
+
+
+def test_the_oldest_of_many_jobs_is_forgotten(by_session: Caller) -> None:
+    batch, job = batch_of(by_session, "SELECT Id FROM Account", "JSON")
+    assert by_session.get(f"{batch}/result").status_code == 200
+
+    for _ in range(KEPT):
+        create(by_session, "JSON")
+    assert by_session.get(job).status_code == 400
 
 
 @pytest.mark.parametrize(
