@@ -224,7 +224,8 @@ def _text(value: Any) -> str | None:
         return value or None
     if isinstance(value, dict):
         value = [plain(child) for child in value["records"]] if "records" in value else plain(value)
-    return json.dumps(value, ensure_ascii=False, default=str)
+    # With numbers="decimal" numbers come as Decimal, and stay numbers in text; they are doubles on the wire.
+    return json.dumps(value, ensure_ascii=False, default=float)
 
 
 def _integer(value: Any) -> int:

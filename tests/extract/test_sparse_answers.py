@@ -139,3 +139,13 @@ def test_a_page_of_records_that_broke_off_is_asked_for_again_even_where_http_doe
     assert extract(said, root, sobject=SOBJECT, fields=["Id"], api="rest")["rows"] == 2
     assert said.torn == 0
     assert sum("/query?" in request for request in said.requests) == 1, "the query is not begun anew"
+
+
+@pytest.mark.parametrize("numbers", ["float", "decimal"])
+def test_numbers_in_columns_of_any_type_stay_numbers(said: Wire, root: UPath, numbers: str) -> None:
+    said.fields = [{"name": "Id", "type": "id"}, {"name": "NewValue", "type": "anyType"}]
+    values = ["5.0", "true", "12", '"5.0"', "1.5E7", '{"latitude":50.93}']
+    said.records = [f'{{"Id":"00100000000000{place}AAA","NewValue":{text}}}' for place, text in enumerate(values)]
+    manifest = extract(said, root, sobject=SOBJECT, api="rest", numbers=numbers)
+    landed_values = [row["NewValue"] for row in read_rows(root / f"extract={manifest['extract_id']}", manifest)]
+    assert landed_values == ["5.0", "true", "12", "5.0", "15000000.0", '{"latitude": 50.93}']
