@@ -108,7 +108,7 @@ def _quieten_airflow(stack: ExitStack) -> None:
     """
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
     if not sys.warnoptions:
-        sys.warnoptions.append("ignore")  # as `python -W ignore` does: without it, Airflow turns its deprecations on again
+        sys.warnoptions.append("ignore")  # as `python -W ignore` does; else Airflow turns its deprecations on again
         warnings.simplefilter("ignore")
     if not Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser().exists():
         os.environ["AIRFLOW_HOME"] = stack.enter_context(TemporaryDirectory(prefix="airflow-sfcc-"))
