@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from airflow_sfcc.extract.manifests import read_manifests
     from airflow_sfcc.extract.state import latest_state
 
-# jemalloc keeps what a batch frees for the next ones, and gives back what is idle for so many milliseconds: with mimalloc,
-# Arrow's default, a worker's peak is 25 MB higher, with the C library's allocator 200 MB, and with jemalloc's own second
-# another 25 MB in a long extract. Arrow reads both when it is first loaded; whoever sets them keeps their choice.
+# jemalloc keeps what a batch frees for the next ones, and gives back what is idle for a second: with mimalloc, Arrow's
+# default, a worker's peak is 25 MB higher, with the C library's allocator 200 MB. Arrow reads this when it is first loaded;
+# whoever sets it keeps their choice.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
-os.environ.setdefault("JE_ARROW_MALLOC_CONF", "dirty_decay_ms:400")
 
 __all__ = ["current_table_sql", "latest_state", "read_manifests", "register_storage"]
 
