@@ -110,7 +110,7 @@ def _run_dag(airflow: LocalAirflow, progress: Progress) -> tuple[str, int]:
 def _conclude(progress: Progress, landed: list[Landed]) -> None:
     rows, objects = counted(sum(extract.rows for extract in landed), "row"), counted(len(landed), "object")
     progress.say(
-        f"{rows} of {objects} landed as typed Parquet with manifests, as many as the org holds. "
+        f"{rows} of {objects} landed as typed Parquet with manifests, as many as the org holds outside its recycle bin. "
         f"See {LANDING.relative_to(HERE.parent)}/<Object>/extract=*/",
         "bold green",
     )
