@@ -85,7 +85,7 @@ docs: $(READY)  ## run the code in docs/ and README.md, and check their links
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_setup_guide.py
 
 test-matrix:  ## run the engine's and the surface's tests and the example DAGs on Airflow 3.1 to 3.3 with Python 3.10 to 3.13 (CORNERS=..., TESTS=...)
-	@$(PYTHON) tests/matrix.py
+	@SIDE_BY_SIDE="$(SIDE_BY_SIDE)" $(PYTHON) tests/matrix.py
 
 fuzz: $(READY)  ## send the local org nonsense of every kind: nothing may answer 500 or hang (FUZZ_EXAMPLES=4000 of each kind)
 	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),4000) $(BIN)/python -m pytest -o timeout=36000 tests/localorg/test_wire_nonsense.py $(PYTEST_ARGS)

@@ -22,6 +22,7 @@ CORNERS = os.environ.get("CORNERS", "3.1/3.10 3.1/3.13 3.2/3.12 3.3/3.10 3.3/3.1
 EVERYWHERE = "tests/surface tests/extract tests/salesforce tests/test_architecture.py "
 EVERYWHERE += "tests/test_example_dags.py tests/test_taskgroups.py"
 TESTS = os.environ.get("TESTS", EVERYWHERE).split()
+SIDE_BY_SIDE = os.environ.get("SIDE_BY_SIDE", "").split()
 
 
 MISSING_BOUNDS = {"3.2": "fastapi<0.137\nsvcs<26\n"}
@@ -81,8 +82,7 @@ def run(corner: Corner) -> bool:
         return False
     if not installed(corner):
         return False
-    side_by_side = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
-    tests = [str(corner.interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", *side_by_side, *TESTS]
+    tests = [str(corner.interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", *SIDE_BY_SIDE, *TESTS]
     # An Airflow of its own: another version's database and configuration would be in the way.
     settings = {**os.environ, "AIRFLOW_HOME": str(corner.environment / "airflow")}
     return subprocess.run(tests, cwd=ROOT, env=settings, check=False).returncode == 0

@@ -31,6 +31,11 @@ def to_18(id15: str) -> str:
     return id15 + suffix
 
 
+def full_id(given: str) -> str:
+    """The 18-character form of an id of 15 characters; any other text as it is."""
+    return to_18(given) if len(given) == 15 else given
+
+
 def record_id(prefix: str, number: int) -> str:
     """The 18-character id of the `number`-th record (0, 1, ...) of the object with this three-character key prefix."""
     counter = ""

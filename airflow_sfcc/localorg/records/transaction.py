@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import duckdb
 
 from airflow_sfcc.localorg.clock import Clock
-from airflow_sfcc.localorg.ids import to_18
+from airflow_sfcc.localorg.ids import full_id
 from airflow_sfcc.localorg.records import changes
 from airflow_sfcc.localorg.records.changes import Stamp, Tables
 from airflow_sfcc.localorg.records.numbering import Numbering
@@ -93,7 +93,7 @@ class Transaction:
     ) -> None:
         """Change fields of several records."""
         found = self._sobject(sobject)
-        written = {_full_id(record_id): _checked_values(found, values) for record_id, values in values_by_id.items()}
+        written = {full_id(record_id): _checked_values(found, values) for record_id, values in values_by_id.items()}
         if any("Id" in row for row in written.values()):
             raise ValueError("The Id of a record cannot change; leave it out of the values.")
         self._require(found, list(written))
@@ -148,14 +148,14 @@ class Transaction:
         found, losers = self._existing(sobject, loser_ids)
         if not found.flag("mergeable"):
             raise ValueError(f"{found.name} records cannot be merged; Account, Contact, Lead and Case ones can.")
-        if _full_id(master_id) in losers:
+        if full_id(master_id) in losers:
             raise ValueError("The master of a merge cannot be among the records that are merged into it.")
         self.update(found.name, master_id, values or {})
         self._write(
             partial(
                 changes.merge_records,
                 name=found.name,
-                master_id=_full_id(master_id),
+                master_id=full_id(master_id),
                 losers=losers,
                 stamp=self._stamp(),
                 in_bin=self.workspace.in_bin,
@@ -201,7 +201,7 @@ class Transaction:
         self, sobject: str, record_ids: Sequence[str], *, deleted: bool | None = False
     ) -> tuple[SObject, list[str]]:
         found = self._sobject(sobject)
-        ids = list(dict.fromkeys(_full_id(each) for each in record_ids))
+        ids = list(dict.fromkeys(full_id(each) for each in record_ids))
         self._require(found, ids, deleted=deleted)
         return found, ids
 
@@ -247,7 +247,7 @@ def matching_ids(
     if key is None or not (key.external_id or key.id_lookup or key.type == "id"):
         raise ValueError(f"{external_id_field!r} is no external id field of {sobject.name}; check its describe.")
     stored = stored_values(sobject, {key.name: value})[key.name]
-    stored = _full_id(stored) if key.type == "id" and isinstance(stored, str) else stored
+    stored = full_id(stored) if key.type == "id" and isinstance(stored, str) else stored
     live = ' AND NOT "IsDeleted"' if sobject.field("IsDeleted") else ""
     column = identifier(key.name)
     equal = f"{column} = ?" if key.case_sensitive or not isinstance(stored, str) else f"lower({column}) = lower(?)"
@@ -260,7 +260,3 @@ def _checked_values(sobject: SObject, values: Mapping[str, Any]) -> dict[str, An
     if "IsDeleted" in written:
         raise ValueError("IsDeleted cannot be written; use delete, undelete or hard_delete.")
     return written
-
-
-def _full_id(record_id: str) -> str:
-    return to_18(record_id) if len(record_id) == 15 else record_id

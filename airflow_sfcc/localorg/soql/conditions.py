@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, time, timezone
 
-from airflow_sfcc.localorg.ids import is_id, to_18
+from airflow_sfcc.localorg.ids import full_id, is_id
 from airflow_sfcc.localorg.soql import functions
 from airflow_sfcc.localorg.soql.ast import (
     Boolean,
@@ -238,7 +238,7 @@ def _literal_of(kind: str, value: Value) -> str | None:
     if not isinstance(value, Text):
         return None
     if kind in _IDS:
-        return quoted(to_18(value.value) if len(value.value) == 15 else value.value)
+        return quoted(full_id(value.value))
     return quoted(value.value) if kind == EXACT_TEXT else f"upper({quoted(value.value)})"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from airflow_sfcc.localorg.async_jobs import AsyncBatch, AsyncJob, AsyncJobState
-from airflow_sfcc.localorg.ids import to_18
+from airflow_sfcc.localorg.ids import full_id
 from airflow_sfcc.localorg.org import LocalOrg
 from airflow_sfcc.localorg.wire.access import bearer_token, check_api_enabled
 from airflow_sfcc.localorg.wire.answers import CSV_TYPE, Answer, CsvFileAnswer, JsonAnswer, TextAnswer
@@ -186,7 +186,7 @@ def _with_milliseconds(value: Any) -> Any:
 
 def _job(call: ApiCall) -> AsyncJob:
     job_id = call.params["job_id"]
-    job = call.org.async_jobs.find(to_18(job_id) if len(job_id) == 15 else job_id)
+    job = call.org.async_jobs.find(full_id(job_id))
     if job is None:
         raise _AsyncError("InvalidJob", f"Invalid job id: {job_id}")
     return job
@@ -194,7 +194,7 @@ def _job(call: ApiCall) -> AsyncJob:
 
 def _batch(call: ApiCall, job: AsyncJob) -> AsyncBatch:
     batch_id = call.params["batch_id"]
-    batch = job.batches.get(to_18(batch_id) if len(batch_id) == 15 else batch_id)
+    batch = job.batches.get(full_id(batch_id))
     if batch is None:
         raise _AsyncError("InvalidBatch", f"Invalid batch id: {batch_id}")
     return batch

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_sfcc.localorg.bulk_jobs import BulkJob, JobRequest
-from airflow_sfcc.localorg.ids import to_18
+from airflow_sfcc.localorg.ids import full_id
 from airflow_sfcc.localorg.org import LocalOrg
 from airflow_sfcc.localorg.result_pages import JobResults, decode_locator, encode_locator
 from airflow_sfcc.localorg.wire.answers import Answer, CsvFileAnswer, JsonAnswer, TextAnswer
@@ -91,7 +91,7 @@ def poll(call: ApiCall) -> Answer:
 
 def _job(call: ApiCall, *, poll: bool = False) -> BulkJob:
     job_id = call.params["job_id"]
-    job = call.org.bulk_jobs.find(to_18(job_id) if len(job_id) == 15 else job_id, poll=poll)
+    job = call.org.bulk_jobs.find(full_id(job_id), poll=poll)
     if job is None:
         raise not_found()
     return job

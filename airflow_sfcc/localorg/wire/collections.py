@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from airflow_sfcc.localorg.ids import is_id, to_18
+from airflow_sfcc.localorg.ids import full_id, is_id
 from airflow_sfcc.localorg.records.transaction import Transaction
 from airflow_sfcc.localorg.schema import SObject
 from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer
 from airflow_sfcc.localorg.wire.api_call import ApiCall
-from airflow_sfcc.localorg.wire.errors import ApiError
+from airflow_sfcc.localorg.wire.errors import ApiError, NotAllError
 from airflow_sfcc.localorg.wire.rows import checked_values, visible_field
 
 MOST_CHANGED = 200
@@ -29,10 +29,6 @@ class _RecordError(Exception):
         super().__init__(message)
         error = {"statusCode": code, "message": message, "fields": list(fields)}
         self.result: dict[str, Any] = {"success": False, "errors": [error]}
-
-
-class _NotAllError(Exception):
-    """A record failed in a call that wants all or none."""
 
 
 def create(call: ApiCall) -> Answer:
@@ -101,7 +97,7 @@ def delete(call: ApiCall) -> Answer:
     def step(given: str) -> Step:
         if not is_id(given):
             raise _RecordError("MALFORMED_ID", f"malformed id {given}")
-        record_id = to_18(given) if len(given) == 15 else given
+        record_id = full_id(given)
         sobject = next((each for each in call.org.schema if each.key_prefix == record_id[:3]), None)
         if sobject is None or not call.org.viewer.sees_object(sobject.name):
             raise _RecordError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
@@ -193,7 +189,7 @@ def _own_id(values: dict[str, Any]) -> str:
         raise _RecordError("MISSING_ARGUMENT", "Id not specified in an update call")
     if not isinstance(given, str) or not is_id(given):
         raise _RecordError("MALFORMED_ID", f"malformed id {given}", ("Id",))
-    return to_18(given) if len(given) == 15 else given
+    return full_id(given)
 
 
 def _check_there(call: ApiCall, sobject: SObject, record_id: str) -> None:
@@ -232,8 +228,8 @@ def _each(
         with call.changing() as change:
             results.extend(_results(items, step, change))
             if all_or_none and not all(result["success"] for result in results):
-                raise _NotAllError
-    except _NotAllError:
+                raise NotAllError
+    except NotAllError:
         rolled_back = _RecordError("ALL_OR_NONE_OPERATION_ROLLED_BACK", ROLLED_BACK).result
         results = [rolled_back if result["success"] else result for result in results]
     return JsonAnswer(payload=results)

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from airflow_sfcc.localorg.records import Transaction
 from airflow_sfcc.localorg.wire.answers import Answer, JsonAnswer, encode_json
 from airflow_sfcc.localorg.wire.api_call import ApiCall
-from airflow_sfcc.localorg.wire.errors import ApiError
+from airflow_sfcc.localorg.wire.errors import ApiError, NotAllError
 
 API_ROOT = "/services/data/"
 MOST_CALLS = 25
@@ -80,10 +80,6 @@ class _ReferenceError(Exception):
     """A call refers to something that no earlier answer holds."""
 
 
-class _NotAllError(Exception):
-    """A call failed in a request that wants all or none."""
-
-
 def composite(call: ApiCall) -> Answer:
     """POST /composite: `@{id.path}` in a url or body stands for a value of the answer with that referenceId
 
@@ -103,8 +99,8 @@ def composite(call: ApiCall) -> Answer:
         with call.org.records.transaction(user_id=call.org.run_as_user_id) as change:
             results.extend(_parts(call, requests, change))
             if any(_failed(each) for each in results):
-                raise _NotAllError
-    except _NotAllError:
+                raise NotAllError
+    except NotAllError:
         results = [each if _failed(each) else _part_failed(each["referenceId"], TAKEN_BACK) for each in results]
     return JsonAnswer(payload={"compositeResponse": results})
 

@@ -59,3 +59,7 @@ def unknown_exception() -> ApiError:
         "UNKNOWN_EXCEPTION",
         "An unexpected error occurred. Please include this ErrorId if you contact support: 1234567890-12345 (-1234567)",
     )
+
+
+class NotAllError(Exception):
+    """A part failed of a request that wants all or none; takes back its transaction."""
