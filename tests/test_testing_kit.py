@@ -59,6 +59,20 @@ def test_the_plugin_costs_other_users_of_pytest_nothing() -> None:
     assert answer.stdout.strip() == "[]"
 
 
+def test_what_pytest_shows_of_a_failing_test_has_no_lines_of_the_orgs_server(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import logging, requests\n"
+        "def test_it(sfcc_org):\n"
+        "    requests.get(f'{sfcc_org.url}/services/data', timeout=20)\n"
+        "    logging.getLogger('mine').info('a line of my own')\n"
+        "    assert False\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--log-level=INFO"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120).stdout
+    assert "a line of my own" in shown
+    assert "uvicorn" not in shown
+
+
 def test_orgs_behind_different_connections_do_not_mix(
     start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path
 ) -> None:

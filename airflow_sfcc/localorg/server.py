@@ -181,6 +181,7 @@ def _uvicorn_config(org: LocalOrg, certificate: Path | None) -> uvicorn.Config:
         lifespan="off",
         interface="asgi3",
         log_config=None,
+        log_level="warning",  # pytest hands its handlers to uvicorn.access, whatever access_log says
         access_log=False,
         proxy_headers=False,
         server_header=False,
