@@ -66,6 +66,8 @@ class Converter:
 
         Rows count from `first_row`.
         """
+        if batch.schema.equals(self.schema):
+            return batch
         arrays = [_typed(array, column, first_row) for array, column in zip(batch.columns, self.columns)]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 

@@ -116,6 +116,15 @@ class Dictionaries:
         return self._columns
 
 
+def _columns_to_skip_by(schema: pa.Schema) -> list[str]:
+    """Columns whose least and greatest value in a row group are worth writing: readers skip row groups by them.
+
+    Text other than the id, by which records come sorted, runs from A to Z in each row group: finding its ends takes a sixth
+    of the time of writing, and readers could skip nothing by them.
+    """
+    return [field.name for field in schema if field.name == "Id" or not pa.types.is_string(field.type)]
+
+
 class ParquetPart:
     """Zstandard Parquet in row groups of at most ROW_GROUP_ROWS rows or about `group_bytes` of memory, in which they wait."""
 
@@ -155,7 +164,13 @@ class ParquetPart:
         if self._writer is None:
             target = pa.PythonFile(self._file, mode="w")
             repeating = self._dictionaries.columns(first_rows)
-            self._writer = pq.ParquetWriter(target, self._schema, compression="zstd", use_dictionary=repeating)
+            self._writer = pq.ParquetWriter(
+                target,
+                self._schema,
+                compression="zstd",
+                use_dictionary=repeating,
+                write_statistics=_columns_to_skip_by(self._schema),
+            )
         return self._writer
 
 

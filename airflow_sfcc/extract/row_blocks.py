@@ -6,7 +6,6 @@ open. So a block can be parsed by itself, however long its rows are, and a text 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -19,9 +18,8 @@ BLOCK_BYTES = 1024 * 1024
 LARGEST_BLOCK_BYTES = 256 * 1024 * 1024
 """A block grows until a whole row fits it, up to this."""
 
-_CERTAIN_ROW_END = re.compile(rb'"\r?\n(?="[^",\r\n])')
-"""A line break between quotes, the second of which opens a value: inside a value a quote is doubled, and one that closes it
-stands before a comma or a line break. Looking for it near the end spares counting the quotes of the whole block."""
+_LINE_END = b'\n"'
+_NOT_A_VALUE = frozenset(b'",\r\n')
 _LOOK_BACK = 64 * 1024
 
 _QUOTE = pa.scalar(ord('"'), pa.uint8())
@@ -50,8 +48,22 @@ def row_blocks(stream: PageStream, block_bytes: int = BLOCK_BYTES) -> Iterator[p
 
 def _end_of_rows(text: bytearray, filled: int) -> int:
     """Where the last whole row ends, or one near it; 0 when there is none."""
-    certain = [found.end() for found in _CERTAIN_ROW_END.finditer(text, max(0, filled - _LOOK_BACK), filled)]
-    return certain[-1] if certain else _end_by_quotes(text, filled)
+    return _certain_end(text, filled) or _end_by_quotes(text, filled)
+
+
+def _certain_end(text: bytearray, filled: int) -> int:
+    """Where a row near the end certainly ends, without counting the quotes of the whole block; 0 when none is seen.
+
+    That is at a line break between quotes, the second of which opens a value: inside a value a quote is doubled, and one
+    that closes it stands before a comma or a line break.
+    """
+    end = filled - 1
+    while (line_break := text.rfind(_LINE_END, max(0, filled - _LOOK_BACK), end)) > 0:
+        before = line_break - 1 if text[line_break - 1] != ord("\r") else line_break - 2
+        if text[before] == ord('"') and text[line_break + 2] not in _NOT_A_VALUE:
+            return line_break + 1
+        end = line_break + 1
+    return 0
 
 
 def _end_by_quotes(text: bytearray, filled: int) -> int:
