@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable
-from typing import Any
+from gzip import BadGzipFile
+from typing import Any, Protocol
 
 import requests
 import urllib3
@@ -14,11 +16,7 @@ from airflow_sfcc.salesforce.errors import IncompleteResultError
 from airflow_sfcc.salesforce.transport import is_framed
 
 _CHUNK = 64 * 1024
-_PIECE = 120 * 1024
-"""Bytes unpacked at a time: below what the C library takes from the system anew for each allocation."""
-
-_GZIP_WINDOW = 31
-_GZIP_ERRORS: Any = (isal_zlib.error, zlib.error)
+_DAMAGED: Any = (BadGzipFile, isal_zlib.error, zlib.error)
 
 
 class PageStream:
@@ -29,40 +27,26 @@ class PageStream:
     """
 
     def __init__(self, response: requests.Response, *, keep: Callable[[bytes], Any] | None = None) -> None:
-        self._raw = response.raw
-        self._body = _Gunzip() if is_gzip(response) else _Plain(is_framed(response))
-        self._keep = keep
-        self._ended = False
+        body: Any = _Body(response.raw, keep)
+        # Of all that unpacks gzip, this alone writes into memory that it is given; igzip.open reads through it, and copies.
+        self._text: _Readable = (
+            isal_zlib._GzipReader(body, _CHUNK) if is_gzip(response) else _Plain(body, is_framed(response))
+        )
 
     def read_into(self, target: memoryview) -> int:
         """Fill `target`; returns how many bytes that took, which are less than it holds at the end only."""
-        filled, size = 0, len(target)
-        while filled < size and (piece := self._some(min(size - filled, _PIECE))):
-            target[filled : filled + len(piece)] = piece
-            filled += len(piece)
+        filled = 0
+        while filled < len(target) and (size := self._some(target[filled:])):
+            filled += size
         return filled
 
-    def _some(self, most: int) -> bytes:
-        """Some bytes, at most `most` of them; none at the end."""
-        while not self._ended:
-            if self._body.is_hungry:
-                self._feed()
-            if piece := self._body.take(most):
-                return piece
-        return b""
-
-    def _feed(self) -> None:
+    def _some(self, target: memoryview) -> int:
         try:
-            packed = self._raw.read(_CHUNK, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as problem:
-            raise IncompleteResultError(f"A result page broke off ({type(problem).__name__}).") from None
-        if packed:
-            if self._keep:
-                self._keep(packed)
-            self._body.feed(packed)
-        else:
-            self._ended = True
-            self._body.require_end()
+            return self._text.readinto(target)
+        except EOFError:
+            raise IncompleteResultError("A result page's gzip data broke off.") from None
+        except _DAMAGED:
+            raise IncompleteResultError("A result page's gzip data is damaged.") from None
 
 
 def is_gzip(response: requests.Response) -> bool:
@@ -70,66 +54,44 @@ def is_gzip(response: requests.Response) -> bool:
     return response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip")
 
 
-class _Plain:
-    """A body that is sent as it is."""
-
-    def __init__(self, is_framed: bool) -> None:
-        self._is_framed = is_framed
-        self._fed = b""
-        self._last = b"\n"
-
-    @property
-    def is_hungry(self) -> bool:
-        return not self._fed
-
-    def feed(self, data: bytes) -> None:
-        self._fed = data
-        self._last = data[-1:]
-
-    def take(self, most: int) -> bytes:
-        taken, self._fed = self._fed[:most], self._fed[most:]
-        return taken
-
-    def require_end(self) -> None:
-        """Raise IncompleteResultError when the body ends inside a line, unless HTTP framed it."""
-        if not (self._is_framed or self._last == b"\n"):
-            raise IncompleteResultError("A result page broke off inside a line.")
+class _Readable(Protocol):
+    def readinto(self, target: memoryview, /) -> int: ...
 
 
-class _Gunzip:
-    """A body of one or more gzip members; each ends with a checksum and a length, which are verified."""
+class _Body(io.RawIOBase):
+    """The body as it is sent."""
 
-    def __init__(self) -> None:
-        self._member = self._new_member()
-        self._fed = b""
-        self._started = False
-        self._full = False
+    def __init__(self, raw: Any, keep: Callable[[bytes], Any] | None) -> None:
+        self._raw = raw
+        self._keep = keep
 
-    @staticmethod
-    def _new_member() -> Any:
-        return isal_zlib.decompressobj(wbits=_GZIP_WINDOW)
+    def readable(self) -> bool:
+        return True
 
-    @property
-    def is_hungry(self) -> bool:
-        return not (self._fed or self._full)
-
-    def feed(self, packed: bytes) -> None:
-        self._fed = packed
-        self._started = True
-
-    def take(self, most: int) -> bytes:
-        if self._member.eof and self._fed:
-            self._member = self._new_member()
+    def readinto(self, target: Any) -> int:
         try:
-            plain: bytes = self._member.decompress(self._fed, most)
-        except _GZIP_ERRORS:
-            raise IncompleteResultError("A result page's gzip data is damaged.") from None
-        self._fed = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-        # More may be waiting inside the decompressor than it was asked for, though it has taken all that it was fed.
-        self._full = len(plain) == most and not self._member.eof
-        return plain
+            sent: bytes = self._raw.read(len(target), decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError) as problem:
+            raise IncompleteResultError(f"A result page broke off ({type(problem).__name__}).") from None
+        if self._keep and sent:
+            self._keep(sent)
+        target[: len(sent)] = sent
+        return len(sent)
 
-    def require_end(self) -> None:
-        """Raise IncompleteResultError when the gzip data broke off."""
-        if self._started and not self._member.eof:
-            raise IncompleteResultError("A result page's gzip data broke off.")
+
+class _Plain:
+    """A body that is no gzip data."""
+
+    def __init__(self, body: _Body, is_framed: bool) -> None:
+        self._body = body
+        self._is_framed = is_framed
+        self._last = ord("\n")
+
+    def readinto(self, target: memoryview) -> int:
+        """Raises IncompleteResultError when the body ends inside a line, unless HTTP framed it."""
+        size = self._body.readinto(target[:_CHUNK])
+        if size:
+            self._last = target[size - 1]
+        elif not (self._is_framed or self._last == ord("\n")):
+            raise IncompleteResultError("A result page broke off inside a line.")
+        return size

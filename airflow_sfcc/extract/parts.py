@@ -141,14 +141,19 @@ class ParquetPart:
         self._group_bytes = group_bytes
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0
+        self._rows = self._most_bytes = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._waiting.append(batch)
         self._rows += batch.num_rows
-        self._bytes += batch.nbytes
-        if self._rows >= ROW_GROUP_ROWS or self._bytes >= self._group_bytes:
+        self._most_bytes += batch.get_total_buffer_size()
+        if self._rows >= ROW_GROUP_ROWS or self._is_large():
             self._flush()
+
+    def _is_large(self) -> bool:
+        if self._most_bytes >= self._group_bytes:  # a slice counts with all that it was cut from
+            self._most_bytes = sum(batch.nbytes for batch in self._waiting)
+        return self._most_bytes >= self._group_bytes
 
     def finish(self) -> None:
         self._flush()
@@ -158,7 +163,7 @@ class ParquetPart:
         if self._waiting:
             table = pa.Table.from_batches(self._waiting, schema=self._schema)
             self._opened(table).write_table(table, row_group_size=ROW_GROUP_ROWS)
-            self._waiting, self._rows, self._bytes = [], 0, 0
+            self._waiting, self._rows, self._most_bytes = [], 0, 0
 
     def _opened(self, first_rows: pa.Table) -> pq.ParquetWriter:
         if self._writer is None:
