@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 ROWS_PER_FILE = 1_000_000
 
-ROW_GROUP_BYTES = 8 * 1024 * 1024
+ROW_GROUP_BYTES = 6 * 1024 * 1024
 """Of Parquet; most of what an extract by REST holds in memory. Narrow rows reach their number of rows before."""
 
 
@@ -63,8 +63,13 @@ class RestFetcher:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         rows = 0
-        read = JsonPageReader(self._plan.columns, self._plan.numbers).read
-        pages = self._client.query_pages(self._plan.soql, include_deleted=self._plan.include_deleted, read=read)
+        reader = JsonPageReader(self._plan.columns, self._plan.numbers)
+        pages = self._client.query_pages(
+            self._plan.soql,
+            include_deleted=self._plan.include_deleted,
+            read=reader.read,
+            find_link=reader.find_link,
+        )
         progress = Progress(self._plan.sobject, None, self._client.usage, self._client.session.retries)
         with closing(one_ahead(pages)) as read_ahead:
             for page in read_ahead:

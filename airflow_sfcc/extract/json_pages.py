@@ -7,6 +7,7 @@ lists, `5.0` in an integer column, values of other types than describe's) are re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,9 @@ from airflow_sfcc.extract.columns import Column
 from airflow_sfcc.extract.convert import TEXT_IN_JSON, arrow_type
 from airflow_sfcc.salesforce.answers import JsonObject, json_object_of, raise_for_refusal
 
+_LINK_BEFORE_RECORDS = re.compile(
+    rb'\s*\{\s*"totalSize"\s*:\s*-?\d+\s*,\s*"done"\s*:\s*false\s*,\s*"nextRecordsUrl"\s*:\s*"([^"\\]+)"\s*,\s*"records"\s*:'
+)
 _OF_MANY_TYPES = frozenset({"subquery", "typeof"})
 
 
@@ -34,6 +38,12 @@ class JsonPageReader:
         """The answer; its `records` are a StructArray of the columns, dates and times as text, or else a list of dicts."""
         raise_for_refusal(response)
         return self._in_arrow(response.content) or self._in_python(response)
+
+    def find_link(self, response: requests.Response) -> str | None:
+        """An answer's `nextRecordsUrl`, where it stands before the records; None when it may, or when the query may have child
+        records."""
+        found = _LINK_BEFORE_RECORDS.match(response.content) if self._schema is not None else None
+        return found[1].decode() if found else None
 
     def _in_python(self, response: requests.Response) -> JsonObject:
         return json_object_of(response, parse_float=self._parse_float)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Callable
-from gzip import BadGzipFile
 from typing import Any, Protocol
 
 import requests
@@ -13,10 +11,9 @@ import urllib3
 from isal import isal_zlib
 
 from airflow_sfcc.salesforce.errors import IncompleteResultError
-from airflow_sfcc.salesforce.transport import is_framed
+from airflow_sfcc.salesforce.transport import GZIP_DAMAGED, is_framed, is_gzip
 
 _CHUNK = 64 * 1024
-_DAMAGED: Any = (BadGzipFile, isal_zlib.error, zlib.error)
 
 
 class PageStream:
@@ -45,13 +42,8 @@ class PageStream:
             return self._text.readinto(target)
         except EOFError:
             raise IncompleteResultError("A result page's gzip data broke off.") from None
-        except _DAMAGED:
+        except GZIP_DAMAGED:
             raise IncompleteResultError("A result page's gzip data is damaged.") from None
-
-
-def is_gzip(response: requests.Response) -> bool:
-    """Whether the body is sent as gzip data, which `x-gzip` means too (RFC 9110, 8.4.1.3)."""
-    return response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip")
 
 
 class _Readable(Protocol):

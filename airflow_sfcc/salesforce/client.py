@@ -26,7 +26,7 @@ from airflow_sfcc.salesforce.errors import (
     UnexpectedAnswerError,
 )
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
-from airflow_sfcc.salesforce.queries import JsonReader, QueryPage, Record, plain, query_pages
+from airflow_sfcc.salesforce.queries import JsonReader, LinkFinder, QueryPage, Record, plain, query_pages
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.transport import Transport, TransportOptions
 from airflow_sfcc.salesforce.usage import ApiUsage
@@ -197,10 +197,15 @@ class SalesforceClient:
         )
 
     def query_pages(
-        self, soql: str, *, include_deleted: bool = False, read: JsonReader = json_object_of
+        self,
+        soql: str,
+        *,
+        include_deleted: bool = False,
+        read: JsonReader = json_object_of,
+        find_link: LinkFinder | None = None,
     ) -> Iterator[QueryPage]:
         """Pages of a REST query as Salesforce sends them; see `queries.query_pages`."""
-        return query_pages(self, soql, include_deleted=include_deleted, read=read)
+        return query_pages(self, soql, include_deleted=include_deleted, read=read, find_link=find_link)
 
     def query(
         self, soql: str, bind: Mapping[str, Any] | None = None, include_deleted: bool = False

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import requests
+from typing_extensions import Self
 
 from airflow_sfcc.salesforce.answers import json_object_of, raise_for_refusal, refusal_of
 from airflow_sfcc.salesforce.counted import counted
@@ -27,6 +29,7 @@ _COUNTING = re.compile(r"\s*SELECT\s+COUNT\s*\(\s*\)\s+FROM\b", re.IGNORECASE)
 
 Record = dict[str, Any]
 JsonReader = Callable[[requests.Response], Mapping[str, Any]]
+LinkFinder = Callable[[requests.Response], str | None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,12 @@ def fits_uri(soql: str) -> bool:
 
 
 def query_pages(
-    client: SalesforceClient, soql: str, *, include_deleted: bool = False, read: JsonReader = json_object_of
+    client: SalesforceClient,
+    soql: str,
+    *,
+    include_deleted: bool = False,
+    read: JsonReader = json_object_of,
+    find_link: LinkFinder | None = None,
 ) -> Iterator[QueryPage]:
     """All pages of a query; the number of records yielded equals `totalSize`, or IncompleteResultError is raised.
 
@@ -59,15 +67,22 @@ def query_pages(
     `read` turns an answer into JSON, for callers that need values parsed their own way; its `records` may be a collection
     of another kind than a list, if they have no child records. Child records that come in pages of their own are read
     before the next parent page, which would invalidate their cursors.
+
+    `find_link` finds the `nextRecordsUrl` of an answer sooner than `read` does, if it can: then that page is asked for while
+    this one is read. Only for queries without child records.
     """
-    resource = "/queryAll" if include_deleted else "/query"
-    body = _ask(client, resource, soql, read) if fits_uri(soql) else _ask_in_a_body(client, resource, soql, read)
+    with _Answers(client, read, find_link) as answers:
+        yield from _complete_pages(client, answers, soql, "/queryAll" if include_deleted else "/query")
+
+
+def _complete_pages(client: SalesforceClient, answers: _Answers, soql: str, resource: str) -> Iterator[QueryPage]:
+    body = answers.first(soql, resource)
     yielded, seen = 0, set[str]()
     while True:
         records, total_size, link = _records(body), _total_size(body), body.get("nextRecordsUrl")
         if isinstance(records, list):
             for record in records:
-                _complete_children(client, record, read)
+                _complete_children(record, answers)
         yielded += len(records)
         yield QueryPage(records, total_size)
         if not link:
@@ -76,7 +91,7 @@ def query_pages(
             raise UnexpectedAnswerError("Salesforce paged a query in a circle (the same nextRecordsUrl twice).")
         seen.add(link)
         del records, body  # pages are large: no two of them are held here
-        body = _follow(client, link, read)
+        body = answers.follow(link)
     if total_size is None and body.get("done") is not True:
         raise IncompleteResultError(
             f"Salesforce sent {counted(yielded, 'row')} of a query, said that there are more, and did not say where; nothing "
@@ -89,37 +104,63 @@ def query_pages(
         )
 
 
-def _ask(client: SalesforceClient, resource: str, soql: str, read: JsonReader) -> Mapping[str, Any]:
-    response = client.request("GET", resource, params={"q": soql})
-    if response.status_code in _TOO_LONG:
-        # The headers count too, and a token that is a JWT takes more of them than is foreseen.
-        return _ask_in_a_body(client, resource, soql, read)
-    raise_for_refusal(response)
-    return read(response)
+class _Answers:
+    """The answers to one query, read."""
 
+    def __init__(self, client: SalesforceClient, read: JsonReader, find_link: LinkFinder | None) -> None:
+        self._client = client
+        self._read_json = read
+        self._find_link = find_link
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="next-page")
+        self._ahead: tuple[str, Future[requests.Response]] | None = None
 
-def _follow(client: SalesforceClient, link: str, read: JsonReader) -> Mapping[str, Any]:
-    response = client.request("GET", client.resolve(link))
-    raise_for_refusal(response)
-    return read(response)
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
 
-def _ask_in_a_body(client: SalesforceClient, resource: str, soql: str, read: JsonReader) -> Mapping[str, Any]:
-    """The first page of a query that is too long for a URI: composite/batch carries the URI in its body (reference 2.5).
+    def first(self, soql: str, resource: str) -> Mapping[str, Any]:
+        """The first answer to a query, however long it is."""
+        if not fits_uri(soql):
+            return self._ask_in_a_body(soql, resource)
+        response = self._client.request("GET", resource, params={"q": soql})
+        if response.status_code in _TOO_LONG:
+            # The headers count too, and a token that is a JWT takes more of them than is foreseen.
+            return self._ask_in_a_body(soql, resource)
+        return self._read(response)
 
-    The pages after it are asked for as ever, since their links are short.
-    """
-    url = f"v{client.api_version}{resource}?q={quote(soql, safe='')}"
-    response = client.request("POST", "/composite/batch", json={"batchRequests": [{"method": "GET", "url": url}]})
-    raise_for_refusal(response)
-    results = read(response).get("results")
-    first = results[0] if isinstance(results, list) and results else None
-    if not isinstance(first, Mapping):
-        raise UnexpectedAnswerError("Salesforce answered a query that was sent in a batch without a result.")
-    status, body = int(first.get("statusCode", 0)), first.get("result")
-    if status != 200 or not isinstance(body, Mapping):
-        raise refusal_of(status, body, f"GET {resource}")
-    return body
+    def follow(self, link: str) -> Mapping[str, Any]:
+        """The answer that another one's `nextRecordsUrl` leads to."""
+        ahead, self._ahead = self._ahead, None
+        return self._read(ahead[1].result() if ahead and ahead[0] == link else self._get(link))
+
+    def _get(self, link: str) -> requests.Response:
+        return self._client.request("GET", self._client.resolve(link))
+
+    def _read(self, response: requests.Response) -> Mapping[str, Any]:
+        raise_for_refusal(response)
+        if self._find_link and (link := self._find_link(response)):
+            self._ahead = link, self._pool.submit(self._get, link)
+        return self._read_json(response)
+
+    def _ask_in_a_body(self, soql: str, resource: str) -> Mapping[str, Any]:
+        """The first page of a query that is too long for a URI: composite/batch carries the URI in its body (reference 2.5).
+
+        The pages after it are asked for as ever, since their links are short.
+        """
+        url = f"v{self._client.api_version}{resource}?q={quote(soql, safe='')}"
+        batch = {"batchRequests": [{"method": "GET", "url": url}]}
+        response = self._client.request("POST", "/composite/batch", json=batch)
+        raise_for_refusal(response)
+        results = self._read_json(response).get("results")
+        first = results[0] if isinstance(results, list) and results else None
+        if not isinstance(first, Mapping):
+            raise UnexpectedAnswerError("Salesforce answered a query that was sent in a batch without a result.")
+        status, body = int(first.get("statusCode", 0)), first.get("result")
+        if status != 200 or not isinstance(body, Mapping):
+            raise refusal_of(status, body, f"GET {resource}")
+        return body
 
 
 def _records(body: Mapping[str, Any]) -> Any:
@@ -136,17 +177,17 @@ def _total_size(body: Mapping[str, Any]) -> int | None:
     return total_size if total_size >= 0 else None
 
 
-def _complete_children(client: SalesforceClient, record: Record, read: JsonReader) -> None:
+def _complete_children(record: Record, answers: _Answers) -> None:
     for value in record.values():
         if not (isinstance(value, dict) and isinstance(value.get("records"), list)):
             continue
         block: Mapping[str, Any] = value
         while link := block.get("nextRecordsUrl"):
-            block = _follow(client, link, read)
+            block = answers.follow(link)
             value["records"].extend(_records(block))
         _require_all_children(value, block)
         for child in value["records"]:
-            _complete_children(client, child, read)
+            _complete_children(child, answers)
 
 
 def _require_all_children(first: Mapping[str, Any], last: Mapping[str, Any]) -> None:
