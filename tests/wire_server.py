@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,7 +33,8 @@ class Wire:
     `failure` why it failed. `packing` is the Content-Encoding of packed pages.
 
     `total_size` is told of a query instead of the number of its records, `cut_short` leaves its second page out. Not
-    `framed`, an answer ends with its connection, and that many pages of records are `torn` then.
+    `framed`, an answer ends with its connection, and that many pages of records are `torn` then. `pack` makes gzip data of
+    them.
     """
 
     url: str = ""
@@ -52,6 +53,7 @@ class Wire:
     cut_short: bool = False
     framed: bool = True
     torn: int = 0
+    pack: Callable[[bytes], bytes] | None = None
     requests: list[str] = field(default_factory=list)
 
     def client(self) -> SalesforceClient:
@@ -159,11 +161,13 @@ class _Handler(BaseHTTPRequestHandler):
         records = ",".join(self.wire.records[first:last])
         total_size = len(self.wire.records) if self.wire.total_size is None else self.wire.total_size
         text = f'{{"totalSize":{total_size},"done":{json.dumps(done)},{link}"records":[{records}]}}'
-        body = text.encode()
+        body, packing = text.encode(), {}
+        if self.wire.pack:
+            body, packing = self.wire.pack(body), {"Content-Encoding": self.wire.packing}
         if self.wire.torn and first:
             self.wire.torn -= 1
             body = body[: len(body) // 2]
-        self._send(body, "application/json;charset=UTF-8", {})
+        self._send(body, "application/json;charset=UTF-8", packing)
 
     def _json(self, payload: Any) -> None:
         self._send(json.dumps(payload).encode(), "application/json;charset=UTF-8", {})

@@ -107,3 +107,24 @@ def test_a_damaged_page_is_refused() -> None:
     pages = [LandedPage(index, str(index), 10, len(whole), "") for index in range(2)]
     with pytest.raises(ParquetJoinError, match="not a complete Parquet file"):
         list(larger_groups(pages, lambda name: Source(whole[: -9 * int(name)] if int(name) else whole)))
+
+
+def test_what_readers_skip_row_groups_by() -> None:
+    group = joined(pages_of([SMALL_PAGE_ROWS] * 2)).metadata.row_group(0)
+    columns = [group.column(index) for index in range(group.num_columns)]
+    bounds = {column.path_in_schema: column.statistics for column in columns}
+    assert [name for name, known in bounds.items() if known and known.has_min_max] == [
+        name for name in SCHEMA.names if name != "Owner.Name"
+    ]
+    assert (bounds["Id"].min, bounds["Id"].max) == ("001000000000000", f"001{SMALL_PAGE_ROWS - 1:012d}")
+    assert bounds["Number"].null_count == len(range(0, SMALL_PAGE_ROWS, 7))
+
+
+def test_slices_of_one_table_fill_a_row_group_by_what_they_hold() -> None:
+    table = page(0, 4_000)
+    sink = io.BytesIO()
+    writer = part_writer("parquet", CountedFile(sink), table.schema, group_bytes=table.nbytes * 2)
+    for batch in table.to_batches(max_chunksize=10):
+        writer.write(batch)
+    writer.finish()
+    assert group_rows(pq.ParquetFile(io.BytesIO(sink.getvalue()))) == [4_000]

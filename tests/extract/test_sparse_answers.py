@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+import requests
 from upath import UPath
 
+from airflow_sfcc.extract.columns import Column
 from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.json_pages import JsonPageReader
 from airflow_sfcc.extract.plan import ExtractRequest, make_plan
 from airflow_sfcc.salesforce.errors import IncompleteResultError, JobFailedError, UnexpectedAnswerError
 from tests.extract.runs import extract, read_rows, run_identity
 from tests.storages import files_below
-from tests.wire_server import SOBJECT, Wire, wire
+from tests.wire_server import SOBJECT, VERSION, Wire, wire
 
 HEADER = ["Id", "Name", "Amount__c"]
 ROWS = [["001000000000001AAA", 'a,"b"\nc', "1.5E7"], ["001000000000002AAA", "\u00e9", ""]]
@@ -139,6 +144,65 @@ def test_a_page_of_records_that_broke_off_is_asked_for_again_even_where_http_doe
     assert extract(said, root, sobject=SOBJECT, fields=["Id"], api="rest")["rows"] == 2
     assert said.torn == 0
     assert sum("/query?" in request for request in said.requests) == 1, "the query is not begun anew"
+
+
+@pytest.mark.parametrize("packing", ["gzip", "X-GZip"])
+@pytest.mark.parametrize(
+    "pack",
+    [
+        gzip.compress,
+        lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:]),
+        lambda body: gzip.compress(body) + b"left over",
+    ],
+    ids=["one member", "two members", "followed by something"],
+)
+def test_ways_to_pack_records(said: Wire, root: UPath, pack: Callable[[bytes], bytes], packing: str) -> None:
+    said.records, said.batch, said.pack, said.packing = RECORDS, 1, pack, packing
+    assert extract(said, root, sobject=SOBJECT, fields=["Id"], api="rest")["rows"] == 2
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda packed: packed[: len(packed) // 2], lambda packed: packed[:-8] + bytes(8), lambda packed: b"no gzip data"],
+    ids=["breaks off", "wrong checksum", "not packed"],
+)
+def test_packed_records_that_are_damaged_are_asked_for_again(
+    said: Wire, root: UPath, spoil: Callable[[bytes], bytes]
+) -> None:
+    spoiled: list[bytes] = []
+
+    def pack(body: bytes) -> bytes:
+        if spoiled:
+            return gzip.compress(body)
+        spoiled.append(spoil(gzip.compress(body)))
+        return spoiled[0]
+
+    said.records, said.pack = RECORDS, pack
+    assert extract(said, root, sobject=SOBJECT, fields=["Id"], api="rest")["rows"] == 2
+    assert sum("/query?" in request for request in said.requests) == 2
+
+
+def test_the_next_page_is_asked_for_while_one_is_read(said: Wire) -> None:
+    said.records, said.batch = RECORDS, 1
+    reader = JsonPageReader([Column("Id", "id", "string", False)], "float")
+
+    def read(response: requests.Response) -> Mapping[str, Any]:
+        answer = reader.read(response)
+        link = answer["nextRecordsUrl"]
+        while link and f"GET {link}" not in said.requests:
+            time.sleep(0.01)
+        return answer
+
+    pages = list(said.client().query_pages(f"SELECT Id FROM {SOBJECT}", read=read, find_link=reader.find_link))
+    assert [len(page.records) for page in pages] == [1, 1]
+    assert sum("/query" in request for request in said.requests) == 2
+
+
+def test_a_link_that_was_taken_for_the_next_and_is_not_costs_a_call_and_no_row(said: Wire) -> None:
+    said.records, said.batch = RECORDS, 1
+    wrong = f"/services/data/v{VERSION}/query/0r8RO0000016PIAYA2-0"
+    pages = list(said.client().query_pages(f"SELECT Id FROM {SOBJECT}", find_link=lambda _: wrong))
+    assert [record["Id"] for page in pages for record in page.records] == [ROWS[0][0], ROWS[1][0]]
 
 
 @pytest.mark.parametrize("numbers", ["float", "decimal"])
