@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_sfcc.extract.checkpoint import Checkpoint
     from airflow_sfcc.extract.extraction import Extraction
+    from airflow_sfcc.extract.pages import LandedPage
     from airflow_sfcc.extract.plan import ExtractRequest, RunIdentity
     from airflow_sfcc.hooks import SalesforceClientCredentialsHook
     from airflow_sfcc.salesforce import SalesforceClient
@@ -236,7 +237,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         self.durable = durable
         self.cancel_on_kill = cancel_on_kill
         self.poll_interval = poll_interval
-        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
+        self.timeout = _span("timeout", timeout).total_seconds()
         self.salesforce_conn_id = salesforce_conn_id
         self._killed = threading.Event()
         self._extraction: Extraction | None = None
@@ -416,8 +417,6 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         )
 
     def _land(self, extraction: Extraction, *, other_calls: int = 0) -> dict[str, Any]:
-        from airflow.providers.common.compat.sdk import AirflowSkipException
-
         from airflow_sfcc.salesforce.counted import counted
         from airflow_sfcc.salesforce.errors import ResultsExpiredError
 
@@ -429,14 +428,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             self.log.warning("The results of Bulk job %s are gone: submitting the query again", extraction.plan.job_id)
             extraction.start_over()
             return self._proceed(extraction)
-        is_empty = self.skip_if_empty and not any(page.rows for page in pages)
-        if is_empty and self.mode == "full":
-            raise AirflowSkipException(f"{extraction.plan.sobject}: no rows, so nothing was landed.")
-        result = extraction.commit(pages, other_calls=other_calls)
-        if is_empty and not result["deleted_rows"]:
-            raise AirflowSkipException(
-                f"{extraction.plan.sobject}: nothing changed; the watermark is {result['watermark']}."
-            )
+        result = commit_or_skip(extraction, pages, skip_if_empty=self.skip_if_empty, other_calls=other_calls)
         self.log.info(
             "Landed %s of %s in %s, %s, with %s: %s",
             counted(result["rows"], "row"),
@@ -488,6 +480,23 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         extraction.stop()
         if self.cancel_on_kill:
             extraction.abandon_jobs(_KILL_SECONDS)
+
+
+def commit_or_skip(
+    extraction: Extraction, pages: Sequence[LandedPage], *, skip_if_empty: bool, other_calls: int
+) -> dict[str, Any]:
+    """Commit what has landed. With `skip_if_empty`, raises AirflowSkipException where there is nothing: a full extract
+    then lands nothing, an incremental one has committed its manifest, so that its watermark moves."""
+    from airflow.providers.common.compat.sdk import AirflowSkipException
+
+    plan = extraction.plan
+    is_empty = skip_if_empty and not any(page.rows for page in pages)
+    if is_empty and plan.position.mode == "full":
+        raise AirflowSkipException(f"{plan.sobject}: no rows, so nothing was landed.")
+    result = extraction.commit(pages, other_calls=other_calls)
+    if is_empty and not result["deleted_rows"]:
+        raise AirflowSkipException(f"{plan.sobject}: nothing changed; the watermark is {result['watermark']}.")
+    return result
 
 
 def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:

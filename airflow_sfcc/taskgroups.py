@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc.extract_surface import ExtractSurface, set_defaults
-from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator, airflow_failures
+from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator, airflow_failures, commit_or_skip
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
@@ -53,7 +53,7 @@ def salesforce_extract(
     :param shares: how many download tasks there are at most; pages are dealt to them in turn.
     :param slice_at: moments of CreatedDate at which the query is cut into several Bulk jobs that Salesforce works at side
         by side, for first loads that are too large for one; n moments make n + 1 jobs (templated). `timeout` counts for each.
-    :param skip_if_empty: end `commit` as skipped when there is no row.
+    :param skip_if_empty: end `commit` as skipped when there is no row, as SalesforceExtractOperator does.
     :param default_args: settings of all tasks in the group, such as `retries`.
     :param extract: further parameters of SalesforceExtractOperator (`sobject` or `soql`, `fields`, `where`, ...);
         `parallel_pages` counts for each download task. `api` is always `bulk`.
@@ -226,10 +226,11 @@ class CommitOperator(ExtractSurface, _StageOperator):
             extraction = self._extraction = self._resume(self.shares[0])
             downloads = list(self.downloads)
             pages = [LandedPage.from_json(page) for download in downloads for page in download["pages"]]
-            if self.skip_if_empty and not any(page.rows for page in pages):
-                extraction.discard()
-                raise AirflowSkipException(f"{extraction.plan.sobject}: no rows, so nothing was landed.")
             calls = sum(int(download["api_calls"]) for download in downloads)
-            result = extraction.commit(pages, other_calls=calls)
+            try:
+                result = commit_or_skip(extraction, pages, skip_if_empty=self.skip_if_empty, other_calls=calls)
+            except AirflowSkipException:
+                extraction.discard()
+                raise
         self.log.info("Landed %s: %s", counted(result["rows"], "row"), result["manifest"])
         return self.announce(context, result)

@@ -125,6 +125,20 @@ def test_an_empty_result_lands_its_schema(
     assert (result["rows"], len(result["files"])) == (0, 1)
 
 
+@pytest.mark.parametrize(("mode", "landed"), [("full", 0), ("incremental", 1)])
+def test_an_empty_result_may_be_skipped(
+    start_sfcc_org: StartOrg, run_dag: RunDag, root: UPath, root_url: str, mode: str, landed: int
+) -> None:
+    """An incremental extract lands its manifest all the same, so that the next one goes on from there."""
+    start_sfcc_org(rows={"Account": 1}, bulk_timings=BulkTimings(in_progress_seconds=0.1))
+    run = run_dag(dag_of(root_url, f"skipped_{mode}", mode=mode, skip_if_empty=True, default_args={"retries": 0}))
+    assert run.tasks["contacts.commit"] == "skipped"
+    manifests = [json.loads((root / name).read_text()) for name in committed(root)]
+    assert [manifest["rows"] for manifest in manifests] == [0] * landed
+    assert all(manifest["watermark"] for manifest in manifests)
+    assert not [name for name in files_below(root) if "_staging" in name]
+
+
 def test_the_group_refuses_what_it_does_not_do(root: UPath, root_url: str) -> None:
     with pytest.raises(ValueError, match="leave api out"):
         dag_of(root_url, "by_rest", api="rest")

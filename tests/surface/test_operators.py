@@ -254,6 +254,7 @@ def test_permanent_failures_do_not_burn_retries(connected_org: RunningOrg, conte
         {"mode": "delta"},
         {"deletes": "all"},
         {"lag": -1},
+        {"timeout": -1},
         {"numbers": "text"},
         {"soql": "SELECT Id FROM Contact"},
         {"sobject": None},
