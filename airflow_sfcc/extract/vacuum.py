@@ -37,7 +37,7 @@ def vacuum(
 ) -> list[Leftover]:
     """Remove leftovers below a destination, and with `superseded` the extracts read before the newest full one.
 
-    A leftover goes when none of its files was written within `older_than`. Committed extracts that count for the current
+    A leftover goes when nothing of its extract was written within `older_than`. Committed extracts that count for the current
     table or for the state of the next extract never go. Returns what was removed, or would be with `dry_run`.
     """
     root = storage_path(destination)
@@ -56,24 +56,39 @@ def vacuum(
 
 
 def _uncommitted(root: StoragePath, oldest: datetime) -> Iterator[Leftover]:
-    for folder in [*_folders(root, STAGING), *_folders(root, "")]:
-        name = folder.rsplit("/", 1)[-1]
+    """What runs that died left, of each extract where nothing at all was written of late: a run that is about to commit has
+    just staged its pages, and must find them, and what it has copied, as it left them."""
+    folders = [*_folders(root, STAGING), *_folders(root, "")]
+    for name in sorted({folder.rsplit("/", 1)[-1] for folder in folders}):
         if not name.startswith("extract="):
             continue
-        Landing(root, name.removeprefix("extract=")).put_back()
-        if root.fs.exists(f"{folder}/{MANIFEST}"):
+        landing = Landing(root, name.removeprefix("extract="))
+        both = (landing.staging.path, landing.folder.path)
+        if not all(_is_untouched(root, folder, oldest) for folder in both):
             continue
-        files = _files(root, folder)
-        if all(written_at(entry) < oldest for entry in files):
-            yield _leftover(folder, "a run that did not commit left it", files)
+        landing.put_back()
+        for folder in both:
+            if root.fs.isdir(folder) and not root.fs.exists(f"{folder}/{MANIFEST}"):
+                yield _leftover(folder, "a run that did not commit left it", _files(root, folder))
+
+
+def _is_untouched(root: StoragePath, folder: str, oldest: datetime) -> bool:
+    """Whether nothing was written there since `oldest`; an empty folder was, when it was made: by a run that has just begun."""
+    try:
+        entries = _files(root, folder) or [root.fs.info(folder)]
+    except FileNotFoundError:
+        return True
+    return all(written_at(entry) < oldest for entry in entries)
 
 
 def _superseded(root: StoragePath) -> Iterator[Leftover]:
     state = latest_state(root)
-    for manifest in state.manifests[: len(state.manifests) - len(state.relevant)]:
+    if state.snapshot is None:
+        return
+    for manifest in state.manifests[: state.manifests.index(state.snapshot)]:
         folder = f"{root.path.rstrip('/')}/extract={manifest['extract_id']}"
-        snapshot = str((state.snapshot or {})["extract_id"])
-        yield _leftover(folder, f"superseded by the full extract {snapshot}", _files(root, folder))
+        reason = f"superseded by the full extract {state.snapshot['extract_id']}"
+        yield _leftover(folder, reason, _files(root, folder))
 
 
 def _folders(root: StoragePath, name: str) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 from upath import UPath
 
 from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.landing import Landing
 from airflow_sfcc.extract.plan import ExtractRequest, make_plan
+from airflow_sfcc.extract.vacuum import Leftover, vacuum
 from airflow_sfcc.localorg.records import Records
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, run_identity, wait_for_job
@@ -132,6 +136,35 @@ def test_leftovers_of_a_dead_try_are_swept(org: RunningOrg, tmp_path: Path) -> N
     (staged / "part-00099.parquet").write_bytes(b"half")
     extract(org, tmp_path, **REQUEST)
     assert not [name for name in files(tmp_path) if "00099" in name]
+
+
+def test_vacuum_leaves_a_commit_alone_that_is_under_way() -> None:
+    """Between the two halves of a commit that replaces an earlier one, an object store has neither manifest."""
+    root = UPath("memory://lake/Account")
+    found: list[Leftover] = []
+
+    def commit(rows: bytes, require: Callable[[], None]) -> Landing:
+        landing = Landing(root, run_identity().extract_id)
+        landing.start_afresh()
+        with landing.open_file("page-00000.parquet") as file:
+            file.write(rows)
+        manifest = {"extract_id": run_identity().extract_id}
+        landing.commit(manifest, {"part-00000.parquet": "page-00000.parquet"}, require)
+        return landing
+
+    commit(b"before", lambda: None)
+    landing = commit(b"after", lambda: found.extend(vacuum(root)))
+    assert found == [] and landing.find_manifest() is not None
+    assert (landing.folder / "part-00000.parquet").read_bytes() == b"after"
+
+
+def test_vacuum_leaves_a_run_alone_that_has_just_begun(tmp_path: Path) -> None:
+    landing = Landing(UPath(tmp_path), run_identity().extract_id)
+    landing.start_afresh()
+    assert vacuum(UPath(tmp_path)) == []
+    with landing.open_file("page-00000.parquet") as file:
+        file.write(b"rows")
+    assert len(vacuum(UPath(tmp_path), older_than=timedelta(0))) == 1
 
 
 def test_another_run_has_another_folder(org: RunningOrg, tmp_path: Path) -> None:
