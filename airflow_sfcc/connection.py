@@ -47,7 +47,7 @@ def client_for(
         allowed_hosts=settings.names("allowed_hosts"),
         api_call_budget=settings.number("api_call_budget", None, lowest=0, highest=100),
         transport=TransportOptions(
-            request_timeout=settings.number("request_timeout", defaults.request_timeout, lowest=1) or 0,
+            request_timeout=settings.number("request_timeout", defaults.request_timeout, lowest=1, highest=86_400) or 0,
             max_retries=int(settings.number("max_retries", defaults.max_retries, lowest=0, highest=20) or 0),
             verify=settings.verify(),
         ),
@@ -71,7 +71,7 @@ class _Extra:
             return value in _TRUE
         raise self._unusable(name, "true or false")
 
-    def number(self, name: str, default: float | None, *, lowest: float, highest: float = float("inf")) -> float | None:
+    def number(self, name: str, default: float | None, *, lowest: float, highest: float) -> float | None:
         if name not in self._values:
             return default
         try:
@@ -79,8 +79,7 @@ class _Extra:
         except (TypeError, ValueError):
             number = float("nan")
         if not lowest <= number <= highest:
-            until = f" to {highest:g}" if highest != float("inf") else " or more"
-            raise self._unusable(name, f"a number, {lowest:g}{until}")
+            raise self._unusable(name, f"a number, {lowest:,g} to {highest:,g}")
         return number
 
     def names(self, name: str) -> list[str]:

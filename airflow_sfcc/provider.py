@@ -23,7 +23,7 @@ _EXTRA_FIELDS: dict[str, Any] = {
     "request_timeout": {
         "label": "Request timeout (s)",
         "description": "Seconds without a byte before a request counts as dead. Empty: 130, since Salesforce may think 120 s.",
-        "schema": {"type": ["number", "null"], "minimum": 1},
+        "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 86_400},
     },
     "max_retries": {
         "label": "Retries per request",

@@ -116,7 +116,7 @@ def refusal_error(response: requests.Response) -> SalesforceError:
     """The exception for an error answer of the API."""
     problem = _error(response.status_code, read_refusal(response), describe(response.request))
     seconds = response.headers.get("Retry-After", "").strip()
-    if isinstance(problem, UnavailableError) and seconds.isdigit():
+    if isinstance(problem, UnavailableError) and seconds.isdecimal():
         problem.message += f" Salesforce asks to wait {int(seconds):,} s until then."
     return problem
 
@@ -221,7 +221,7 @@ def _judge(status: int, refusal: Refusal) -> tuple[type[SalesforceError], str, A
     if status in (414, 431):
         return QueryError, "The query is too long for a URI: use api='bulk', or fewer fields.", None
     if status >= 500 or status in (406, 420, 429):
-        return UnavailableError, "It was asked several times; try again later.", None
+        return UnavailableError, "That passes by itself: try again later.", None
     if code == "API_ERROR":
         return SalesforceError, "Correct the query; if Bulk does not do it, use api='rest' or api='auto'.", None
     if not code:

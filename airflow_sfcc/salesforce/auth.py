@@ -13,7 +13,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
-from airflow_sfcc.salesforce.errors import AuthenticationError, UnexpectedAnswerError
+from airflow_sfcc.salesforce.errors import MY_DOMAIN, AuthenticationError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, require_same_origin
 from airflow_sfcc.salesforce.token_errors import token_error
 from airflow_sfcc.salesforce.transport import Transport
@@ -163,6 +163,13 @@ class ClientCredentialsAuth(AuthBase):
                 f"{login} answered the token request with something that holds no access_token and instance_url: is it "
                 "a Salesforce My Domain host?"
             ) from None
-        if not (isinstance(access_token, str) and access_token.isprintable() and isinstance(instance_url, str)):
-            raise AuthenticationError(f"{login} answered the token request with a token that cannot be used.")
+        if not (isinstance(instance_url, str) and _fits_a_header(access_token)):
+            raise AuthenticationError(
+                f"{login} answered the token request with a token that cannot be used: is it a Salesforce My Domain host?",
+                step=MY_DOMAIN,
+            )
         return Token(access_token, self._rule.verify(instance_url), str(answer.get("id") or ""))
+
+
+def _fits_a_header(token: object) -> bool:
+    return isinstance(token, str) and token != "" and token.isascii() and token.isprintable()

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 WAITING_STATES = frozenset({"UploadComplete", "InProgress", "Open"})
 COMPLETE, FAILED, ABORTED = "JobComplete", "Failed", "Aborted"
 
+_AGAIN = "Clear the task to run the query again, or use api='rest'."
 
 FIRST_VERSION = 47.0
 """The API version that brought query jobs (reference 3)."""
@@ -67,7 +68,9 @@ class BulkJob:
                 error_message=body.get("errorMessage") or None,
             )
         except (KeyError, TypeError, ValueError):
-            raise UnexpectedAnswerError("Salesforce described a Bulk job without a usable id and state.") from None
+            raise UnexpectedAnswerError(
+                "Salesforce described a Bulk job without a usable id and state. Try again, or use api='rest'."
+            ) from None
 
     @property
     def is_waiting(self) -> bool:
@@ -95,8 +98,13 @@ class BulkJob:
                 "landed. Clear the task to run it again."
             )
         if self.is_waiting:
-            raise JobNotCompleteError(f"Bulk job {self.id} on {self.sobject} is not complete yet (state {self.state}).")
-        raise UnexpectedAnswerError(f"Bulk job {self.id} is in a state that is not documented: {self.state!r}.")
+            raise JobNotCompleteError(
+                f"Bulk job {self.id} on {self.sobject} is not complete yet (state {self.state}). Wait until it is."
+            )
+        raise UnexpectedAnswerError(
+            f"Bulk job {self.id} is in a state that is not documented: {self.state!r}. Look at it in Setup under Bulk Data Load "
+            "Jobs, and use api='rest' until it is known what that means."
+        )
 
 
 def poll_delays(first: float, longest: float = 60.0) -> Iterator[float]:
@@ -210,7 +218,7 @@ class BulkQueryJobs:
                 url = self._client.resolve(link, api_version=job.api_version)
                 if url in seen:
                     raise UnexpectedAnswerError(
-                        f"Bulk job {job.id} listed the same result page twice; nothing was landed."
+                        f"Bulk job {job.id} listed the same result page twice; nothing was landed. {_AGAIN}"
                     )
                 seen.add(url)
                 yield ResultPage(job.id, index, url)
@@ -218,10 +226,10 @@ class BulkQueryJobs:
             following = listing.get("nextRecordsUrl") or listing.get("nextRecordUrl")
             if not following or listing.get("done") is True:
                 return
-            url = self._client.resolve(following, api_version=job.api_version)
+            url = self._client.resolve(str(following), api_version=job.api_version)
             if url in seen:
                 raise UnexpectedAnswerError(
-                    f"Bulk job {job.id} listed its result pages in a circle; nothing was landed."
+                    f"Bulk job {job.id} listed its result pages in a circle; nothing was landed. {_AGAIN}"
                 )
             seen.add(url)
             listing = json_object_of(self._client.request("GET", url))
@@ -246,12 +254,17 @@ class BulkQueryJobs:
             return response
         with response:
             if response.status_code == 204:
-                raise JobNotCompleteError("Salesforce has no results for this job yet.")
+                raise JobNotCompleteError(
+                    f"Salesforce has no results for Bulk job {page.job_id} yet. Wait until it is complete."
+                )
             try:
                 raise_for_refusal(response)
             except NotFoundError as gone:
                 raise _expired(page.job_id) from gone
-        raise UnexpectedAnswerError(f"A result page was answered with HTTP {response.status_code}.")
+        raise UnexpectedAnswerError(
+            f"A result page of Bulk job {page.job_id} was answered with HTTP {response.status_code}, which is not documented; "
+            "nothing of it was landed. Try again, or use api='rest'."
+        )
 
 
 def next_locator(response: requests.Response) -> str | None:
@@ -263,7 +276,7 @@ def next_locator(response: requests.Response) -> str | None:
 def reported_rows(response: requests.Response) -> int | None:
     """How many rows Salesforce says the page has, None when it does not say."""
     header = response.headers.get("Sforce-NumberOfRecords", "").strip()
-    return int(header) if header.isdigit() else None
+    return int(header) if header.isdecimal() else None
 
 
 def _links(listing: Mapping[str, Any]) -> list[str] | None:

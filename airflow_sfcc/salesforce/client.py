@@ -19,6 +19,7 @@ from airflow_sfcc.salesforce.auth import ClientCredentialsAuth, Credentials, Tok
 from airflow_sfcc.salesforce.bulk import BulkQueryJobs
 from airflow_sfcc.salesforce.errors import (
     CONSUMER_KEY_AND_SECRET,
+    MY_DOMAIN,
     AccessError,
     ConfigurationError,
     NotFoundError,
@@ -232,7 +233,10 @@ class SalesforceClient:
         if key not in self._describes:
             answer = self._describe(sobject)
             if not (answer.get("name") and isinstance(answer.get("fields"), list)):
-                raise UnexpectedAnswerError(f"{self.instance} does not describe {sobject} as Salesforce does.")
+                raise UnexpectedAnswerError(
+                    f"{self.instance} does not describe {sobject} as Salesforce does. Is it the org's My Domain?",
+                    step=MY_DOMAIN,
+                )
             self._describes[key] = answer
         return self._describes[key]
 
@@ -262,7 +266,7 @@ class SalesforceClient:
         for entry in answer.get("sObjects", []):
             if str(entry.get("name", "")).lower() == sobject.lower():
                 return int(entry["count"])
-        raise UnexpectedAnswerError(f"Salesforce keeps no record count for {sobject}.")
+        raise UnexpectedAnswerError(f"Salesforce keeps no record count for {sobject}: count its records by a query.")
 
     def get_deleted(self, sobject: str, start: datetime, end: datetime) -> JsonObject:
         """Ids deleted within [start, end): `deletedRecords`, `earliestDateAvailable`, `latestDateCovered` (reference 2.7)."""

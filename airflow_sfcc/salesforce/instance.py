@@ -19,7 +19,7 @@ SALESFORCE_DOMAINS = ("salesforce.com", "salesforce.mil", "crmforce.mil", "sfcrm
 """Domains that only Salesforce hands out API hosts under: commercial, US government, US military, China (Alibaba)."""
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_HOST = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*", re.I | re.A)
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,9 @@ def _refuse_hosts_without_the_flow(origin: Origin) -> None:
             step=MY_DOMAIN,
         )
     if origin.is_under(("lightning.force.com", "salesforce-setup.com", "visualforce.com", "force.com")):
-        name = origin.host.split(".")[0]
         raise ConfigurationError(
             f"{origin.host} is a page host, not an API host: use your org's My Domain, probably "
-            f"{name}.my.salesforce.com.",
+            f"{_my_domain_behind(origin.host)}.",
             step=MY_DOMAIN,
         )
     if "." not in origin.host and ":" not in origin.host and not origin.is_loopback and origin.scheme == "https":
@@ -129,6 +128,12 @@ def _refuse_hosts_without_the_flow(origin: Origin) -> None:
             f"{origin.host}.my.salesforce.com.",
             step=MY_DOMAIN,
         )
+
+
+def _my_domain_behind(page_host: str) -> str:
+    """`acme--uat.sandbox.my.salesforce.com` for `acme--uat.sandbox.lightning.force.com`."""
+    found = re.match(r"(.+?)\.(?:my|lightning)\.", page_host)
+    return f"{found[1] if found else page_host.split('.')[0]}.my.salesforce.com"
 
 
 @dataclass(frozen=True)

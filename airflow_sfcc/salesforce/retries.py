@@ -122,7 +122,7 @@ def _retry_after(state: tenacity.RetryCallState) -> float | None:
     if outcome is None or outcome.failed or not isinstance(outcome.result(), requests.Response):
         return None
     header = outcome.result().headers.get("Retry-After", "").strip()
-    if header.isdigit():
+    if header.isdecimal():
         return float(header)
     try:
         moment = parsedate_to_datetime(header)

@@ -24,7 +24,10 @@ from airflow_sfcc.salesforce.instance import Origin
 
 @dataclass(frozen=True)
 class Refusal:
-    """One row of the table: matched by `error`, by a part of `error_description`, or by both."""
+    """One row of the table: matched by `error`, by a part of `error_description`, or by both.
+
+    Where no setup step mends it (`step` None), it passes by itself.
+    """
 
     error: str | None
     description: str | None
@@ -46,22 +49,15 @@ _FLOW_OFF = (
     "the app does not allow the client-credentials flow",
     "tick Enable Client Credentials Flow in the app's OAuth settings, then choose a Run As user in its policies",
 )
+_TOO_MANY_LOGINS = ("too many logins within the last hour", "wait an hour and let fewer tasks log in at once")
+_INACTIVE_USER = (
+    "the app's Run As user is inactive or frozen",
+    "activate that user, or choose another Run As user in the app's policies",
+)
 
 REFUSALS = (
-    Refusal(
-        None,
-        "login rate exceeded",
-        "too many logins within the last hour",
-        "wait an hour and let fewer tasks log in at once",
-        None,
-    ),
-    Refusal(
-        "login_rate_exceeded",
-        None,
-        "too many logins within the last hour",
-        "wait an hour and let fewer tasks log in at once",
-        None,
-    ),
+    Refusal(None, "login rate exceeded", *_TOO_MANY_LOGINS, None),
+    Refusal("login_rate_exceeded", None, *_TOO_MANY_LOGINS, None),
     Refusal("invalid_grant", "no client credentials user enabled", *_NO_RUN_AS_USER, RUN_AS_USER),
     Refusal(
         "invalid_grant",
@@ -71,20 +67,8 @@ REFUSALS = (
         MY_DOMAIN,
     ),
     Refusal("invalid_grant", "client credentials flow not enabled", *_FLOW_OFF, ENABLE_FLOW),
-    Refusal(
-        None,
-        "inactive user",
-        "the app's Run As user is inactive or frozen",
-        "activate that user, or choose another Run As user in the app's policies",
-        RUN_AS_USER,
-    ),
-    Refusal(
-        "inactive_user",
-        None,
-        "the app's Run As user is inactive or frozen",
-        "activate that user, or choose another Run As user in the app's policies",
-        RUN_AS_USER,
-    ),
+    Refusal(None, "inactive user", *_INACTIVE_USER, RUN_AS_USER),
+    Refusal("inactive_user", None, *_INACTIVE_USER, RUN_AS_USER),
     Refusal(
         None,
         "ip restricted",
@@ -138,13 +122,13 @@ def token_error(response: requests.Response, login: Origin) -> SalesforceError:
     status = response.status_code
     if status >= 500 or status in (406, 420, 429):
         return UnavailableError(
-            f"{login} could not give out a token (HTTP {status}); it was asked several times. Try again later.",
+            f"{login} could not give out a token (HTTP {status}). That passes by itself: try again later.",
             status=status,
             code=error or None,
         )
+    said = f'"{error}: {description}"' if description else f'"{error}"'
     for refusal in REFUSALS:
         if refusal.matches(error, description):
-            said = f'"{error}: {description}"' if description else f'"{error}"'
             message = f"{login} refused the login ({said}): {refusal.meaning}. To mend it, {refusal.remedy}."
             kind = UnavailableError if refusal.step is None else AuthenticationError
             return kind(message, step=refusal.step, status=status, code=error)
@@ -156,8 +140,7 @@ def token_error(response: requests.Response, login: Origin) -> SalesforceError:
             status=status,
         )
     return AuthenticationError(
-        f'{login} refused the login ("{error}: {description}"). Check the consumer key, the consumer secret and the '
-        "app's policies.",
+        f"{login} refused the login ({said}). Check the consumer key, the consumer secret and the app's policies.",
         step=CONSUMER_KEY_AND_SECRET,
         status=status,
         code=error,

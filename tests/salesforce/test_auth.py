@@ -118,6 +118,14 @@ def test_a_server_that_is_no_salesforce(org: RunningOrg) -> None:
         org.client().describe("Account")
 
 
+@pytest.mark.parametrize("token", ["", "with a \n line break", "with a \u20ac sign", 5, None])
+def test_a_token_that_no_header_can_carry(org: RunningOrg, token: object) -> None:
+    org.fail("token", status=200, body={"access_token": token, "instance_url": org.url})
+    with pytest.raises(AuthenticationError, match=r"cannot be used.*My Domain"):
+        org.client().describe("Account")
+    assert org.calls("describe") == 0
+
+
 @pytest.mark.parametrize("key", ["", None])
 def test_missing_credentials(key: str) -> None:
     with pytest.raises(ConfigurationError, match="consumer key"):

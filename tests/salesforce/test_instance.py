@@ -53,6 +53,8 @@ def test_port_and_scheme_of_the_connection_count() -> None:
         ("https://test.salesforce.com/", "test.salesforce.com does not answer"),
         ("acme.lightning.force.com", "acme.my.salesforce.com"),
         ("acme.my.salesforce-setup.com", "acme.my.salesforce.com"),
+        ("acme--uat.sandbox.lightning.force.com", "acme--uat.sandbox.my.salesforce.com"),
+        ("acme.my.\u017falesforce.com", "not a host name"),
         ("acme", "acme.my.salesforce.com"),
         ("http://acme.my.salesforce.com", "unencrypted"),
         ("https://user:pw@acme.my.salesforce.com", "user name"),

@@ -68,6 +68,12 @@ def test_retry_after_is_honoured(org: RunningOrg, monkeypatch: pytest.MonkeyPatc
     assert waits == [7.0, 0.0]
 
 
+@pytest.mark.parametrize("nonsense", ["soon", "\u00b2", "-1"])
+def test_a_retry_after_that_says_nothing_is_as_none(org: RunningOrg, nonsense: str) -> None:
+    org.fail("describe", status=503, headers={"Retry-After": nonsense})
+    assert org.client().describe("Account")["name"] == "Account"
+
+
 def test_a_long_retry_after_is_left_to_the_tasks_own_retry(org: RunningOrg) -> None:
     org.fail("describe", status=503, headers={"Retry-After": str(int(retries.LONGEST_WAIT) + 1)}, times=None)
     with pytest.raises(UnavailableError, match="asks to wait 301 s"):
@@ -77,7 +83,7 @@ def test_a_long_retry_after_is_left_to_the_tasks_own_retry(org: RunningOrg) -> N
 
 def test_retries_end(org: RunningOrg) -> None:
     org.fail("describe", status=503, body="<html>", times=None)
-    with pytest.raises(UnavailableError, match=r"HTTP 503.*several times"):
+    with pytest.raises(UnavailableError, match=r"HTTP 503.*try again later"):
         org.client().describe("Account")
     assert org.calls("describe") == 3
 

@@ -56,6 +56,7 @@ def test_extras_may_be_text_or_typed(extra: dict[str, Any]) -> None:
     [
         ({"api_version": "latest"}, "api_version 'latest'"),
         ({"request_timeout": "soon"}, "request_timeout .* must be a number"),
+        ({"request_timeout": "inf"}, "1 to 86,400"),
         ({"max_retries": 99}, "max_retries"),
         ({"api_call_budget": 101}, "0 to 100"),
         ({"allow_http": "perhaps"}, "true or false"),
