@@ -35,6 +35,10 @@ class Newest:
     records: int
 
 
+_NOTHING = Newest("1970-01-01T00:00:00Z", 0)
+"""Where there is no record yet, the first one is new."""
+
+
 class SalesforceRecordsTrigger(BaseEventTrigger):
     """Fires whenever an object has records that are newer than all seen before, changed ones included.
 
@@ -58,6 +62,8 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
         poll_interval: float = 60.0,
         salesforce_conn_id: str = "sfcc_default",
     ) -> None:
+        if poll_interval <= 0:
+            raise ValueError("poll_interval must be greater than 0.")
         super().__init__()  # type: ignore[no-untyped-call]
         self.sobject = sobject
         self.where = where
@@ -86,41 +92,51 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
                 # text of an unforeseen exception may hold anything, so only its type is shown.
                 why = str(problem) if isinstance(problem, SalesforceError) else type(problem).__name__
                 self.log.warning("Watching %s goes on after a failure: %s", self.sobject, why)
-                seen_now, new = seen, 0
-            if new:
-                yield self._event(seen_now, new)
-            if seen_now is not None and seen_now != seen:
-                await self._remember(seen_now)
-                seen = seen_now
+            else:
+                if new:
+                    yield self._event(seen_now, new)
+                if seen_now != seen:
+                    await self._remember(seen_now)
+                    seen = seen_now
             await asyncio.sleep(self.poll_interval)
 
-    def _event(self, seen: Newest | None, new: int) -> TriggerEvent:
-        newest = seen.moment if seen else None
-        return TriggerEvent({"sobject": self.sobject, "records": new, "newest": newest})  # type: ignore[no-untyped-call]
+    def _event(self, seen: Newest, new: int) -> TriggerEvent:
+        return TriggerEvent({"sobject": self.sobject, "records": new, "newest": seen.moment})  # type: ignore[no-untyped-call]
 
-    def _look(self, client: SalesforceClient, seen: Newest | None) -> tuple[Newest | None, int]:
+    def _look(self, client: SalesforceClient, seen: Newest | None) -> tuple[Newest, int]:
         """How far the object goes now, and how many of its records are new since `seen` (None: watching begins)."""
-        found = self._count(client, f"{self.cursor_field} >= {seen.moment}" if seen else None)
+        if seen is None:
+            return self._beginning(client), 0
+        found = self._since(client, seen.moment)
         if found is None:
             return seen, 0
         moment, records = found
-        if seen is not None and moment == seen.moment:
+        if moment == seen.moment:
             return Newest(moment, records), max(0, records - seen.records)
-        at_newest = self._count(client, f"{self.cursor_field} = {moment}")
-        newest = Newest(moment, at_newest[1] if at_newest else 0)
+        newest = self._newest(client, moment)
         # A record that was seen and has changed again is no longer at the old moment, so all at the new one count.
-        return newest, max(records - seen.records, newest.records, 1) if seen else 0
+        return newest, max(records - seen.records, newest.records, 1)
 
-    def _count(self, client: SalesforceClient, condition: str | None) -> tuple[str, int] | None:
-        """(newest cursor value as a SOQL literal, number of records) of those that fulfil the condition; None for none."""
+    def _beginning(self, client: SalesforceClient) -> Newest:
+        """By the cursor's index: to count a large object would take longer than Salesforce gives a query."""
+        ordered = f"{self._query([self.cursor_field])} ORDER BY {self.cursor_field} DESC NULLS LAST LIMIT 1"
+        moment = next((record[self.cursor_field] for record in client.query(ordered)), None)
+        return self._newest(client, _literal(moment)) if moment else _NOTHING
+
+    def _newest(self, client: SalesforceClient, moment: str) -> Newest:
+        return Newest(moment, client.count(self._query(["COUNT()"], f"{self.cursor_field} = {moment}")))
+
+    def _since(self, client: SalesforceClient, moment: str) -> tuple[str, int] | None:
+        """The newest cursor value and the number of records from `moment` on; None where there are none any more."""
+        columns = ["COUNT(Id)", f"MAX({self.cursor_field})"]
+        (row,) = client.query(self._query(columns, f"{self.cursor_field} >= {moment}"))
+        return (_literal(row["expr1"]), int(row["expr0"])) if row["expr1"] else None
+
+    def _query(self, columns: list[str], condition: str | None = None) -> str:
         from airflow_sfcc.salesforce import soql
 
         conditions = " AND ".join(f"({part})" for part in (self.where, condition) if part)
-        columns = ["COUNT(Id)", f"MAX({self.cursor_field})"]
-        (row,) = client.query(soql.select(self.sobject, columns, conditions))
-        if not row["expr1"]:
-            return None
-        return str(row["expr1"]).replace("+0000", "Z"), int(row["expr0"])
+        return soql.select(self.sobject, columns, conditions)
 
     @property
     def _key(self) -> str:
@@ -144,3 +160,8 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
         if store is None:
             say_missing("Remembering what a watcher has seen", "watching begins anew when the triggerer starts.")
         return store
+
+
+def _literal(moment: object) -> str:
+    """A datetime of a REST answer as SOQL writes it."""
+    return str(moment).replace("+0000", "Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -120,33 +120,32 @@ class Store:
         self.values[key] = json.loads(json.dumps(value))
 
 
-def test_a_watcher_fires_for_new_records_and_remembers_them(
-    fresh_org: RunningOrg, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = Store()
+async def watch(org: RunningOrg, store: Store, where: str, steps: Sequence[Callable[[], Any]]) -> list[int]:
+    """Each step happens between two looks; how many records were new at each event."""
+    fired = []
+    watching = SalesforceRecordsTrigger("Account", where=where, poll_interval=0.02)
+    watching.asset_state_store = store  # type: ignore[assignment]
 
-    async def watch(steps: list[Callable[[], Any]]) -> list[int]:
-        """Each step happens between two looks; how many records were new at each event."""
-        fired = []
-        watching = SalesforceRecordsTrigger("Account", where="Name != 'noise'", poll_interval=0.02)
-        watching.asset_state_store = store  # type: ignore[assignment]
+    async def events() -> None:
+        async for event in watching.run():
+            fired.append(event.payload["records"])
 
-        async def events() -> None:
-            async for event in watching.run():
-                fired.append(event.payload["records"])
-
-        running = asyncio.create_task(events())
-        for step in steps:
-            before = fresh_org.calls("query")
-            while fresh_org.calls("query") < before + 4:
-                await asyncio.sleep(0.01)
-            step()
-        before = fresh_org.calls("query")
-        while fresh_org.calls("query") < before + 4:
+    async def some_looks() -> None:
+        before = org.calls("query")
+        while org.calls("query") < before + 4:
             await asyncio.sleep(0.01)
-        running.cancel()
-        return fired
 
+    running = asyncio.create_task(events())
+    for step in steps:
+        await some_looks()
+        step()
+    await some_looks()
+    running.cancel()
+    return fired
+
+
+def test_a_watcher_fires_for_new_records_and_remembers_them(fresh_org: RunningOrg) -> None:
+    store = Store()
     made: list[str] = []
 
     def create(name: str) -> Callable[[], None]:
@@ -160,11 +159,21 @@ def test_a_watcher_fires_for_new_records_and_remembers_them(
         fresh_org.org.clock.advance(timedelta(minutes=1))
 
     steps = [later, create("a"), later, change_the_newest, later, create("noise")]
-    assert asyncio.run(watch(steps)) == [1, 1]
+    assert asyncio.run(watch(fresh_org, store, "Name != 'noise'", steps)) == [1, 1]
     later()
     make_account(fresh_org, "while the triggerer is down")
-    assert asyncio.run(watch([])) == [1]
+    assert asyncio.run(watch(fresh_org, store, "Name != 'noise'", [])) == [1]
     assert "SELECT" not in json.dumps(store.values)
+
+
+def test_a_watcher_of_nothing_fires_for_the_first_record(fresh_org: RunningOrg) -> None:
+    create = [lambda: make_account(fresh_org, "first")]
+    assert asyncio.run(watch(fresh_org, Store(), "Name = 'first'", create)) == [1]
+
+
+def test_a_watcher_that_would_ask_without_a_pause_is_refused() -> None:
+    with pytest.raises(ValueError, match="poll_interval"):
+        SalesforceRecordsTrigger("Account", poll_interval=0)
 
 
 def make_account(org: RunningOrg, name: str) -> str:
