@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from airflow_sfcc.extract.windows import CURSOR_FIELDS
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError
 from airflow_sfcc.salesforce.answers import json_object_of
 from airflow_sfcc.salesforce.counted import counted
@@ -32,9 +33,6 @@ Verdict = Literal["passed", "failed", "not checkable"]
 
 LOGIN_STEPS = (MY_DOMAIN, CONSUMER_KEY_AND_SECRET, ENABLE_FLOW, RUN_AS_USER, PERMITTED_USERS, IP_RESTRICTIONS)
 """Steps that a token proves, in the order in which Salesforce looks at them (as far as that is known)."""
-
-CURSORS = ("SystemModstamp", "LastModifiedDate", "CreatedDate", "LoginTime")
-"""Fields that an incremental extract can go by, best first (reference 4)."""
 
 FEWEST_SEEN = 0.9
 """A user who counts less of an object's rows than this share probably lacks View All Records. The org's own count is
@@ -235,7 +233,7 @@ def _object(client: SalesforceClient, sobject: str) -> Iterator[Finding]:
         yield _failure(sobject, problem)
         return
     fields = [str(field["name"]) for field in describe["fields"]]
-    cursor = next((name for name in CURSORS if name in fields), None)
+    cursor = next((name for name in CURSOR_FIELDS if name in fields), None)
     by = f"cursor {cursor}" if cursor else "no cursor: it can only be extracted in full"
     yield Finding(sobject, "passed", f"{counted(rows, 'row')}, {counted(len(fields), 'field')}, {by}")
     yield from _all_rows(client, sobject, rows)

@@ -73,16 +73,12 @@ def _client(conn_id: str) -> SalesforceClient:
     from airflow.models.connection import Connection
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-    from airflow_sfcc.connection import client_for
-    from airflow_sfcc.salesforce.errors import ConfigurationError
+    from airflow_sfcc.connection import client_for, unknown_connection
 
     try:
         connection = Connection.get_connection_from_secrets(conn_id)
     except AirflowNotFoundException:
-        raise ConfigurationError(
-            f"Airflow knows no connection {conn_id!r}: add it in the UI (Admin, Connections), or as "
-            f"AIRFLOW_CONN_{conn_id.upper()} in the environment."
-        ) from None
+        raise unknown_connection(conn_id) from None
     return client_for(connection, connection.extra_dejson)
 
 

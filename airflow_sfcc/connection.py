@@ -55,6 +55,14 @@ def client_for(
     )
 
 
+def unknown_connection(conn_id: str) -> ConfigurationError:
+    """What to raise where Airflow has no such connection."""
+    return ConfigurationError(
+        f"Airflow knows no connection {conn_id!r}: add it in the UI (Admin, Connections), or as "
+        f"AIRFLOW_CONN_{conn_id.upper()} in the environment."
+    )
+
+
 class _Extra:
     """Typed reading of the connection's extra; empty text counts as not set."""
 

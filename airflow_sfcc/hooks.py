@@ -121,7 +121,7 @@ class SalesforceClientCredentialsHook(HttpHook):
             return False, str(problem)
         except Exception as problem:
             # The text of an unforeseen exception may hold anything, so only its type is shown.
-            return (
-                False,
-                f"The connection could not be tested ({type(problem).__name__}); see the log of the API server.",
+            return False, (
+                f"The connection could not be tested ({type(problem).__name__}). Save it and run `airflow-sfcc check` with its "
+                "id where Airflow runs: that goes step by step."
             )

@@ -102,12 +102,24 @@ class SharedClients:
         known = self._connected.get(conn_id)
         if known is not None and known.is_current:
             return known
-        fields, extra = await _read(conn_id)
+        fields, extra = await _read_known(conn_id)
         if known is not None and known.refusal is None and known.fields == (*fields.values(), extra):
             known.read_at = time.monotonic()
             return known
         self._connected[conn_id] = _Connected((*fields.values(), extra), _clients(fields, extra), time.monotonic())
         return self._connected[conn_id]
+
+
+async def _read_known(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `_read` reads. Raises ConfigurationError where somebody has removed the connection meanwhile."""
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+    from airflow_sfcc.connection import unknown_connection
+
+    try:
+        return await _read(conn_id)
+    except AirflowNotFoundException:
+        raise unknown_connection(conn_id) from None
 
 
 async def _read(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -103,7 +103,8 @@ class WaitingTrigger(BaseTrigger):
         except SalesforceError as problem:
             return self.failure(problem)
         except Exception as problem:
-            return self.event("error", message=f"Waiting in the triggerer failed ({type(problem).__name__}).")
+            why = f"Waiting in the triggerer failed ({type(problem).__name__}). Clear the task to run it again."
+            return self.event("error", message=why)
 
     def failure(self, problem: SalesforceError) -> TriggerEvent:
         return self.event("error", error=type(problem).__name__, message=str(problem), permanent=problem.permanent)

@@ -134,6 +134,13 @@ def test_a_refused_login_is_not_tried_by_every_trigger(slow_org: RunningOrg) -> 
     assert slow_org.calls("token") - logins <= shared_clients.THREADS
 
 
+def test_a_connection_that_is_gone_is_said_so(slow_org: RunningOrg, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
+    monkeypatch.delenv("AIRFLOW_CONN_SFCC_DEFAULT")
+    event = asyncio.run(first(trigger(job)))
+    assert event["permanent"] and "knows no connection 'sfcc_default': add it" in event["message"]
+
+
 def test_a_changed_connection_is_noticed(
     slow_org: RunningOrg, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
