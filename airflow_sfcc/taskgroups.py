@@ -115,7 +115,10 @@ class PlanOperator(SalesforceExtractOperator):
         extraction.stage_plan()
         dealt = [pages[first :: self.shares] for first in range(self.shares)]
         known = {"extract_id": plan.extract_id, "job_id": plan.job_id, "sobject": plan.sobject}
-        return self._done([{**known, "pages": share} for share in dealt if share])  # type: ignore[arg-type]
+        # An empty result may have no page at all, and still has to be committed: with no share there would be no download, and
+        # a commit that Airflow skips.
+        shares = [{**known, "pages": share} for share in dealt if share or share is dealt[0]]
+        return self._done(shares)  # type: ignore[arg-type]
 
     def announce(self, context: Context, result: Any) -> Any:
         """Nothing to announce yet: `commit` does."""

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 @click.argument("destination")
 @click.option("--superseded", is_flag=True, help="Also remove extracts that were read before the newest full one.")
 @click.option(
-    "--older-than", default=48.0, show_default=True, metavar="HOURS", help="Leave leftovers younger than this alone."
+    "--older-than",
+    type=click.FloatRange(min=0),
+    default=48.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Leave leftovers younger than this alone.",
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
 def vacuum(destination: str, superseded: bool, older_than: float, dry_run: bool) -> None:

@@ -125,6 +125,16 @@ def test_an_empty_result_lands_its_schema(
     assert (result["rows"], len(result["files"])) == (0, 1)
 
 
+def test_an_empty_result_without_any_page_lands_too(
+    start_sfcc_org: StartOrg, run_dag: RunDag, root: UPath, root_url: str
+) -> None:
+    org = start_sfcc_org(rows={"Account": 1}, bulk_timings=BulkTimings(in_progress_seconds=0.1))
+    org.fail("job_result_pages", status=200, body={"resultPages": [], "done": True}, times=None)
+    run = run_dag(dag_of(root_url, "pageless", default_args={"retries": 0}))
+    assert run.tasks["contacts.commit"] == "success" and run.xcom("contacts.commit")["rows"] == 0
+    assert len(committed(root)) == 1
+
+
 @pytest.mark.parametrize(("mode", "landed"), [("full", 0), ("incremental", 1)])
 def test_an_empty_result_may_be_skipped(
     start_sfcc_org: StartOrg, run_dag: RunDag, root: UPath, root_url: str, mode: str, landed: int

@@ -137,7 +137,7 @@ class _Claim:
         return None if mine else self._owner
 
     def _claims(self) -> dict[str, dict[str, Any]]:
-        """All claims by name. None, if one went while they were listed, as then nobody knows what else did."""
+        """All claims by name; none at all if one went while they were listed, since nobody knows then what else did."""
         self._fs.invalidate_cache(self._folder.path)
         try:
             entries = self._fs.ls(self._folder.path, detail=True)

@@ -72,7 +72,7 @@ def current_table_sql(destination: StoragePath | str) -> str:
         cursor=cursor,
         gone=_GONE.format(root=quoted_root) if has_gone else "",
         columns=", ".join(f'newest."{column["name"]}"' for column in newest["schema"]),
-        conditions="".join(f"\n{word} {each}" for word, each in zip(["WHERE", *["  AND"] * 9], conditions)),
+        conditions="\nWHERE " + "\n  AND ".join(conditions) if conditions else "",
     )
 
 

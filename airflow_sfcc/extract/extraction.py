@@ -87,8 +87,15 @@ class Extraction:
 
     @classmethod
     def resume(cls, client: SalesforceClient, destination: StoragePath, extract_id: str) -> Extraction:
-        """The extraction whose plan another process staged."""
-        plan = ExtractPlan.from_json(Landing(destination, extract_id).load_plan())
+        """The extraction whose plan another process staged. Raises SalesforceError when that is gone, or of no use here."""
+        landing = Landing(destination, extract_id)
+        try:
+            plan = ExtractPlan.from_json(landing.load_plan())
+        except (KeyError, TypeError):
+            raise SalesforceError(
+                f"The staged plan in {landing.staging} was made by another version of this package, so this extract cannot go "
+                "on: clear the task to run it from the start."
+            ) from None
         return cls(client, destination, plan)
 
     def start(self, earlier: Checkpoint | None = None, *, abandoned: str | None = None) -> None:

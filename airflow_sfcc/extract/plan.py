@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
@@ -135,7 +135,7 @@ class ExtractPlan:
     job_ids: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
     api_calls: int = 0
-    format_version: int = field(default=1)
+    format_version: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

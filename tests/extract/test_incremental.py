@@ -520,6 +520,7 @@ def test_the_vacuum_command_says_what_it_removes(tmp_path: Path) -> None:
     (tmp_path / "_staging" / "extract=dead" / "page-00000.parquet").write_bytes(b"half")
     told = CliRunner().invoke(vacuum_command, [str(tmp_path), "--dry-run", "--older-than", "0"])
     assert told.exit_code == 0 and "Would remove 1 folder" in told.output and "4 bytes" in told.output
+    assert CliRunner().invoke(vacuum_command, [str(tmp_path), "--older-than", "-1"]).exit_code == 2
     CliRunner().invoke(vacuum_command, [str(tmp_path), "--older-than", "0"])
     assert not list(tmp_path.glob("_*/*"))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import inspect
 import json
 import threading
 import time
@@ -15,6 +17,7 @@ from upath import UPath
 
 from airflow_sfcc.extract.commit_lock import commit_lock
 from airflow_sfcc.extract.landing import Landing
+from airflow_sfcc.extract.plan import ExtractRequest
 from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.localorg.records import Records
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator
@@ -266,6 +269,22 @@ def test_parameters_that_cannot_work_fail_when_the_dag_is_parsed(root_url: str, 
         extract_operator(root_url, **options)
 
 
+def test_the_engine_has_the_operators_defaults() -> None:
+    """They are written twice, so that a DAG can be parsed without the engine."""
+    taken = inspect.signature(SalesforceExtractOperator.__init__).parameters
+    ours = {field.name: field.default for field in dataclasses.fields(ExtractRequest) if field.name in taken}
+    assert ours == {name: taken[name].default for name in ours} and len(ours) > 15
+
+
 def test_a_staged_plan_that_is_gone(connected_org: RunningOrg, context: Any, root_url: str) -> None:
     with pytest.raises(SalesforceError, match="clear the task"):
+        extract_operator(root_url).resume(context, {"status": "finished", "job_id": "750", "api_calls": 1})
+
+
+def test_a_staged_plan_of_another_version(connected_org: RunningOrg, context: Any, root: UPath, root_url: str) -> None:
+    with pytest.raises(TaskDeferred):
+        extract_operator(root_url, api="bulk", deferrable=True).execute(context)
+    (plan,) = root.glob("**/_plan.json")
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "of_the_future": 1}))
+    with pytest.raises(SalesforceError, match=r"another version of this package.*clear the task"):
         extract_operator(root_url).resume(context, {"status": "finished", "job_id": "750", "api_calls": 1})
