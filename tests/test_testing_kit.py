@@ -10,6 +10,7 @@ import venv
 from datetime import datetime, timezone
 from pathlib import Path
 
+from airflow_sfcc.salesforce import connect
 from airflow_sfcc.testing import RunDag, StartOrg
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +72,15 @@ def test_what_pytest_shows_of_a_failing_test_has_no_lines_of_the_orgs_server(tmp
     shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120).stdout
     assert "a line of my own" in shown
     assert "uvicorn" not in shown
+
+
+def test_an_org_tells_the_time_that_the_test_set(start_sfcc_org: StartOrg) -> None:
+    org = start_sfcc_org()
+    org.set_time(datetime(2026, 3, 1, 2, tzinfo=timezone.utc))
+    (account,) = org.insert("Account", {"Name": "Acme"})
+    client = connect(org.url, org.connection["login"], org.connection["password"])
+    (record,) = client.query("SELECT CreatedDate FROM Account WHERE Id = :id", {"id": account})
+    assert record["CreatedDate"].startswith("2026-03-01T02:00:0")
 
 
 def test_orgs_behind_different_connections_do_not_mix(

@@ -70,6 +70,12 @@ class ExtractRequest(IncrementalOptions):
             raise QueryError("Give exactly one of sobject and soql.")
         if self.soql and (self.fields or self.exclude_fields or self.where):
             raise QueryError("fields, exclude_fields and where go with sobject; with soql, write them into the query.")
+        for name in ("fields", "exclude_fields"):
+            if isinstance(given := getattr(self, name), str):
+                raise QueryError(
+                    f"{name} is the text {given!r}: give a list of API names. A template that names a list stays one with "
+                    "render_template_as_native_obj=True in the DAG."
+                )
 
 
 @dataclass(frozen=True)

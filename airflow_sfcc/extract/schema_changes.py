@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Literal
 
 from airflow_sfcc.extract.columns import Column
@@ -80,15 +79,6 @@ def sentence(change: SchemaChange) -> str:
         return f"{name} is hidden from the Run As user now ({ACCESS})"
     return f"{name} was {change['change']}" + (
         " (or hidden from the Run As user)" if change["change"] == "removed" else ""
-    )
-
-
-def widened(before: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> tuple[Column, ...]:
-    """The columns with types that also hold what the earlier `schema` held, so that both can be read together."""
-    earlier = {str(column["name"]): str(column["type"]) for column in before}
-    return tuple(
-        replace(column, type=wider(earlier[column.name], column.type)) if column.name in earlier else column
-        for column in columns
     )
 
 

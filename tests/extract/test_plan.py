@@ -82,6 +82,12 @@ def test_auto_takes_bulk_for_many_rows_and_long_queries(org: RunningOrg) -> None
     assert plan(org.client(), sobject="Contact", where=f"Id IN ({ids})").api == "bulk"
 
 
+@pytest.mark.parametrize("option", ["fields", "exclude_fields"])
+def test_a_text_in_the_place_of_a_list_of_fields(option: str) -> None:
+    with pytest.raises(QueryError, match=rf"^{option} is the text 'Id, Name': give a list"):
+        ExtractRequest(sobject="Account", **{option: "Id, Name"})  # type: ignore[arg-type]
+
+
 def test_an_unknown_object(client: SalesforceClient) -> None:
     with pytest.raises(NotFoundError, match=r"describe.*HTTP 404.*Run As user may see it.*object-and-field-access"):
         plan(client, sobject="Acount")

@@ -15,7 +15,7 @@ from airflow.sdk import Connection
 from airflow_sfcc.connection import client_for
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.provider import get_provider_info
-from airflow_sfcc.salesforce.errors import ConfigurationError
+from airflow_sfcc.salesforce.errors import ConfigurationError, ResultsExpiredError
 from tests.conftest import KEY, SECRET, RunningOrg
 from tests.surface.conftest import Connect
 
@@ -200,3 +200,13 @@ def test_run_and_get_conn_work_as_in_the_http_provider(connected_org: RunningOrg
     with hook.get_conn({"X-Test": "1"}) as session:
         answer = session.get(f"{hook.base_url}/services/data/v{version}/limits")
     assert answer.status_code == 200 and "DailyApiRequests" in answer.json()
+
+
+def test_a_bulk_job_from_its_submission_to_its_end(connected_org: RunningOrg) -> None:
+    hook = SalesforceClientCredentialsHook()
+    job = hook.bulk_query("SELECT Id FROM Contact WHERE LastName != :name", {"name": "O'Neil"})
+    assert hook.get_bulk_job(job.id).sobject == "Contact"
+    assert hook.abort_bulk_job(job.id).state == "Aborted"
+    hook.delete_bulk_job(job.id)
+    with pytest.raises(ResultsExpiredError, match=job.id):
+        hook.get_bulk_job(job.id)
