@@ -103,5 +103,6 @@ def _require_parquet(manifests: list[Manifest]) -> None:
         for file in manifest["files"]:
             if not file["path"].endswith(".parquet"):
                 raise StateError(
-                    f"{manifest['path']}/{file['path']} is no Parquet file; the current table is made of Parquet extracts."
+                    f"{manifest['path']}/{file['path']} is no Parquet file, and the current table is made of those: give each "
+                    "file_format its own destination."
                 )

@@ -104,5 +104,6 @@ def _require_plain_integers(read: pa.RecordBatch, typed: pa.RecordBatch) -> None
 def _require_rows(page: ResultPage, reported: int | None, rows: int) -> None:
     if reported is not None and rows != reported:
         raise RowCountError(
-            f"Result page {page.index} was reported to hold {counted(reported, 'row')} and holds {rows:,}; nothing was landed."
+            f"Result page {page.index} of Bulk job {page.job_id} was reported to hold {counted(reported, 'row')} and holds "
+            f"{rows:,}; nothing was landed. Clear the task to run it again."
         )

@@ -31,7 +31,7 @@ def cut(query: Query, source: Source, moments: Sequence[datetime]) -> tuple[str,
         raise QueryError(f"{source.sobject} has no {FIELD} to filter by, so it cannot be cut into slices.")
     texts = [datetime_literal(moment) for moment in sorted(moments)]
     if len(set(texts)) < len(texts):
-        raise QueryError("slice_at names the same moment twice.")
+        raise QueryError("slice_at names the same moment twice: leave one out.")
     field = f"{query.alias}.{FIELD}" if query.alias else FIELD
     conditions = [f"{field} < {texts[0]}"]
     conditions += [f"{field} >= {start} AND {field} < {end}" for start, end in itertools.pairwise(texts)]

@@ -243,10 +243,12 @@ def scan(soql: str) -> Query:
     text = soql.strip().rstrip(";").strip()
     top = [token for token in _tokens(text) if token.depth == 0]
     if not top or top[0].text.upper() != "SELECT":
-        raise QueryError("The query does not start with SELECT.")
+        raise QueryError("The query does not start with SELECT: write a whole one, such as SELECT Id FROM Account.")
     source = next((i for i, token in enumerate(top) if token.kind == "word" and token.text.upper() == "FROM"), None)
     if source is None or source + 1 >= len(top) or top[source + 1].kind != "word":
-        raise QueryError("The query has no FROM with an object after it.")
+        raise QueryError(
+            "The query has no FROM with an object after it: write a whole one, such as SELECT Id FROM Account."
+        )
     items = tuple(_select_item(part) for part in _split_select(text[top[0].end : top[source].start]))
     heads = list(_clause_heads(top, source + 2))
     alias_end = heads[0][1] if heads else len(text)
