@@ -232,7 +232,7 @@ class SalesforceClient:
         key = sobject.lower()
         if key not in self._describes:
             answer = self._describe(sobject)
-            if not (answer.get("name") and isinstance(answer.get("fields"), list)):
+            if not _is_describe(answer):
                 raise UnexpectedAnswerError(
                     f"{self.instance} does not describe {sobject} as Salesforce does. Is it the org's My Domain?",
                     step=MY_DOMAIN,
@@ -263,9 +263,9 @@ class SalesforceClient:
     def record_count(self, sobject: str) -> int:
         """The object's row count, cached by Salesforce; excludes deleted and archived rows (reference 2.7)."""
         answer = json_object_of(self.request("GET", "/limits/recordCount", params={"sObjects": sobject}))
-        for entry in answer.get("sObjects", []):
-            if str(entry.get("name", "")).lower() == sobject.lower():
-                return int(entry["count"])
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
+            counts = {str(entry["name"]).lower(): int(entry["count"]) for entry in answer["sObjects"]}
+            return counts[sobject.lower()]
         raise UnexpectedAnswerError(f"Salesforce keeps no record count for {sobject}: count its records by a query.")
 
     def get_deleted(self, sobject: str, start: datetime, end: datetime) -> JsonObject:
@@ -276,3 +276,12 @@ class SalesforceClient:
     def user_info(self) -> JsonObject:
         """Who the Run As user is: `preferred_username`, `organization_id`, ... (reference 1.6)."""
         return json_object_of(self.request("GET", f"{self.instance}/services/oauth2/userinfo"))
+
+
+def _is_describe(answer: JsonObject) -> bool:
+    fields = answer.get("fields")
+    return bool(answer.get("name")) and isinstance(fields, list) and all(map(_is_described_field, fields))
+
+
+def _is_described_field(field: object) -> bool:
+    return isinstance(field, Mapping) and bool(field.get("name") and field.get("type"))
