@@ -34,7 +34,8 @@ class Wire:
 
     `total_size` is told of a query instead of the number of its records, `cut_short` leaves its second page out. Not
     `framed`, an answer ends with its connection, and that many pages of records are `torn` then. `pack` makes gzip data of
-    them.
+    them. A server that
+    `breaks_down` has no second page of them. `text` is the answer to any query, whatever it is.
     """
 
     url: str = ""
@@ -54,6 +55,8 @@ class Wire:
     framed: bool = True
     torn: int = 0
     pack: Callable[[bytes], bytes] | None = None
+    breaks_down: bool = False
+    text: str | None = None
     requests: list[str] = field(default_factory=list)
 
     def client(self) -> SalesforceClient:
@@ -117,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"resultPages": [{"resultUrl": link} for link in links], "done": True})
         elif path == f"{data}/jobs/query/{JOB_ID}/results":
             self._page(int(query.get("locator", ["0"])[0]))
+        elif self.wire.text is not None and path.startswith((f"{data}/query", f"{data}/composite/batch")):
+            self._send(self.wire.text.encode(), "application/json;charset=UTF-8", {})
         elif path.startswith(f"{data}/query"):
             self._records(int(path.rpartition("-")[2]) if "-" in path else 0)
         else:
@@ -167,6 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.wire.torn and first:
             self.wire.torn -= 1
             body = body[: len(body) // 2]
+        if self.wire.breaks_down and first:
+            self.send_error(503)
+            return
         self._send(body, "application/json;charset=UTF-8", packing)
 
     def _json(self, payload: Any) -> None:

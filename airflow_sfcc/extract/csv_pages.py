@@ -35,6 +35,8 @@ class CsvPage:
         self._ends_a_line = False
         self._blocks = self._noting_its_end(row_blocks(stream))
         self._first = next(self._blocks, None)
+        if self._first is not None:
+            _require_utf8(self._first)
         self._header_bytes = _first_line(self._first)
         self.header = _names(self._first, self._header_bytes)
         self._begins_with_bom = self._first is not None and bytes(memoryview(self._first)[:3]) == BOM_UTF8
@@ -107,7 +109,7 @@ def _require_utf8(block: pa.Buffer) -> None:
     try:
         whole.validate(full=True)
     except pa.ArrowInvalid:
-        raise IncompleteResultError("A result page is not UTF-8; nothing of it was landed.") from None
+        raise IncompleteResultError("The text is not UTF-8.") from None
 
 
 def _parsed(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:
@@ -121,7 +123,7 @@ def _parsed_text(block: pa.Buffer, header: Sequence[str], convert: pa_csv.Conver
     try:
         return _parsed(block, header, convert)
     except pa.ArrowInvalid as problem:
-        raise IncompleteResultError("A result page's CSV is broken; nothing of it was landed.") from problem
+        raise IncompleteResultError("The CSV is broken.") from problem
 
 
 def _first_line(block: pa.Buffer | None) -> int:

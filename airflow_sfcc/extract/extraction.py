@@ -252,7 +252,7 @@ class Extraction:
         with self._vanishing_fields_explained():
             pages = self._land_job() if self.plan.api == "bulk" else None
             if pages is None:
-                pages = RestFetcher(self.client.stoppable(self._stop), self.plan, self.landing).land()
+                pages = RestFetcher(self.client, self.plan, self.landing, self._stop).land()
         self._require_every_row(pages)
         return pages
 

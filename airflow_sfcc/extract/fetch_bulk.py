@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import requests
@@ -20,7 +20,7 @@ from airflow_sfcc.extract.plan import ExtractPlan
 from airflow_sfcc.extract.progress import Progress
 from airflow_sfcc.salesforce.bulk import BulkJob, ResultPage, next_locator
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
+from airflow_sfcc.salesforce.errors import IncompleteResultError, RowCountError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.stopping import Stop
 
 
@@ -123,7 +123,10 @@ class BulkFetcher:
             if locator is None:
                 return
             if locator in seen:
-                raise UnexpectedAnswerError(f"Bulk job {job.id} answered the same locator twice; nothing was landed.")
+                raise UnexpectedAnswerError(
+                    f"Bulk job {job.id} answered the same locator twice; nothing was landed. "
+                    "Clear the task to run the query anew."
+                )
             seen.add(locator)
             index += 1
 
@@ -137,7 +140,7 @@ class BulkFetcher:
 
         what = f"result page {opened.page.index}"
         while True:
-            with suppress(NotAsSentError):
+            with suppress(NotAsSentError), _naming(opened.page):
                 page = self._client.session.retries.run(attempt, what=what, also=(IncompleteResultError,))
                 self._landing.save_receipt(page)
                 return page
@@ -148,3 +151,17 @@ class BulkFetcher:
         except Exception:
             self._stop.check()  # an answer that we broke off ourselves fails in many ways
             raise
+
+
+@contextmanager
+def _naming(page: ResultPage) -> Iterator[None]:
+    """Say in an error which page could not be read whole."""
+    try:
+        yield
+    except RowCountError:
+        raise
+    except IncompleteResultError as problem:
+        raise IncompleteResultError(
+            f"Result page {page.index} could not be read whole, however often it was asked for; nothing was landed. "
+            f"{problem.message} Run the task again."
+        ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
 from airflow_sfcc.extract.progress import Progress
 from airflow_sfcc.salesforce.client import SalesforceClient
+from airflow_sfcc.salesforce.stopping import Stop
 
 T = TypeVar("T")
 
@@ -27,10 +28,11 @@ ROW_GROUP_BYTES = 6 * 1024 * 1024
 
 
 class RestFetcher:
-    """Lands the rows of one query."""
+    """Lands the rows of one query, until `stop` is set; a failure sets it, lest a page asked for ahead is asked for again."""
 
-    def __init__(self, client: SalesforceClient, plan: ExtractPlan, landing: Landing) -> None:
-        self._client = client
+    def __init__(self, client: SalesforceClient, plan: ExtractPlan, landing: Landing, stop: Stop) -> None:
+        self._client = client.stoppable(stop)
+        self._stop = stop
         self._plan = plan
         self._landing = landing
         self._converter = Converter(plan.columns)
@@ -71,7 +73,7 @@ class RestFetcher:
             find_link=reader.find_link,
         )
         progress = Progress(self._plan.sobject, None, self._client.usage, self._client.session.retries)
-        with closing(one_ahead(pages)) as read_ahead:
+        with closing(one_ahead(pages)) as read_ahead, self._stopped_by_failure():
             for page in read_ahead:
                 progress.expected_rows = page.total_size
                 if len(page.records):
@@ -79,6 +81,14 @@ class RestFetcher:
                     rows += len(page.records)
                     progress.add(len(page.records))
         progress.finish()
+
+    @contextmanager
+    def _stopped_by_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._stop.set()
+            raise
 
     def _typed(self, records: Any, first_row: int) -> pa.RecordBatch:
         if isinstance(records, pa.StructArray):

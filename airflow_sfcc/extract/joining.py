@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from airflow_sfcc.extract.formats import FileFormat
 from airflow_sfcc.extract.gzip_join import join_csv, join_json_lines
 from airflow_sfcc.extract.landing import Landing
 from airflow_sfcc.extract.pages import LARGE_CSV_PAGE, SMALLEST_PART, LandedPage, Part, grouped, part_name
-from airflow_sfcc.extract.parquet_join import Readable, join_parquet
+from airflow_sfcc.extract.parquet_join import Readable, Writable, join_parquet
 from airflow_sfcc.extract.parts import EXTENSIONS
 from airflow_sfcc.extract.row_groups import larger_groups
+from airflow_sfcc.salesforce.counted import counted
+from airflow_sfcc.salesforce.errors import RowCountError
 
-_JOINERS = {"parquet": join_parquet, "csv": join_csv, "jsonl": join_json_lines}
+_Joiner = Callable[[Iterable[Readable], Writable], int | None]
+_JOINERS: dict[FileFormat, _Joiner] = {"parquet": join_parquet, "csv": join_csv, "jsonl": join_json_lines}
 
 
 def parts_of(pages: Sequence[LandedPage], landing: Landing, file_format: FileFormat) -> dict[Part, str]:
@@ -34,5 +37,11 @@ def _joined(name: str, group: Sequence[LandedPage], landing: Landing, file_forma
         sources: Iterable[Readable] = map(landing.open_staged, (page.name for page in group))
         if file_format == "parquet":
             sources = larger_groups(group, landing.open_staged)
-        _JOINERS[file_format](sources, file)
-    return Part(name, sum(page.rows for page in group), file.bytes, file.sha256)
+        joined = _JOINERS[file_format](sources, file)
+    rows = sum(page.rows for page in group)
+    if joined not in (None, rows):
+        raise RowCountError(
+            f"Result pages of {counted(rows, 'row')} became a file of {joined:,}; nothing was landed. Clear the task to extract "
+            "them again."
+        )
+    return Part(name, rows, file.bytes, file.sha256)

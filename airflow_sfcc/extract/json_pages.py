@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 import requests
 
-from airflow_sfcc.extract.columns import Column
+from airflow_sfcc.extract.columns import Column, Numbers
 from airflow_sfcc.extract.convert import TEXT_IN_JSON, arrow_type
 from airflow_sfcc.salesforce.answers import JsonObject, json_object_of, raise_for_refusal
 
@@ -30,7 +30,7 @@ _OF_MANY_TYPES = frozenset({"subquery", "typeof"})
 class JsonPageReader:
     """Reads the answers to one query; `read` is made for `query_pages`."""
 
-    def __init__(self, columns: Sequence[Column], numbers: str) -> None:
+    def __init__(self, columns: Sequence[Column], numbers: Numbers) -> None:
         self._parse_float = Decimal if numbers == "decimal" else float
         self._schema = None if any(column.salesforce_type in _OF_MANY_TYPES for column in columns) else _schema(columns)
 

@@ -41,9 +41,9 @@ class PageStream:
         try:
             return self._text.readinto(target)
         except EOFError:
-            raise IncompleteResultError("A result page's gzip data broke off.") from None
+            raise IncompleteResultError("The gzip data broke off.") from None
         except GZIP_DAMAGED:
-            raise IncompleteResultError("A result page's gzip data is damaged.") from None
+            raise IncompleteResultError("The gzip data is damaged.") from None
 
 
 class _Readable(Protocol):
@@ -64,7 +64,7 @@ class _Body(io.RawIOBase):
         try:
             sent: bytes = self._raw.read(len(target), decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as problem:
-            raise IncompleteResultError(f"A result page broke off ({type(problem).__name__}).") from None
+            raise IncompleteResultError(f"The answer broke off ({type(problem).__name__}).") from None
         if self._keep and sent:
             self._keep(sent)
         target[: len(sent)] = sent
@@ -85,5 +85,5 @@ class _Plain:
         if size:
             self._last = target[size - 1]
         elif not (self._is_framed or self._last == ord("\n")):
-            raise IncompleteResultError("A result page broke off inside a line.")
+            raise IncompleteResultError("The answer broke off inside a line.")
         return size

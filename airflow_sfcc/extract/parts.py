@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from isal import isal_zlib
 
-from airflow_sfcc.extract.convert import as_text
+from airflow_sfcc.extract.convert import ConversionError, as_text
 from airflow_sfcc.extract.formats import FileFormat
 from airflow_sfcc.extract.gzip_join import GZIP_LEVEL, GZIP_WINDOW
 
@@ -259,4 +259,7 @@ def _require_finite(batch: pa.RecordBatch) -> None:
     """JSON has no NaN and no infinity, and Salesforce sends none; they would be written as null."""
     for name, column in zip(batch.schema.names, batch.columns):
         if pa.types.is_floating(column.type) and pc.any(pc.invert(pc.is_finite(column))).as_py():
-            raise ValueError(f"Column {name} holds a number that is not finite, which JSON Lines cannot hold.")
+            raise ConversionError(
+                f"Column {name} holds a number that is not finite, which JSON Lines cannot hold; nothing was landed. Use "
+                "file_format='parquet', or list the field in exclude_fields."
+            )

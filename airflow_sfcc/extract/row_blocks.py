@@ -79,7 +79,7 @@ def _end_by_quotes(text: bytearray, filled: int) -> int:
 def _require_paired_quotes(text: bytearray, filled: int) -> None:
     if _quotes(text, filled) % 2:
         # A CSV parser takes a value that the end of the text cuts off for a whole one.
-        raise IncompleteResultError("A result page broke off inside a value.")
+        raise IncompleteResultError("The text broke off inside a value.")
 
 
 def _carried_over(text: bytearray, end: int, filled: int) -> tuple[bytearray, int]:
@@ -90,7 +90,8 @@ def _carried_over(text: bytearray, end: int, filled: int) -> tuple[bytearray, in
         return text, rest
     if len(text) >= LARGEST_BLOCK_BYTES:
         raise UnexpectedAnswerError(
-            f"A row is longer than {LARGEST_BLOCK_BYTES:,} bytes, which an extract does not carry."
+            f"A row is longer than {LARGEST_BLOCK_BYTES:,} bytes, which an extract does not carry; nothing was "
+            "landed. Leave the fields with the longest texts out by exclude_fields."
         )
     return text + bytearray(len(text)), rest
 

@@ -27,6 +27,10 @@ _TOO_LONG = (414, 431)
 _COUNTING = re.compile(r"\s*SELECT\s+COUNT\s*\(\s*\)\s+FROM\b", re.IGNORECASE)
 """COUNT() answers its number as `totalSize`, with no records at all."""
 
+_WAY_OUT = (
+    "Nothing was landed. Run it again; if that does not help, look for a proxy that changes answers, or use api='bulk'."
+)
+
 Record = dict[str, Any]
 JsonReader = Callable[[requests.Response], Mapping[str, Any]]
 LinkFinder = Callable[[requests.Response], str | None]
@@ -79,7 +83,7 @@ def _complete_pages(client: SalesforceClient, answers: _Answers, soql: str, reso
     body = answers.first(soql, resource)
     yielded, seen = 0, set[str]()
     while True:
-        records, total_size, link = _records(body), _total_size(body), body.get("nextRecordsUrl")
+        records, total_size, link = _records(body), _total_size(body), _link(body)
         if isinstance(records, list):
             for record in records:
                 _complete_children(record, answers)
@@ -88,7 +92,9 @@ def _complete_pages(client: SalesforceClient, answers: _Answers, soql: str, reso
         if not link:
             break
         if link in seen:
-            raise UnexpectedAnswerError("Salesforce paged a query in a circle (the same nextRecordsUrl twice).")
+            raise UnexpectedAnswerError(
+                f"Salesforce paged a query in a circle (the same nextRecordsUrl twice). {_WAY_OUT}"
+            )
         seen.add(link)
         del records, body  # pages are large: no two of them are held here
         body = answers.follow(link)
@@ -155,9 +161,11 @@ class _Answers:
         raise_for_refusal(response)
         results = self._read_json(response).get("results")
         first = results[0] if isinstance(results, list) and results else None
-        if not isinstance(first, Mapping):
-            raise UnexpectedAnswerError("Salesforce answered a query that was sent in a batch without a result.")
-        status, body = int(first.get("statusCode", 0)), first.get("result")
+        if not (isinstance(first, Mapping) and str(first.get("statusCode")).isdecimal()):
+            raise UnexpectedAnswerError(
+                f"Salesforce answered a query that was sent in a batch without a result. {_WAY_OUT}"
+            )
+        status, body = int(first["statusCode"]), first.get("result")
         if status != 200 or not isinstance(body, Mapping):
             raise refusal_of(status, body, f"GET {resource}")
         return body
@@ -166,14 +174,25 @@ class _Answers:
 def _records(body: Mapping[str, Any]) -> Any:
     records = body.get("records")
     if not isinstance(records, Sized) or isinstance(records, (str, dict)):
-        raise UnexpectedAnswerError("Salesforce answered a query without a list of records.")
+        raise UnexpectedAnswerError(f"Salesforce answered a query without a list of records. {_WAY_OUT}")
+    if isinstance(records, list) and not all(isinstance(record, dict) for record in records):
+        raise UnexpectedAnswerError(f"Salesforce answered a query with a record that is no JSON object. {_WAY_OUT}")
     return records
+
+
+def _link(body: Mapping[str, Any]) -> str | None:
+    link = body.get("nextRecordsUrl")
+    if link is not None and not isinstance(link, str):
+        raise UnexpectedAnswerError(f"Salesforce answered a query with a nextRecordsUrl that is no text. {_WAY_OUT}")
+    return link or None
 
 
 def _total_size(body: Mapping[str, Any]) -> int | None:
     total_size = body.get("totalSize")
-    if not isinstance(total_size, int):
-        raise UnexpectedAnswerError("Salesforce answered a query without saying how many rows it has (totalSize).")
+    if not isinstance(total_size, int) or isinstance(total_size, bool):
+        raise UnexpectedAnswerError(
+            f"Salesforce answered a query without saying how many rows it has (totalSize). {_WAY_OUT}"
+        )
     return total_size if total_size >= 0 else None
 
 
@@ -182,7 +201,8 @@ def _complete_children(record: Record, answers: _Answers) -> None:
         if not (isinstance(value, dict) and isinstance(value.get("records"), list)):
             continue
         block: Mapping[str, Any] = value
-        while link := block.get("nextRecordsUrl"):
+        _records(value)
+        while link := _link(block):
             block = answers.follow(link)
             value["records"].extend(_records(block))
         _require_all_children(value, block)

@@ -12,6 +12,7 @@ import requests
 from upath import UPath
 
 from airflow_sfcc.extract.columns import Column
+from airflow_sfcc.extract.convert import ConversionError
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.json_pages import JsonPageReader
 from airflow_sfcc.extract.plan import ExtractRequest, make_plan
@@ -104,9 +105,10 @@ def test_a_page_that_is_no_csv_lands_nothing(said: Wire, root: UPath, text: byte
     assert files_below(root) == {}
 
 
-def test_a_page_that_is_not_utf_8_lands_nothing(said: Wire, root: UPath) -> None:
-    said.pages = [(body().replace("\u00e9".encode(), b"\xe9"), 2)]
-    with pytest.raises(IncompleteResultError, match="not UTF-8"):
+@pytest.mark.parametrize("text", [body().replace("é".encode(), b"\xe9"), body().replace(b"Name", b"N\xe9me")])
+def test_a_page_that_is_not_utf_8_lands_nothing(said: Wire, root: UPath, text: bytes) -> None:
+    said.pages = [(text, 2)]
+    with pytest.raises(IncompleteResultError, match=r"Result page 0 .* nothing was landed. The text is not UTF-8"):
         landed(said, root)
     assert files_below(root) == {}
 
@@ -203,6 +205,37 @@ def test_a_link_that_was_taken_for_the_next_and_is_not_costs_a_call_and_no_row(s
     wrong = f"/services/data/v{VERSION}/query/0r8RO0000016PIAYA2-0"
     pages = list(said.client().query_pages(f"SELECT Id FROM {SOBJECT}", find_link=lambda _: wrong))
     assert [record["Id"] for page in pages for record in page.records] == [ROWS[0][0], ROWS[1][0]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said_of_it"),
+    [
+        ('{"totalSize":1,"done":false,"nextRecordsUrl":{"href":"/"},"records":[]}', "nextRecordsUrl that is no text"),
+        ('{"totalSize":1,"done":true,"records":["001000000000001AAA"]}', "record that is no JSON object"),
+        ('{"totalSize":true,"done":true,"records":[]}', "how many rows"),
+        ('{"totalSize":1,"done":true,"records":[{"Kids__r":{"records":[7]}}]}', "record that is no JSON object"),
+        ('{"results":[{"statusCode":"none","result":{}}]}', "without a list of records"),
+    ],
+)
+def test_answers_of_another_shape_are_told_as_that(said: Wire, answer: str, said_of_it: str) -> None:
+    said.text = answer
+    with pytest.raises(UnexpectedAnswerError, match=f"{said_of_it}.*Nothing was landed"):
+        list(said.client().query(f"SELECT Id FROM {SOBJECT}"))
+
+
+@pytest.mark.parametrize("results", ["null", "[]", '[{"statusCode":"none","result":{}}]', '[{"result":{}}]'])
+def test_answers_to_a_batch_of_another_shape_are_told_as_that(said: Wire, results: str) -> None:
+    said.text = f'{{"results":{results}}}'
+    with pytest.raises(UnexpectedAnswerError, match=r"without a result.*Nothing was landed"):
+        list(said.client().query(f"SELECT Id FROM {SOBJECT} WHERE Name = '{'x' * 16_384}'"))
+
+
+def test_after_a_failure_a_page_that_is_asked_for_ahead_is_not_asked_for_again(said: Wire, root: UPath) -> None:
+    said.fields = [{"name": "Id", "type": "id"}, {"name": "Size__c", "type": "int"}]
+    said.records, said.batch, said.breaks_down = ['{"Id":"001000000000001AAA","Size__c":1.5}'] * 2, 1, True
+    with pytest.raises(ConversionError, match="Size__c"):
+        extract(said, root, sobject=SOBJECT, api="rest")
+    assert sum("/query" in request for request in said.requests) == 2
 
 
 @pytest.mark.parametrize("numbers", ["float", "decimal"])

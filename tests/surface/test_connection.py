@@ -14,6 +14,7 @@ from airflow.sdk import Connection
 
 from airflow_sfcc.connection import client_for
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.provider import get_provider_info
 from airflow_sfcc.salesforce.errors import ConfigurationError, ResultsExpiredError
 from tests.conftest import KEY, SECRET, RunningOrg
@@ -203,6 +204,7 @@ def test_run_and_get_conn_work_as_in_the_http_provider(connected_org: RunningOrg
 
 
 def test_a_bulk_job_from_its_submission_to_its_end(connected_org: RunningOrg) -> None:
+    connected_org.org.bulk_jobs.timings = BulkTimings(in_progress_polls=2)
     hook = SalesforceClientCredentialsHook()
     job = hook.bulk_query("SELECT Id FROM Contact WHERE LastName != :name", {"name": "O'Neil"})
     assert hook.get_bulk_job(job.id).sobject == "Contact"
