@@ -11,7 +11,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sfcc.extract.columns import Column
+from airflow_sfcc.extract.columns import Column, Numbers
 from airflow_sfcc.extract.convert import Converter
 from airflow_sfcc.extract.json_pages import JsonPageReader
 from airflow_sfcc.salesforce.errors import QueryError, UnexpectedAnswerError
@@ -20,12 +20,12 @@ NAME = Column("Name", "string", "string", True)
 OWNER = Column("Owner.Manager.Name", "string", "string", True)
 
 
-def read(columns: list[Column], *records: str, numbers: str = "float") -> Any:
+def read(columns: list[Column], *records: str, numbers: Numbers = "float") -> Any:
     """What becomes of an answer with these records."""
     return answered(columns, f'{{"totalSize":{len(records)},"done":true,"records":[{",".join(records)}]}}', numbers)
 
 
-def answered(columns: list[Column], body: str, numbers: str = "float", status: int = 200) -> Any:
+def answered(columns: list[Column], body: str, numbers: Numbers = "float", status: int = 200) -> Any:
     response = requests.Response()
     response.status_code, response._content = status, body.encode()
     response.request = requests.Request("GET", "https://acme.my.salesforce.com/query").prepare()
