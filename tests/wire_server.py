@@ -34,8 +34,7 @@ class Wire:
 
     `total_size` is told of a query instead of the number of its records, `cut_short` leaves its second page out. Not
     `framed`, an answer ends with its connection, and that many pages of records are `torn` then. `pack` makes gzip data of
-    them. A server that
-    `breaks_down` has no second page of them. `text` is the answer to any query, whatever it is.
+    them. A server that `breaks_down` has no second page of them. `text` is the answer to any query, whatever it is.
     """
 
     url: str = ""

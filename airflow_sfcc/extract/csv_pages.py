@@ -33,10 +33,8 @@ class CsvPage:
 
     def __init__(self, stream: PageStream) -> None:
         self._ends_a_line = False
-        self._blocks = self._noting_its_end(row_blocks(stream))
+        self._blocks = self._looked_at(row_blocks(stream))
         self._first = next(self._blocks, None)
-        if self._first is not None:
-            _require_utf8(self._first)
         self._header_bytes = _first_line(self._first)
         self.header = _names(self._first, self._header_bytes)
         self._begins_with_bom = self._first is not None and bytes(memoryview(self._first)[:3]) == BOM_UTF8
@@ -64,7 +62,6 @@ class CsvPage:
         text = _options(names, [pa.string()] * len(names))
         options = _options(names, [_read_type(column) for column in columns])
         for block in self._rows():
-            _require_utf8(block)
             try:
                 batch = _parsed(block, self.header, options)
             except pa.ArrowInvalid:
@@ -72,8 +69,9 @@ class CsvPage:
                 batch = _parsed_text(block, self.header, text)
             yield batch
 
-    def _noting_its_end(self, blocks: Iterable[pa.Buffer]) -> Iterator[pa.Buffer]:
+    def _looked_at(self, blocks: Iterable[pa.Buffer]) -> Iterator[pa.Buffer]:
         for block in blocks:
+            _require_utf8(block)
             self._ends_a_line = memoryview(block)[-1] == ord("\n")
             yield block
 

@@ -72,22 +72,21 @@ class BulkFetcher:
         landed: list[LandedPage] = []
         progress = Progress(self._plan.sobject, expected_rows, self._client.usage, self._client.session.retries)
         futures: set[Future[LandedPage]] = set()
-        with ThreadPoolExecutor(self._plan.parallel_pages, thread_name_prefix="result-page") as pool:
-            try:
-                for opened in pages:
-                    before = finished.get(opened.page.index)
-                    if before and before.url == opened.page.url:
-                        landed.append(before)
-                        progress.add(before.rows)
-                        continue
-                    futures.add(pool.submit(self._land_page, opened))
-                    while len(futures) >= self._plan.parallel_pages:
-                        self._collect(futures, landed, progress)
-                while futures:
+        with (
+            ThreadPoolExecutor(self._plan.parallel_pages, thread_name_prefix="result-page") as pool,
+            self._stop.set_by_failure(),
+        ):
+            for opened in pages:
+                before = finished.get(opened.page.index)
+                if before and before.url == opened.page.url:
+                    landed.append(before)
+                    progress.add(before.rows)
+                    continue
+                futures.add(pool.submit(self._land_page, opened))
+                while len(futures) >= self._plan.parallel_pages:
                     self._collect(futures, landed, progress)
-            except BaseException:
-                self._stop.set()
-                raise
+            while futures:
+                self._collect(futures, landed, progress)
         progress.finish()
         return sorted(landed, key=lambda page: page.index)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -73,7 +73,7 @@ class RestFetcher:
             find_link=reader.find_link,
         )
         progress = Progress(self._plan.sobject, None, self._client.usage, self._client.session.retries)
-        with closing(one_ahead(pages)) as read_ahead, self._stopped_by_failure():
+        with closing(one_ahead(pages)) as read_ahead, self._stop.set_by_failure():
             for page in read_ahead:
                 progress.expected_rows = page.total_size
                 if len(page.records):
@@ -81,14 +81,6 @@ class RestFetcher:
                     rows += len(page.records)
                     progress.add(len(page.records))
         progress.finish()
-
-    @contextmanager
-    def _stopped_by_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._stop.set()
-            raise
 
     def _typed(self, records: Any, first_row: int) -> pa.RecordBatch:
         if isinstance(records, pa.StructArray):

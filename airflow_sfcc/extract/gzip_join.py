@@ -6,22 +6,18 @@ own, the members after it are copied byte for byte; otherwise the rows are packe
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from isal import isal_zlib
 
 from airflow_sfcc.extract.parquet_join import Readable, Writable
+from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, GZIP_WINDOW
 from airflow_sfcc.salesforce.errors import SalesforceError
-
-GZIP_WINDOW = 31
-"""zlib's code for a gzip container; it writes no file name and no time, so equal data gives equal bytes."""
 
 GZIP_LEVEL = 1
 
 _BLOCK_BYTES = 1024 * 1024
-_GZIP_ERRORS: Any = (isal_zlib.error, zlib.error)
 
 
 class GzipJoinError(SalesforceError):
@@ -103,7 +99,7 @@ class _Unpacking:
     def _unpack(self, packed: bytes) -> bytes:
         try:
             plain: bytes = self._member.decompress(packed)
-        except _GZIP_ERRORS:
+        except GZIP_DAMAGED:
             raise _damaged(self._name) from None
         return plain
 

@@ -21,9 +21,9 @@ from airflow_sfcc.extract.pages import LandedPage, page_name
 from airflow_sfcc.extract.parts import EXTENSIONS, CountedFile, Dictionaries, part_writer
 from airflow_sfcc.extract.plan import ExtractPlan
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
+from airflow_sfcc.salesforce.content_coding import is_gzip
 from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import RowCountError, SalesforceError
-from airflow_sfcc.salesforce.transport import is_gzip
 
 
 class NotAsSentError(SalesforceError):

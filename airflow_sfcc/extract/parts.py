@@ -19,7 +19,8 @@ from isal import isal_zlib
 
 from airflow_sfcc.extract.convert import ConversionError, as_text
 from airflow_sfcc.extract.formats import FileFormat
-from airflow_sfcc.extract.gzip_join import GZIP_LEVEL, GZIP_WINDOW
+from airflow_sfcc.extract.gzip_join import GZIP_LEVEL
+from airflow_sfcc.salesforce.content_coding import GZIP_WINDOW
 
 EXTENSIONS: dict[FileFormat, str] = {"parquet": "parquet", "csv": "csv.gz", "jsonl": "jsonl.gz"}
 

@@ -25,7 +25,7 @@ from airflow_sfcc.salesforce.errors import (
     SetupStep,
     UnavailableError,
 )
-from airflow_sfcc.salesforce.retries import PASSING_STATUSES
+from airflow_sfcc.salesforce.retries import is_passing_status
 
 NOT_SALESFORCE = (
     "Is the connection's host the org's My Domain, and does no proxy or login page answer in its place? Else try again."
@@ -170,7 +170,7 @@ def _judge_status(status: int, code: str) -> Judgement:
         return _NOT_BY_THE_API
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if status >= 500 or status in PASSING_STATUSES:
+    if is_passing_status(status):
         return UnavailableError, "That passes by itself: try again later.", None
     if code == "API_ERROR":
         return SalesforceError, "Correct the query; if Bulk does not do it, use api='rest' or api='auto'.", None

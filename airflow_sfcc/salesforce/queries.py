@@ -12,7 +12,7 @@ from urllib.parse import quote
 import requests
 from typing_extensions import Self
 
-from airflow_sfcc.salesforce.answers import json_object_of, raise_for_refusal, refusal_of
+from airflow_sfcc.salesforce.answers import json_object_of, refusal_of
 from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
 
@@ -68,9 +68,9 @@ def query_pages(
     Of external objects Salesforce may not know how many rows there are, and says -1 (Apex Developer Guide, "queryMore with
     the Apex Connector Framework"); then the last page must say that it is the last.
 
-    `read` turns an answer into JSON, for callers that need values parsed their own way; its `records` may be a collection
-    of another kind than a list, if they have no child records. Child records that come in pages of their own are read
-    before the next parent page, which would invalidate their cursors.
+    `read` turns an answer into JSON and raises for a refusal, for callers that need values parsed their own way; its `records`
+    may be a collection of another kind than a list, if they have no child records. Child records that come in pages of their
+    own are read before the next parent page, which would invalidate their cursors.
 
     `find_link` finds the `nextRecordsUrl` of an answer sooner than `read` does, if it can: then that page is asked for while
     this one is read. Only for queries without child records.
@@ -145,7 +145,6 @@ class _Answers:
         return self._client.request("GET", self._client.resolve(link))
 
     def _read(self, response: requests.Response) -> Mapping[str, Any]:
-        raise_for_refusal(response)
         if self._find_link and (link := self._find_link(response)):
             self._ahead = link, self._pool.submit(self._get, link)
         return self._read_json(response)
@@ -158,7 +157,6 @@ class _Answers:
         url = f"v{self._client.api_version}{resource}?q={quote(soql, safe='')}"
         batch = {"batchRequests": [{"method": "GET", "url": url}]}
         response = self._client.request("POST", "/composite/batch", json=batch)
-        raise_for_refusal(response)
         results = self._read_json(response).get("results")
         first = results[0] if isinstance(results, list) and results else None
         if not (isinstance(first, Mapping) and str(first.get("statusCode")).isdecimal()):
@@ -201,12 +199,12 @@ def _complete_children(record: Record, answers: _Answers) -> None:
         if not (isinstance(value, dict) and isinstance(value.get("records"), list)):
             continue
         block: Mapping[str, Any] = value
-        _records(value)
+        records = _records(value)
         while link := _link(block):
             block = answers.follow(link)
-            value["records"].extend(_records(block))
+            records.extend(_records(block))
         _require_all_children(value, block)
-        for child in value["records"]:
+        for child in records:
             _complete_children(child, answers)
 
 

@@ -90,12 +90,17 @@ def is_passing_fault(problem: BaseException) -> bool:
     )
 
 
+def is_passing_status(status: int) -> bool:
+    """Whether an HTTP status by itself tells of a fault that passes."""
+    return status >= 500 or status in PASSING_STATUSES
+
+
 def is_passing_answer(answer: object) -> bool:
     """Whether an answer tells of a fault that passes. Anything but a Response does not."""
     if not isinstance(answer, requests.Response):
         return False
     status = answer.status_code
-    if status in PASSING_STATUSES or status >= 500:
+    if is_passing_status(status):
         return True
     if status == 403:
         return "REQUEST_LIMIT_EXCEEDED" in answer.text and "Concurrent" in answer.text

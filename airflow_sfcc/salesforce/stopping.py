@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import requests
 
@@ -36,6 +37,15 @@ class Stop:
             self._open.add(response)
         if self.is_set:
             _break_off(response)
+
+    @contextmanager
+    def set_by_failure(self) -> Iterator[None]:
+        """Set it when the `with` block fails, or is given up."""
+        try:
+            yield
+        except BaseException:
+            self.set()
+            raise
 
     def check(self) -> None:
         """Raise StoppedError when it is set."""

@@ -20,6 +20,7 @@ from airflow_sfcc.salesforce.errors import (
     UnavailableError,
 )
 from airflow_sfcc.salesforce.instance import Origin
+from airflow_sfcc.salesforce.retries import is_passing_status
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def token_error(response: requests.Response, login: Origin) -> SalesforceError:
     """The exception for an answer of the token endpoint that is not a token."""
     error, description = _read(response)
     status = response.status_code
-    if status >= 500 or status in (406, 420, 429):
+    if is_passing_status(status):
         return UnavailableError(
             f"{login} could not give out a token (HTTP {status}). That passes by itself: try again later.",
             status=status,

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import io
 import socket
-import zlib
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from gzip import BadGzipFile
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from isal import isal_zlib
 from requests.adapters import DEFAULT_POOLBLOCK, HTTPAdapter
 from urllib3.connection import HTTPConnection
 
 from airflow_sfcc import __version__
+from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, is_gzip, unpacked
 from airflow_sfcc.salesforce.errors import UnavailableError, UntrustedHostError
 from airflow_sfcc.salesforce.org_clock import OrgClock
 from airflow_sfcc.salesforce.retries import RetryPolicy
@@ -30,12 +28,6 @@ from airflow_sfcc.salesforce.usage import ApiUsage
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
-
-GZIP_DAMAGED: Any = (BadGzipFile, isal_zlib.error, zlib.error)
-"""What unpacking raises for gzip data that is wrong; for data that breaks off it is EOFError."""
-
-_GZIP_WINDOW = 31
-_GZIP_MAGIC = b"\x1f\x8b"
 
 DEFAULT_REQUEST_TIMEOUT = 130.0
 """Seconds without a byte before a request counts as dead: Salesforce may think 120 s about a query (reference 2.3)."""
@@ -95,7 +87,7 @@ def _read_at_once(response: requests.Response) -> _ReadBody:
     packed = is_gzip(response)
     try:
         sent: bytes = response.raw.read(decode_content=not packed)
-        body = _unpacked(sent) if packed and sent else sent
+        body = unpacked(sent) if packed and sent else sent
     except urllib3.exceptions.ReadTimeoutError as problem:
         raise requests.exceptions.ReadTimeout(problem, request=response.request) from problem
     except (urllib3.exceptions.DecodeError, *GZIP_DAMAGED) as problem:
@@ -105,23 +97,6 @@ def _read_at_once(response: requests.Response) -> _ReadBody:
     if response.status_code == 200 and _is_torn_json(response, body):
         raise requests.exceptions.ChunkedEncodingError("The JSON has no end", request=response.request)
     return _ReadBody(body)
-
-
-def _unpacked(packed: bytes) -> bytes:
-    """The text of one or more gzip members. What follows them is ignored, as everybody else does."""
-    members: list[bytes] = []
-    while packed.startswith(_GZIP_MAGIC) or not members:
-        member = isal_zlib.decompressobj(wbits=_GZIP_WINDOW)
-        members.append(member.decompress(packed))
-        if not member.eof:
-            raise EOFError("The gzip data has no end.")
-        packed = member.unused_data
-    return b"".join(members)
-
-
-def is_gzip(response: requests.Response) -> bool:
-    """Whether the body is sent as gzip data, which `x-gzip` means too (RFC 9110, 8.4.1.3)."""
-    return response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip")
 
 
 def is_framed(response: requests.Response) -> bool:
