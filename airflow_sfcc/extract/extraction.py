@@ -32,7 +32,7 @@ from airflow_sfcc.extract.companions import gather_companions
 from airflow_sfcc.extract.convert import arrow_schema
 from airflow_sfcc.extract.fetch_bulk import BulkFetcher
 from airflow_sfcc.extract.fetch_rest import RestFetcher
-from airflow_sfcc.extract.joining import parts_of
+from airflow_sfcc.extract.join_ahead import JoinAhead
 from airflow_sfcc.extract.landing import MANIFEST, Landing, StoragePath
 from airflow_sfcc.extract.manifest import make_manifest
 from airflow_sfcc.extract.pages import LandedPage, Part, part_name
@@ -84,6 +84,7 @@ class Extraction:
         """Whether it goes on with the job of an earlier try."""
         self._jobs: dict[str, BulkJob] = {}
         self._stop = Stop()
+        self._joined = JoinAhead(self.landing, plan.file_format)
 
     @classmethod
     def resume(cls, client: SalesforceClient, destination: StoragePath, extract_id: str) -> Extraction:
@@ -258,11 +259,14 @@ class Extraction:
 
     def _land_job(self) -> list[LandedPage] | None:
         """The rows of the Bulk job; None when it failed and REST is to read them."""
-        if self.plan.slices:
-            return self.land_pages(self.pages())
         try:
-            return self._bulk().land_job(self.job())
+            with self._joined.running() as joining:
+                if self.plan.slices:
+                    return self._bulk().land_pages(self.pages(), joining.add)
+                return self._bulk().land_job(self.job(), joining.add)
         except JobFailedError as failure:
+            if self.plan.slices:
+                raise
             self._fall_back(failure)
             return None
 
@@ -280,7 +284,7 @@ class Extraction:
         unless `pages` are all pages of the job, with all of its rows.
         """
         self._require_every_row(pages)
-        parts = parts_of(pages, self.landing, self.plan.file_format) or self._empty_part()
+        parts = self._joined.parts_of(pages) or self._empty_part()
         companions = gather_companions(self.client, self.landing, self.plan, parts)
         manifest = make_manifest(self.plan, list(parts), companions, api_calls=self._calls + other_calls)
         files = {part.name: staged for part, staged in parts.items()}

@@ -6,7 +6,7 @@ for again, the job never. Pages that an earlier try landed are not asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +30,29 @@ class OpenedPage:
 
     page: ResultPage
     response: requests.Response | None = None
+
+
+OnLanded = Callable[[LandedPage], None]
+
+
+class _Landed:
+    """The pages that have landed so far."""
+
+    def __init__(self, progress: Progress, on_landed: OnLanded | None) -> None:
+        self._progress = progress
+        self._on_landed = on_landed
+        self._pages: list[LandedPage] = []
+
+    def add(self, page: LandedPage, *, fetched: int) -> None:
+        self._pages.append(page)
+        self._progress.add(page.rows, fetched)
+        if self._on_landed:
+            self._on_landed(page)
+
+    def finish(self) -> list[LandedPage]:
+        """All of them, in page order."""
+        self._progress.finish()
+        return sorted(self._pages, key=lambda page: page.index)
 
 
 class BulkFetcher:
@@ -56,21 +79,25 @@ class BulkFetcher:
             pages.append(opened.page)
         return pages
 
-    def land_job(self, job: BulkJob) -> list[LandedPage]:
-        """All pages of a complete job, in page order."""
+    def land_job(self, job: BulkJob, on_landed: OnLanded | None = None) -> list[LandedPage]:
+        """All pages of a complete job, in page order; `on_landed` gets each as soon as it is complete."""
         job.require_complete()
         finished = self._landing.landed_pages()
-        return self._land_side_by_side(self._pages(job, finished), finished, job.records_processed)
+        landed = self._gathering(job.records_processed, on_landed)
+        return self._land_side_by_side(self._pages(job, finished), finished, landed)
 
-    def land_pages(self, pages: Iterable[ResultPage]) -> list[LandedPage]:
-        """These pages, in page order."""
-        return self._land_side_by_side((OpenedPage(page) for page in pages), self._landing.landed_pages(), None)
+    def land_pages(self, pages: Iterable[ResultPage], on_landed: OnLanded | None = None) -> list[LandedPage]:
+        """These pages, in page order; `on_landed` gets each as soon as it is complete."""
+        landed = self._gathering(None, on_landed)
+        return self._land_side_by_side((OpenedPage(page) for page in pages), self._landing.landed_pages(), landed)
+
+    def _gathering(self, expected_rows: int | None, on_landed: OnLanded | None) -> _Landed:
+        progress = Progress(self._plan.sobject, expected_rows, self._client.usage, self._client.session.retries)
+        return _Landed(progress, on_landed)
 
     def _land_side_by_side(
-        self, pages: Iterator[OpenedPage], finished: dict[int, LandedPage], expected_rows: int | None
+        self, pages: Iterator[OpenedPage], finished: dict[int, LandedPage], landed: _Landed
     ) -> list[LandedPage]:
-        landed: list[LandedPage] = []
-        progress = Progress(self._plan.sobject, expected_rows, self._client.usage, self._client.session.retries)
         futures: set[Future[LandedPage]] = set()
         with (
             ThreadPoolExecutor(self._plan.parallel_pages, thread_name_prefix="result-page") as pool,
@@ -79,23 +106,20 @@ class BulkFetcher:
             for opened in pages:
                 before = finished.get(opened.page.index)
                 if before and before.url == opened.page.url:
-                    landed.append(before)
-                    progress.add(before.rows)
+                    landed.add(before, fetched=0)
                     continue
                 futures.add(pool.submit(self._land_page, opened))
                 while len(futures) >= self._plan.parallel_pages:
-                    self._collect(futures, landed, progress)
+                    self._collect(futures, landed)
             while futures:
-                self._collect(futures, landed, progress)
-        progress.finish()
-        return sorted(landed, key=lambda page: page.index)
+                self._collect(futures, landed)
+        return landed.finish()
 
-    def _collect(self, futures: set[Future[LandedPage]], landed: list[LandedPage], progress: Progress) -> None:
+    def _collect(self, futures: set[Future[LandedPage]], landed: _Landed) -> None:
         done, _ = wait(futures, return_when=FIRST_COMPLETED)
         futures -= done
         for page in [future.result() for future in done]:
-            landed.append(page)
-            progress.add(page.rows, page.bytes)
+            landed.add(page, fetched=page.bytes)
 
     def _pages(self, job: BulkJob, finished: dict[int, LandedPage]) -> Iterator[OpenedPage]:
         listed = self._client.bulk.result_pages(job)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 from airflow_sfcc.extract.formats import FileFormat
 from airflow_sfcc.extract.gzip_join import join_csv, join_json_lines
@@ -18,27 +19,37 @@ _Joiner = Callable[[Iterable[Readable], Writable], int | None]
 _JOINERS: dict[FileFormat, _Joiner] = {"parquet": join_parquet, "csv": join_csv, "jsonl": join_json_lines}
 
 
-def parts_of(pages: Sequence[LandedPage], landing: Landing, file_format: FileFormat) -> dict[Part, str]:
-    """The parts that hold the pages' rows, and for each the staged file that is to become it."""
+def parts_of(pages: Iterable[LandedPage], landing: Landing, file_format: FileFormat) -> dict[Part, str]:
+    """The parts that hold the pages' rows, and for each the staged file that is to become it.
+
+    `pages` come in their order. A file is written while they come.
+    """
     parts: dict[Part, str] = {}
     large = LARGE_CSV_PAGE if file_format == "csv" else SMALLEST_PART
     for number, group in enumerate(grouped(pages, large)):
         name = part_name(number, EXTENSIONS[file_format])
-        if len(group) == 1:
-            (page,) = group
+        page, following = next(group), next(group, None)
+        if following is None:
             parts[Part(name, page.rows, page.bytes, page.sha256)] = page.name
         else:
-            parts[_joined(name, group, landing, file_format)] = name
+            parts[_joined(name, chain((page, following), group), landing, file_format)] = name
     return parts
 
 
-def _joined(name: str, group: Sequence[LandedPage], landing: Landing, file_format: FileFormat) -> Part:
+def _joined(name: str, group: Iterable[LandedPage], landing: Landing, file_format: FileFormat) -> Part:
+    pages: list[LandedPage] = []
+
+    def taken() -> Iterator[LandedPage]:
+        for page in group:
+            pages.append(page)
+            yield page
+
     with landing.open_file(name) as file:
-        sources: Iterable[Readable] = map(landing.open_staged, (page.name for page in group))
+        sources: Iterable[Readable] = (landing.open_staged(page.name) for page in taken())
         if file_format == "parquet":
-            sources = larger_groups(group, landing.open_staged)
+            sources = larger_groups(taken(), landing.open_staged)
         joined = _JOINERS[file_format](sources, file)
-    rows = sum(page.rows for page in group)
+    rows = sum(page.rows for page in pages)
     if joined not in (None, rows):
         raise RowCountError(
             f"Result pages of {counted(rows, 'row')} became a file of {joined:,}; nothing was landed. Clear the task to extract "

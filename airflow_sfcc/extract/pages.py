@@ -6,8 +6,9 @@ process that fetched it. The parts that readers get are larger: small pages are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 SMALLEST_PART = 128 * 1024 * 1024
@@ -60,16 +61,25 @@ def part_name(index: int, extension: str) -> str:
     return f"part-{index:05d}.{extension}"
 
 
-def grouped(pages: Iterable[LandedPage], large: int = SMALLEST_PART) -> list[list[LandedPage]]:
-    """The pages of each part, in page order; a page of `large` bytes stays alone. Pages without rows are in none."""
-    groups: list[list[LandedPage]] = []
-    open_bytes = SMALLEST_PART
-    for page in sorted(pages, key=lambda page: page.index):
-        if not page.rows:
-            continue
-        if open_bytes >= SMALLEST_PART or page.bytes >= large:
-            groups.append([])
-            open_bytes = 0
-        groups[-1].append(page)
-        open_bytes = SMALLEST_PART if page.bytes >= large else open_bytes + page.bytes
-    return groups
+def grouped(pages: Iterable[LandedPage], large: int = SMALLEST_PART) -> Iterator[Iterator[LandedPage]]:
+    """The pages of each part; `pages` come in their order, and a page of `large` bytes stays alone.
+
+    Pages without rows are in none. A part's pages have to be read before the next part is asked for.
+    """
+    return (part for _, part in groupby((page for page in pages if page.rows), _PartNumber(large)))
+
+
+class _PartNumber:
+    """Which part each page is in, of pages that are asked about in their order."""
+
+    def __init__(self, large: int) -> None:
+        self._large = large
+        self._number = 0
+        self._bytes = SMALLEST_PART
+
+    def __call__(self, page: LandedPage) -> int:
+        if self._bytes >= SMALLEST_PART or page.bytes >= self._large:
+            self._number += 1
+            self._bytes = 0
+        self._bytes += SMALLEST_PART if page.bytes >= self._large else page.bytes
+        return self._number

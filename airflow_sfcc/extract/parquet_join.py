@@ -30,6 +30,9 @@ _PAGE_INDEX = (4, 5, 6, 7)
 # ColumnMetaData: data page, index page, dictionary page, bloom filter
 _META_OFFSETS = (9, 10, 11, 14)
 
+_LOOKED_INTO: thrift.Shape = {_ROW_GROUPS: {_COLUMNS: {_META_DATA: {}}}}
+"""Of FileMetaData: what holds offsets."""
+
 
 class ParquetJoinError(SalesforceError):
     """Files that cannot be joined: damaged, encrypted, or of different schemas."""
@@ -75,16 +78,22 @@ class _Joined:
     def append(self, file: BinaryIO, name: str) -> None:
         footer, data_end = _read_footer(file, name)
         self._require_same_schema(footer, name)
-        groups = [group for group in footer[_ROW_GROUPS].value.values if group[_GROUP_ROWS].value]
-        if not groups:
-            return
-        shift = self._length - len(_MAGIC)
-        for group in groups:
-            _move(group, shift, len(self._row_groups))
-            self._rows += group[_GROUP_ROWS].value
-            self._row_groups.append(thrift.encode_struct(group))
-        file.seek(len(_MAGIC))
-        self._copy(file, data_end - len(_MAGIC), name)
+        try:
+            has_rows = self._add_groups(footer)
+        except (thrift.ThriftError, KeyError):
+            raise _damaged(name) from None
+        if has_rows:
+            file.seek(len(_MAGIC))
+            self._copy(file, data_end - len(_MAGIC), name)
+
+    def _add_groups(self, footer: Struct) -> bool:
+        shift, before = self._length - len(_MAGIC), self._rows
+        for group in _structs(footer[_ROW_GROUPS]):
+            if rows := thrift.integer(group[_GROUP_ROWS]):
+                _move(group, shift, len(self._row_groups))
+                self._row_groups.append(thrift.write_struct(group))
+                self._rows += rows
+        return self._rows > before
 
     def _require_same_schema(self, footer: Struct, name: str) -> None:
         if self._footer is None:
@@ -108,9 +117,9 @@ class _Joined:
         return self._rows
 
     def _encoded_footer(self, fields: Struct) -> bytes:
-        fields[_NUM_ROWS].value = self._rows
-        fields[_ROW_GROUPS] = Field(thrift.LIST, thrift.Items(thrift.STRUCT, self._row_groups))
-        return thrift.encode_struct(fields)
+        fields[_NUM_ROWS] = thrift.integer_field(fields[_NUM_ROWS].kind, self._rows)
+        fields[_ROW_GROUPS] = Field(thrift.LIST, self._row_groups)
+        return thrift.write_struct(fields)
 
     def _write(self, data: bytes) -> None:
         self._target.write(data)
@@ -129,7 +138,7 @@ def _read_footer(file: BinaryIO, name: str) -> tuple[Struct, int]:
         raise _damaged(name)
     file.seek(data_end)
     try:
-        footer = thrift.parse_struct(file.read(size - _TAIL_BYTES - data_end))
+        footer = thrift.read_struct(file.read(size - _TAIL_BYTES - data_end), _LOOKED_INTO)
     except thrift.ThriftError:
         raise _damaged(name) from None
     if not {_SCHEMA, _NUM_ROWS, _ROW_GROUPS} <= footer.keys():
@@ -144,22 +153,29 @@ def _move(group: Struct, shift: int, ordinal: int) -> None:
     _add(group, _GROUP_FILE_OFFSET, shift)
     group.pop(_ORDINAL, None)
     if ordinal <= _LARGEST_ORDINAL:
-        group[_ORDINAL] = Field(thrift.I16, ordinal)
-    for chunk in group[_COLUMNS].value.values:
+        group[_ORDINAL] = thrift.integer_field(thrift.I16, ordinal)
+    for chunk in _structs(group[_COLUMNS]):
         if _FILE_PATH in chunk or _META_DATA not in chunk:
             raise ParquetJoinError("A column's data stands in another file, so it cannot be joined.")
         for number in _PAGE_INDEX:
             chunk.pop(number, None)
         _add(chunk, _CHUNK_FILE_OFFSET, shift)
-        for number in _META_OFFSETS:
-            _add(chunk[_META_DATA].value, number, shift)
+        for metadata in _structs(chunk[_META_DATA]):
+            for number in _META_OFFSETS:
+                _add(metadata, number, shift)
+
+
+def _structs(field: Field) -> list[Struct]:
+    """The structs of a list, or the one that a field is."""
+    value = field.value
+    return [value] if isinstance(value, dict) else [each for each in value if isinstance(each, dict)]
 
 
 def _add(fields: Struct, number: int, shift: int) -> None:
     # Writers put 0 where the offset is deprecated or unknown.
     field = fields.get(number)
-    if field is not None and field.value > 0:
-        field.value += shift
+    if field is not None and (offset := thrift.integer(field)) > 0:
+        fields[number] = thrift.integer_field(field.kind, offset + shift)
 
 
 def _damaged(name: str) -> ParquetJoinError:
