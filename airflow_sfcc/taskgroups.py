@@ -102,7 +102,12 @@ class PlanOperator(SalesforceExtractOperator):
 
     def _request(self) -> ExtractRequest:
         from airflow_sfcc.extract.windows import moment
+        from airflow_sfcc.salesforce.errors import QueryError
 
+        if isinstance(self.slice_at, (str, datetime)):
+            raise QueryError(
+                f"slice_at is a list of moments, and got {self.slice_at!r}: write slice_at=[...], or leave it out."
+            )
         return replace(super()._request(), slice_at=[moment(each) for each in self.slice_at])
 
     def _land(self, extraction: Extraction, *, other_calls: int = 0) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from upath import UPath
 
 from airflow_sfcc.localorg.bulk_jobs import BulkTimings
+from airflow_sfcc.salesforce.errors import QueryError
 from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
 from tests.extract.runs import read_rows
 from tests.extract.test_landing import MANIFEST_KEYS
@@ -155,3 +156,10 @@ def test_the_group_refuses_what_it_does_not_do(root: UPath, root_url: str) -> No
     with pytest.raises(ValueError, match="shares"):
         dag_of(root_url, "no_shares", shares=0)
     assert files_below(root) == {}
+
+
+@pytest.mark.parametrize("slice_at", ["2026-05-10T00:00:00Z", datetime(2026, 5, 10, tzinfo=timezone.utc)])
+def test_slice_at_is_a_list(slice_at: Any) -> None:
+    plan = dag_of("file:///landing", "one_moment", slice_at=slice_at).get_task("contacts.plan")
+    with pytest.raises(QueryError, match=r"write slice_at=\[\.\.\.\]"):
+        plan._request()

@@ -123,9 +123,8 @@ class Landing:
         """The pages that are staged whole, by index: those with a receipt, and a file of the size it names."""
         sizes = self._staged_sizes()
         receipts = [name for name in sizes if name.startswith("page-") and name.endswith(".json")]
-        found = [_read_json(self.staging / name) for name in receipts]
-        pages = [LandedPage.from_json(receipt) for receipt in found if receipt is not None]
-        return {page.index: page for page in pages if sizes.get(page.name) == page.bytes}
+        pages = [LandedPage.from_receipt(_read_json(self.staging / name)) for name in receipts]
+        return {page.index: page for page in pages if page is not None and sizes.get(page.name) == page.bytes}
 
     def _staged_sizes(self) -> dict[str, int]:
         self._fs.invalidate_cache(self.staging.path)
@@ -189,11 +188,15 @@ class Landing:
         self._remove(self.folder / MANIFEST)
         self._remove(self.folder)
 
+    def is_half_committed(self) -> bool:
+        """Whether a commit died after it had set aside what was committed before."""
+        return not self._exists(self.folder / MANIFEST) and self._exists(self.staging / _REPLACED / MANIFEST)
+
     def put_back(self) -> None:
         """Undo the first half of a commit that died before its second."""
-        replaced = self.staging / _REPLACED
-        if self._exists(self.folder / MANIFEST) or not self._exists(replaced / MANIFEST):
+        if not self.is_half_committed():
             return
+        replaced = self.staging / _REPLACED
         self._remove(self.folder)
         if self._is_local:
             self._fs.mv(replaced.path, self.folder.path, recursive=True)

@@ -42,6 +42,14 @@ class LandedPage:
     def from_json(cls, data: Mapping[str, Any]) -> LandedPage:
         return cls(**data)
 
+    @classmethod
+    def from_receipt(cls, data: Mapping[str, Any] | None) -> LandedPage | None:
+        """The page, or None for what is no receipt of this version of the package; such a page is fetched again."""
+        try:
+            return cls.from_json(data or {})
+        except TypeError:
+            return None
+
 
 @dataclass(frozen=True)
 class Part:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -44,7 +44,11 @@ def vacuum(
     root.fs.invalidate_cache()
     oldest = (now or datetime.now(timezone.utc)) - older_than
     with commit_lock(root, "vacuum"):
-        found = [*_uncommitted(root, oldest), *(_superseded(root) if superseded else ())]
+        abandoned = _abandoned(root, oldest)
+        if not dry_run:
+            for landing in abandoned:
+                landing.put_back()
+        found = [*_uncommitted(root, abandoned), *(_superseded(root) if superseded else ())]
         if not dry_run:
             for leftover in found:
                 # The manifest goes first, so that nobody takes what is left of the folder for an extract.
@@ -55,21 +59,25 @@ def vacuum(
     return found
 
 
-def _uncommitted(root: StoragePath, oldest: datetime) -> Iterator[Leftover]:
-    """What runs that died left, of each extract where nothing at all was written of late: a run that is about to commit has
-    just staged its pages, and must find them, and what it has copied, as it left them."""
-    folders = [*_folders(root, STAGING), *_folders(root, "")]
-    for name in sorted({folder.rsplit("/", 1)[-1] for folder in folders}):
-        if not name.startswith("extract="):
-            continue
-        landing = Landing(root, name.removeprefix("extract="))
-        both = (landing.staging.path, landing.folder.path)
-        if not all(_is_untouched(root, folder, oldest) for folder in both):
-            continue
-        landing.put_back()
-        for folder in both:
+def _uncommitted(root: StoragePath, abandoned: Iterable[Landing]) -> Iterator[Leftover]:
+    """What runs that died left. A folder whose commit is half done is none: what was set aside is to be put back there."""
+    for landing in abandoned:
+        for folder in [landing.staging.path] if landing.is_half_committed() else _both(landing):
             if root.fs.isdir(folder) and not root.fs.exists(f"{folder}/{MANIFEST}"):
                 yield _leftover(folder, "a run that did not commit left it", _files(root, folder))
+
+
+def _abandoned(root: StoragePath, oldest: datetime) -> list[Landing]:
+    """The extracts where nothing at all was written of late: a run that is about to commit has just staged its pages, and
+    must find them, and what it has copied, as it left them."""
+    folders = [*_folders(root, STAGING), *_folders(root, "")]
+    names = sorted({folder.rsplit("/", 1)[-1] for folder in folders})
+    found = [Landing(root, name.removeprefix("extract=")) for name in names if name.startswith("extract=")]
+    return [landing for landing in found if all(_is_untouched(root, folder, oldest) for folder in _both(landing))]
+
+
+def _both(landing: Landing) -> list[str]:
+    return [landing.staging.path, landing.folder.path]
 
 
 def _is_untouched(root: StoragePath, folder: str, oldest: datetime) -> bool:

@@ -24,7 +24,7 @@ from airflow_sfcc.salesforce.retries import is_passing_status
 
 
 @dataclass(frozen=True)
-class Refusal:
+class TokenRefusal:
     """One row of the table: matched by `error`, by a part of `error_description`, or by both.
 
     Where no setup step mends it (`step` None), it passes by itself.
@@ -57,27 +57,27 @@ _INACTIVE_USER = (
 )
 
 REFUSALS = (
-    Refusal(None, "login rate exceeded", *_TOO_MANY_LOGINS, None),
-    Refusal("login_rate_exceeded", None, *_TOO_MANY_LOGINS, None),
-    Refusal("invalid_grant", "no client credentials user enabled", *_NO_RUN_AS_USER, RUN_AS_USER),
-    Refusal(
+    TokenRefusal(None, "login rate exceeded", *_TOO_MANY_LOGINS, None),
+    TokenRefusal("login_rate_exceeded", None, *_TOO_MANY_LOGINS, None),
+    TokenRefusal("invalid_grant", "no client credentials user enabled", *_NO_RUN_AS_USER, RUN_AS_USER),
+    TokenRefusal(
         "invalid_grant",
         "request not supported on this domain",
         "this host does not answer the client-credentials flow",
         "use the org's My Domain, such as acme.my.salesforce.com, as the connection's host",
         MY_DOMAIN,
     ),
-    Refusal("invalid_grant", "client credentials flow not enabled", *_FLOW_OFF, ENABLE_FLOW),
-    Refusal(None, "inactive user", *_INACTIVE_USER, RUN_AS_USER),
-    Refusal("inactive_user", None, *_INACTIVE_USER, RUN_AS_USER),
-    Refusal(
+    TokenRefusal("invalid_grant", "client credentials flow not enabled", *_FLOW_OFF, ENABLE_FLOW),
+    TokenRefusal(None, "inactive user", *_INACTIVE_USER, RUN_AS_USER),
+    TokenRefusal("inactive_user", None, *_INACTIVE_USER, RUN_AS_USER),
+    TokenRefusal(
         None,
         "ip restricted",
         "this machine's address is not in the range that the app or the user's profile allows",
         "add the workers' addresses to the allowed ranges, or relax IP restrictions in the app's policies",
         IP_RESTRICTIONS,
     ),
-    Refusal(
+    TokenRefusal(
         "invalid_client_id",
         None,
         "there is no app with this consumer key in the org",
@@ -85,29 +85,29 @@ REFUSALS = (
         "known)",
         CONSUMER_KEY_AND_SECRET,
     ),
-    Refusal(
+    TokenRefusal(
         "invalid_client",
         None,
         "the consumer secret does not belong to this consumer key",
         "copy both again into the connection's Consumer Key and Consumer Secret fields",
         CONSUMER_KEY_AND_SECRET,
     ),
-    Refusal("unsupported_grant_type", None, *_FLOW_OFF, ENABLE_FLOW),
-    Refusal(
+    TokenRefusal("unsupported_grant_type", None, *_FLOW_OFF, ENABLE_FLOW),
+    TokenRefusal(
         "invalid_app_access",
         None,
         "the Run As user is not among the users that the app permits",
         "add the user's profile or permission set to the app, or set Permitted Users to all users",
         PERMITTED_USERS,
     ),
-    Refusal(
+    TokenRefusal(
         "inactive_org",
         None,
         "the org is locked, closed or not reachable through the API",
         "log in with a browser to see why, or ask the Salesforce admin",
         API_ENABLED,
     ),
-    Refusal(
+    TokenRefusal(
         "invalid_grant",
         None,
         "the app may not log in its Run As user",

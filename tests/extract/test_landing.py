@@ -15,6 +15,7 @@ from upath import UPath
 
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.landing import Landing
+from airflow_sfcc.extract.pages import LandedPage
 from airflow_sfcc.extract.plan import ExtractRequest, make_plan
 from airflow_sfcc.extract.vacuum import Leftover, vacuum
 from airflow_sfcc.localorg.records import Records
@@ -165,6 +166,46 @@ def test_vacuum_leaves_a_run_alone_that_has_just_begun(tmp_path: Path) -> None:
     with landing.open_file("page-00000.parquet") as file:
         file.write(b"rows")
     assert len(vacuum(UPath(tmp_path), older_than=timedelta(0))) == 1
+
+
+@pytest.mark.parametrize("root", ["memory://lake/Contact", "disk"])
+def test_a_dry_vacuum_changes_nothing_and_a_real_one_puts_back_what_a_dead_commit_set_aside(
+    root: str, tmp_path: Path
+) -> None:
+    destination = UPath(tmp_path) if root == "disk" else UPath(root)
+    landing = Landing(destination, run_identity().extract_id)
+
+    def commit(rows: bytes, require: Callable[[], None]) -> None:
+        landing.start_afresh()
+        with landing.open_file("page-00000.parquet") as file:
+            file.write(rows)
+        landing.commit({"rows": 1}, {"part-00000.parquet": "page-00000.parquet"}, require)
+
+    commit(b"before", lambda: None)
+    landing.start_afresh()
+    landing._set_aside()  # and here the worker was shut off
+    before = files_below(destination)
+    would_go = vacuum(destination, dry_run=True, older_than=timedelta(0))
+    assert [leftover.path for leftover in would_go] == [landing.staging.path]
+    assert files_below(destination) == before and landing.is_half_committed()
+    removed = vacuum(destination, older_than=timedelta(0))
+    assert [leftover.path for leftover in removed] == [landing.staging.path]
+    assert (landing.folder / "part-00000.parquet").read_bytes() == b"before"
+    assert not destination.fs.exists(landing.staging.path)
+
+
+def test_a_receipt_of_another_version_counts_for_nothing(tmp_path: Path) -> None:
+    landing = Landing(UPath(tmp_path), run_identity().extract_id)
+    landing.start_afresh()
+    for index in range(4):
+        with landing.open_file(f"page-{index:05d}.parquet") as file:
+            file.write(b"rows")
+        landing.save_receipt(LandedPage(index, f"page-{index:05d}.parquet", 1, 4, file.sha256))
+    receipts = [landing.staging / f"page-{index:05d}.json" for index in range(4)]
+    receipts[1].write_text(json.dumps({**json.loads(receipts[1].read_text()), "crc32": 1}))
+    receipts[2].write_text(json.dumps({"index": 2, "name": "page-00002.parquet", "bytes": 4}))
+    receipts[3].write_text("{")
+    assert list(landing.landed_pages()) == [0]
 
 
 def test_another_run_has_another_folder(org: RunningOrg, tmp_path: Path) -> None:

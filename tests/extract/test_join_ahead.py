@@ -1,0 +1,126 @@
+"""Pages are joined while others are still being fetched; what comes of it is what joining them at the end gives."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from upath import UPath
+
+from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.formats import FileFormat
+from airflow_sfcc.extract.join_ahead import JoinAhead
+from airflow_sfcc.extract.joining import parts_of
+from airflow_sfcc.extract.landing import Landing
+from airflow_sfcc.extract.pages import LandedPage, page_name
+from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
+from airflow_sfcc.extract.plan import ExtractRequest, make_plan
+from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.salesforce.errors import RowCountError
+from airflow_sfcc.salesforce.transport import TransportOptions
+from tests.conftest import RunningOrg
+from tests.extract.runs import read_rows, run_identity, wait_for_job
+from tests.storages import files_below
+
+SCHEMA = pa.schema([pa.field("n", pa.int64())])
+PART = "part-00000.parquet"
+
+
+def landed(landing: Landing, file_format: FileFormat, index: int, rows: int) -> LandedPage:
+    name = page_name(index, EXTENSIONS[file_format])
+    with landing.open_file(name) as file:
+        writer = part_writer(file_format, file, SCHEMA)
+        writer.write(pa.record_batch([pa.array(range(rows), pa.int64())], schema=SCHEMA))
+        writer.finish()
+    return LandedPage(index, name, rows, file.bytes, file.sha256)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from([0, 1, 12_000]), max_size=6),
+    st.randoms(use_true_random=False),
+    st.sampled_from(["parquet", "csv", "jsonl"]),
+)
+def test_in_whatever_order_pages_land(counts: Sequence[int], random: Any, file_format: FileFormat) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        landing = Landing(UPath(folder), "one")
+        landing.keep_staged()
+        pages = [landed(landing, file_format, index, rows) for index, rows in enumerate(counts)]
+        at_the_end = parts_of(pages, landing, file_format)
+        ahead = JoinAhead(landing, file_format)
+        with ahead.running() as joining:
+            for page in random.sample(pages, len(pages)):
+                joining.add(page)
+        for page in pages:
+            (landing.staging / page.name).unlink()  # so that nothing can be joined now
+        assert ahead.parts_of(random.sample(pages, len(pages))) == at_the_end
+        assert sum(part.rows for part in at_the_end) == sum(counts)
+
+
+def begun(org: RunningOrg, destination: Path, **options: Any) -> Extraction:
+    client = org.client(**options)
+    request = ExtractRequest(sobject="Contact", fields=["Id", "LastName"], api="bulk", page_size=100)
+    extraction = Extraction(client, UPath(destination), make_plan(client, request, run_identity()))
+    extraction.start()
+    wait_for_job(extraction)
+    return extraction
+
+
+def ids(result: dict[str, Any]) -> set[str]:
+    manifest = json.loads(Path(result["manifest"]).read_text())
+    return {row["Id"] for row in read_rows(UPath(result["path"]), manifest)}
+
+
+def test_when_the_last_page_has_landed_the_part_is_there(
+    org: RunningOrg, records: Records, tmp_path: Path
+) -> None:
+    extraction = begun(org, tmp_path)
+    pages = extraction.land()
+    assert len(pages) > 3
+    part = extraction.landing.staging / PART
+    assert pq.read_metadata(part.path).num_rows == records.count("Contact")
+    assert len(ids(extraction.commit(pages))) == records.count("Contact")
+
+
+def test_another_process_can_commit_what_this_one_landed(org: RunningOrg, records: Records, tmp_path: Path) -> None:
+    extraction = begun(org, tmp_path)
+    extraction.stage_plan()
+    pages = [LandedPage.from_json(page.to_json()) for page in extraction.land()]
+    later = Extraction.resume(org.client(), UPath(tmp_path), run_identity().extract_id)
+    assert len(ids(later.commit(pages))) == records.count("Contact")
+
+
+def test_what_cannot_be_joined_ahead_is_joined_by_the_commit(
+    org: RunningOrg, records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    extraction = begun(org, tmp_path)
+    in_the_way = Path(extraction.landing.staging.path) / PART
+    (in_the_way / "x").mkdir(parents=True)
+    with caplog.at_level(logging.WARNING):
+        pages = extraction.land()
+    assert "so they will be at the end" in caplog.text
+    shutil.rmtree(in_the_way)
+    assert len(ids(extraction.commit(pages))) == records.count("Contact")
+
+
+def test_a_download_that_fails_leaves_no_part_and_its_pages_can_be_used(
+    org: RunningOrg, records: Records, tmp_path: Path
+) -> None:
+    extraction = begun(org, tmp_path, transport=TransportOptions(max_retries=0))
+    org.fail("job_results", skip=3, number_of_records=99_999)
+    with pytest.raises(RowCountError, match="99,999"):
+        extraction.land()
+    left = files_below(UPath(tmp_path))
+    assert left and not [name for name in left if "part-" in name or "writing" in name]
+    again = Extraction(org.client(), extraction.landing.destination, extraction.plan)
+    assert len(ids(again.commit(again.land()))) == records.count("Contact")
