@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
-import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
+from airflow_sfcc.extract import join_ahead
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.formats import FileFormat
 from airflow_sfcc.extract.join_ahead import JoinAhead
@@ -34,6 +35,12 @@ from tests.storages import files_below
 
 SCHEMA = pa.schema([pa.field("n", pa.int64())])
 PART = "part-00000.parquet"
+
+
+@pytest.fixture
+def org(start_org: Callable[..., RunningOrg]) -> RunningOrg:
+    """Its contacts are nine result pages."""
+    return start_org(result_page_rows=100)
 
 
 def landed(landing: Landing, file_format: FileFormat, index: int, rows: int) -> LandedPage:
@@ -69,7 +76,7 @@ def test_in_whatever_order_pages_land(counts: Sequence[int], random: Any, file_f
 
 def begun(org: RunningOrg, destination: Path, **options: Any) -> Extraction:
     client = org.client(**options)
-    request = ExtractRequest(sobject="Contact", fields=["Id", "LastName"], api="bulk", page_size=100)
+    request = ExtractRequest(sobject="Contact", fields=["Id", "LastName"], api="bulk")
     extraction = Extraction(client, UPath(destination), make_plan(client, request, run_identity()))
     extraction.start()
     wait_for_job(extraction)
@@ -81,9 +88,7 @@ def ids(result: dict[str, Any]) -> set[str]:
     return {row["Id"] for row in read_rows(UPath(result["path"]), manifest)}
 
 
-def test_when_the_last_page_has_landed_the_part_is_there(
-    org: RunningOrg, records: Records, tmp_path: Path
-) -> None:
+def test_when_the_last_page_has_landed_the_part_is_there(org: RunningOrg, records: Records, tmp_path: Path) -> None:
     extraction = begun(org, tmp_path)
     pages = extraction.land()
     assert len(pages) > 3
@@ -101,15 +106,20 @@ def test_another_process_can_commit_what_this_one_landed(org: RunningOrg, record
 
 
 def test_what_cannot_be_joined_ahead_is_joined_by_the_commit(
-    org: RunningOrg, records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    org: RunningOrg,
+    records: Records,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     extraction = begun(org, tmp_path)
-    in_the_way = Path(extraction.landing.staging.path) / PART
-    (in_the_way / "x").mkdir(parents=True)
-    with caplog.at_level(logging.WARNING):
+    with monkeypatch.context() as disk, caplog.at_level(logging.WARNING):
+        disk.setattr(join_ahead, "parts_of", full)
         pages = extraction.land()
-    assert "so they will be at the end" in caplog.text
-    shutil.rmtree(in_the_way)
+    assert "so they will be at the end: [Errno 28] No space left on device" in caplog.text
     assert len(ids(extraction.commit(pages))) == records.count("Contact")
 
 
