@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,7 +34,8 @@ class Wire:
 
     `total_size` is told of a query instead of the number of its records, `cut_short` leaves its second page out. Not
     `framed`, an answer ends with its connection, and that many pages of records are `torn` then. `pack` makes gzip data of
-    them. A server that `breaks_down` has no second page of them. `text` is the answer to any query, whatever it is.
+    them. A server that `breaks_down` has no second page of them. `text` is the answer to any query, whatever it is. In both,
+    `\\udc80` to `\\udcff` stand for single bytes. `kind` is the Content-Type of JSON, `job_keys` replaces keys of the job.
     """
 
     url: str = ""
@@ -56,6 +57,8 @@ class Wire:
     pack: Callable[[bytes], bytes] | None = None
     breaks_down: bool = False
     text: str | None = None
+    kind: str = "application/json;charset=UTF-8"
+    job_keys: Mapping[str, Any] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
 
     def client(self) -> SalesforceClient:
@@ -120,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == f"{data}/jobs/query/{JOB_ID}/results":
             self._page(int(query.get("locator", ["0"])[0]))
         elif self.wire.text is not None and path.startswith((f"{data}/query", f"{data}/composite/batch")):
-            self._send(self.wire.text.encode(), "application/json;charset=UTF-8", {})
+            self._send(self.wire.text.encode(errors="surrogateescape"), self.wire.kind, {})
         elif path.startswith(f"{data}/query"):
             self._records(int(path.rpartition("-")[2]) if "-" in path else 0)
         else:
@@ -135,6 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             "createdDate": "2018-12-17T21:00:17.000+0000",
             "state": state,
             **version,
+            **self.wire.job_keys,
         }
 
     def _job_now(self) -> dict[str, Any]:
@@ -165,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         records = ",".join(self.wire.records[first:last])
         total_size = len(self.wire.records) if self.wire.total_size is None else self.wire.total_size
         text = f'{{"totalSize":{total_size},"done":{json.dumps(done)},{link}"records":[{records}]}}'
-        body, packing = text.encode(), {}
+        body, packing = text.encode(errors="surrogateescape"), {}
         if self.wire.pack:
             body, packing = self.wire.pack(body), {"Content-Encoding": self.wire.packing}
         if self.wire.torn and first:
@@ -174,10 +178,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.wire.breaks_down and first:
             self.send_error(503)
             return
-        self._send(body, "application/json;charset=UTF-8", packing)
+        self._send(body, self.wire.kind, packing)
 
     def _json(self, payload: Any) -> None:
-        self._send(json.dumps(payload).encode(), "application/json;charset=UTF-8", {})
+        self._send(json.dumps(payload, ensure_ascii=False).encode(), self.wire.kind, {})
 
     def _send(self, body: bytes, kind: str, more: dict[str, str]) -> None:
         self.send_response(200)

@@ -17,9 +17,11 @@ from airflow_sfcc.extract.columns import Column
 from airflow_sfcc.extract.convert import arrow_type
 from airflow_sfcc.extract.page_stream import PageStream
 from airflow_sfcc.extract.row_blocks import row_blocks
+from airflow_sfcc.salesforce.api_errors import NOT_SALESFORCE
 from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
 
 _LONGEST_LINE_END = 2
+_MOST_SHOWN = 20
 
 _READ_BY_PARSER = frozenset({"boolean", "int64", "float64", "date32", "timestamp[ms, UTC]"})
 """Types whose values the CSV parser reads as `Converter` does."""
@@ -147,11 +149,20 @@ def _in_header(header: Sequence[str], columns: Sequence[Column]) -> list[str]:
     """Each column's name in the header: Salesforce keeps the order of SELECT since v50, but names decide."""
     found = {name.lower(): name for name in header}
     wanted = [column.name.lower() for column in columns]
-    if len(found) != len(header) or set(found) != set(wanted):
-        missing = ", ".join(sorted(set(wanted) - set(found))) or "none"
-        extra = ", ".join(sorted(set(found) - set(wanted))) or "none"
+    if not found.keys() & set(wanted):
         raise UnexpectedAnswerError(
-            f"A result page has other columns than the query asked for (missing: {missing}; unexpected: {extra}); nothing "
-            "was landed. Did fields change while the job ran? Clear the task to run it again."
+            f"A result page has none of the columns that the query asked for; nothing was landed. {NOT_SALESFORCE}"
+        )
+    if len(found) != len(header) or set(found) != set(wanted):
+        raise UnexpectedAnswerError(
+            f"A result page has other columns than the query asked for (missing: {_listed(set(wanted) - set(found))}; "
+            f"unexpected: {_listed(set(found) - set(wanted))}); nothing was landed. Did fields change while the job ran? "
+            "Clear the task to run it again."
         )
     return [found[name] for name in wanted]
+
+
+def _listed(names: set[str]) -> str:
+    """The names, or the first of many."""
+    shown = sorted(names)[:_MOST_SHOWN]
+    return ", ".join(shown) + (", …" if len(names) > len(shown) else "") or "none"

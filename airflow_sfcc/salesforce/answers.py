@@ -6,6 +6,7 @@ mean stands in `api_errors`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class Refusal:
 def read_refusal(response: requests.Response) -> Refusal:
     """What an error answer says, whatever shape its body has."""
     try:
-        return _refusal_in(response.json())
+        return _refusal_in(parsed(response))
     except ValueError:
         return Refusal("", "")
 
@@ -44,11 +45,19 @@ def _refusal_in(body: Any) -> Refusal:
     return Refusal(str(code), str(message))
 
 
+def parsed(response: requests.Response, **options: Any) -> Any:
+    """The body's JSON, which is UTF-8 whatever the headers say (RFC 8259, 8.1). Raises ValueError when it is none.
+
+    requests goes by the headers, and puts U+FFFD in the place of bytes that are no text.
+    """
+    return json.loads(response.content, **options)
+
+
 def json_of(response: requests.Response, **options: Any) -> Any:
     """The parsed body of a 2xx answer; `options` are those of `json.loads`. Raises the exception that fits any other answer."""
     raise_for_refusal(response)
     try:
-        return response.json(**options)
+        return parsed(response, **options)
     except ValueError:
         raise UnexpectedAnswerError(
             f"{describe(response.request)} was answered with HTTP {response.status_code} and a body that is not JSON. "

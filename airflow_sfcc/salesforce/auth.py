@@ -13,6 +13,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
+from airflow_sfcc.salesforce.answers import parsed
 from airflow_sfcc.salesforce.errors import MY_DOMAIN, AuthenticationError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, require_same_origin
 from airflow_sfcc.salesforce.token_errors import token_error
@@ -156,7 +157,7 @@ class ClientCredentialsAuth(AuthBase):
     def _read_token(self, response: requests.Response) -> Token:
         login = self._credentials.login
         try:
-            answer = response.json()
+            answer = parsed(response)
             access_token, instance_url = answer["access_token"], answer["instance_url"]
         except (ValueError, KeyError, TypeError):
             raise UnexpectedAnswerError(

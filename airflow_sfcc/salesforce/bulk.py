@@ -58,8 +58,8 @@ class BulkJob:
         """`asked_with` is the API version of the request, which is the job's where the answer names none."""
         try:
             return cls(
-                id=str(body["id"]),
-                state=str(body["state"]),
+                id=_text(body["id"]),
+                state=_text(body["state"]),
                 sobject=str(body.get("object") or ""),
                 operation=str(body.get("operation") or ""),
                 api_version=f"{float(body.get('apiVersion') or asked_with):.1f}",
@@ -113,6 +113,13 @@ def poll_delays(first: float, longest: float = 60.0) -> Iterator[float]:
     while True:
         yield delay
         delay = max(first, min(delay * 1.5, longest))
+
+
+def _text(value: Any) -> str:
+    """The value. Raises ValueError when it is no text, or empty."""
+    if not (isinstance(value, str) and value):
+        raise ValueError(value)
+    return value
 
 
 def _int_or_none(value: Any) -> int | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import requests
 
+from airflow_sfcc.salesforce.answers import parsed
 from airflow_sfcc.salesforce.errors import (
     API_ENABLED,
     CONSUMER_KEY_AND_SECRET,
@@ -150,7 +151,7 @@ def token_error(response: requests.Response, login: Origin) -> SalesforceError:
 
 def _read(response: requests.Response) -> tuple[str, str]:
     try:
-        answer = response.json()
+        answer = parsed(response)
     except ValueError:
         return "", ""
     if not isinstance(answer, dict):

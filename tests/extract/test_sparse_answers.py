@@ -16,7 +16,12 @@ from airflow_sfcc.extract.convert import ConversionError
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.json_pages import JsonPageReader
 from airflow_sfcc.extract.plan import ExtractRequest, make_plan
-from airflow_sfcc.salesforce.errors import IncompleteResultError, JobFailedError, UnexpectedAnswerError
+from airflow_sfcc.salesforce.errors import (
+    IncompleteResultError,
+    JobFailedError,
+    SalesforceError,
+    UnexpectedAnswerError,
+)
 from tests.extract.runs import extract, read_rows, run_identity
 from tests.storages import files_below
 from tests.wire_server import SOBJECT, VERSION, Wire, wire
@@ -105,6 +110,26 @@ def test_a_page_that_is_no_csv_lands_nothing(said: Wire, root: UPath, text: byte
     assert files_below(root) == {}
 
 
+def test_a_page_of_a_proxy_is_told_as_that(said: Wire, root: UPath) -> None:
+    said.pages = [(b"<html><body>Please log in, or wait</body></html>", 2)]
+    with pytest.raises(UnexpectedAnswerError, match=r"none of the columns .* does no proxy or login page answer"):
+        landed(said, root)
+
+
+def test_of_many_columns_that_are_missing_the_first_are_told(said: Wire, root: UPath) -> None:
+    said.fields = [*said.fields, *({"name": f"More_{number:03d}__c", "type": "string"} for number in range(800))]
+    said.pages = [(body(), 2)]
+    with pytest.raises(UnexpectedAnswerError, match=r"missing: more_000__c, .*, more_019__c, …; unexpected: none"):
+        landed(said, root)
+
+
+@pytest.mark.parametrize("keys", [{"id": None}, {"id": ""}, {"state": None}, {"state": 3}])
+def test_a_job_without_id_or_state_is_told_as_that(said: Wire, root: UPath, keys: dict[str, Any]) -> None:
+    said.job_keys, said.pages = keys, [(body(), 2)]
+    with pytest.raises(UnexpectedAnswerError, match=r"without a usable id and state\. Try again"):
+        landed(said, root)
+
+
 @pytest.mark.parametrize("text", [body().replace("é".encode(), b"\xe9"), body().replace(b"Name", b"N\xe9me")])
 def test_a_page_that_is_not_utf_8_lands_nothing(said: Wire, root: UPath, text: bytes) -> None:
     said.pages = [(text, 2)]
@@ -114,6 +139,31 @@ def test_a_page_that_is_not_utf_8_lands_nothing(said: Wire, root: UPath, text: b
 
 
 RECORDS = ['{"attributes":{"type":"Thing__c"},"Id":"001000000000001AAA"}', '{"Id":"001000000000002AAA"}']
+
+
+@pytest.mark.parametrize("size", ["5", "5.0"], ids=["read by Arrow", "read by Python"])
+@pytest.mark.parametrize(
+    "kind", ["application/json", "text/plain; charset=ISO-8859-1", "application/json;charset=latin1"]
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_json_is_utf_8_whatever_the_headers_say(said: Wire, root: UPath, size: str, kind: str, mark: str) -> None:
+    said.fields = [{"name": "Name", "type": "string"}, {"name": "Size__c", "type": "int"}]
+    record = f'{{"Name":"\u00e9\U0001f389","Size__c":{size}}}'
+    said.kind, said.text = kind, f'{mark}{{"totalSize":1,"done":true,"records":[{record}]}}'
+    manifest = extract(said, root, sobject=SOBJECT, api="rest")
+    assert read_rows(root / f"extract={manifest['extract_id']}", manifest) == [{"Name": "é🎉", "Size__c": 5}]
+
+
+@pytest.mark.parametrize("size", ["5", "5.0"], ids=["read by Arrow", "read by Python"])
+@pytest.mark.parametrize(
+    "text", ["\udce9", "\udced\udca0\udc80", "\\ud800"], ids=["latin-1", "surrogate", "escaped surrogate"]
+)
+def test_records_with_bytes_that_are_no_text_land_nothing(said: Wire, root: UPath, size: str, text: str) -> None:
+    said.fields = [{"name": "Name", "type": "string"}, {"name": "Size__c", "type": "int"}]
+    said.records = [f'{{"Name":"{text}","Size__c":{size}}}']
+    with pytest.raises(SalesforceError, match=r"not JSON|Name .* does not fit string"):
+        extract(said, root, sobject=SOBJECT, api="rest")
+    assert files_below(root) == {}
 
 
 def test_external_objects_whose_number_of_rows_salesforce_does_not_know(said: Wire, root: UPath) -> None:
