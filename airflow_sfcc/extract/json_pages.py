@@ -24,6 +24,8 @@ from airflow_sfcc.salesforce.answers import JsonObject, json_object_of, raise_fo
 _LINK_BEFORE_RECORDS = re.compile(
     rb'\s*\{\s*"totalSize"\s*:\s*-?\d+\s*,\s*"done"\s*:\s*false\s*,\s*"nextRecordsUrl"\s*:\s*"([^"\\]+)"\s*,\s*"records"\s*:'
 )
+_NO_URL = b'"url":null'
+"""A null of a record's `attributes`, which are not read; so it could be counted in the place of a value that is missing."""
 _OF_MANY_TYPES = frozenset({"subquery", "typeof"})
 
 
@@ -50,7 +52,7 @@ class JsonPageReader:
 
     def _in_arrow(self, body: bytes) -> JsonObject | None:
         """None when it takes Python to read the answer, or to say what is wrong with it."""
-        if self._schema is None:
+        if self._schema is None or _NO_URL in body:
             return None
         try:
             total_size, done, link, lists = _parse(body, self._schema).combine_chunks().columns

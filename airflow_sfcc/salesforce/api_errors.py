@@ -121,6 +121,11 @@ _BY_CODE: Mapping[str, Judgement] = {
         "The query's cursor is gone (kept for 2 days): run the query again.",
         None,
     ),
+    "EXCEEDED_ID_LIMIT": (
+        SalesforceError,
+        "More records changed than Salesforce lists at once: ask for a shorter time, or use deletes='soft'.",
+        None,
+    ),
     "INVALID_REPLICATION_DATE": (
         SalesforceError,
         "The org's log of deletions goes back 15 days at most: run once with mode='full' into the same destination.",
@@ -136,6 +141,11 @@ _BY_CODE: Mapping[str, Judgement] = {
 _BY_STATUS: Mapping[int, Judgement] = {
     403: (AccessError, "Ask the Salesforce admin to give the Run As user this access.", ACCESS),
     404: (NotFoundError, "Check the spelling, and that the Run As user may see it.", ACCESS),
+    409: (
+        SalesforceError,
+        "The Bulk job was made with another API version: clear the task to run the query again.",
+        None,
+    ),
     410: (
         ConfigurationError,
         "This API version is retired: set a newer api_version in the connection's extra.",

@@ -69,6 +69,12 @@ def test_a_value_that_is_missing_is_no_null(record: str) -> None:
         landed([NAME, OWNER], read([NAME, OWNER], complete, record))
 
 
+def test_a_null_beside_the_columns_does_not_stand_for_a_value_that_is_missing() -> None:
+    complete = '{"attributes":{"type":"Name","url":null},"Name":"a"}'
+    with pytest.raises(UnexpectedAnswerError, match="without Name"):
+        landed([NAME], read([NAME], complete, '{"attributes":{"type":"Name","url":"/x"}}'))
+
+
 @given(
     st.lists(
         st.sampled_from(['":null', ":null", '\\":null', ':":null', "\\", '\\"', "null", '{"Name":null}']) | st.none()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from airflow_sfcc.salesforce.api_errors import judge
 from airflow_sfcc.salesforce.errors import UnexpectedAnswerError
 from tests.conftest import RunningOrg
 
@@ -38,3 +39,16 @@ def test_a_record_count_that_is_none(org: RunningOrg, counts: Any) -> None:
 
 def test_a_record_count(org: RunningOrg) -> None:
     assert org.client().record_count("account") == org.org.records.count("Account")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "advice"),
+    [
+        (400, "EXCEEDED_ID_LIMIT", "ask for a shorter time, or use deletes='soft'"),
+        (409, "API_VERSION_MISMATCH", "made with another API version: clear the task"),
+        (409, "", "made with another API version: clear the task"),
+    ],
+)
+def test_refusals_that_are_rare_say_what_to_do(status: int, code: str, advice: str) -> None:
+    _, sentence, _ = judge(status, code, "")
+    assert advice in sentence
