@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -256,7 +256,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             extraction = self._plan(context, state.checkpoint)
             extraction.start(state.checkpoint, abandoned=state.abandoned_job)
             self._log_start(extraction)
-            return self.announce(context, self._proceed(extraction))
+            return self.announce(context, self._resubmitting(extraction, lambda: self._proceed(extraction)))
 
     def _remembered(self, context: Context) -> TaskState:
         from airflow_sfcc.task_state import TaskState
@@ -270,6 +270,20 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         self.log.info("Extracting %s by %s, since %s", plan.sobject, api, plan.api_reason)
         if plan.job_id is not None:
             self.log.info("%s Bulk job %s", "Going on with" if extraction.continues else "Submitted", plan.job_id)
+
+    def _resubmitting(self, extraction: Extraction, go_on: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `go_on` returns; when the Bulk job or its results are gone, the query is submitted again."""
+        from airflow_sfcc.salesforce.errors import ResultsExpiredError
+
+        try:
+            return go_on()
+        except ResultsExpiredError:
+            if not extraction.may_start_over:
+                raise
+            job_id = extraction.plan.job_id
+            self.log.warning("Bulk job %s or its results are gone: submitting the query again", job_id)
+        extraction.start_over()
+        return self._resubmitting(extraction, lambda: self._proceed(extraction))
 
     def _proceed(self, extraction: Extraction) -> dict[str, Any]:
         """From a started extract to its end, or into the triggerer."""
@@ -372,11 +386,16 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             client = self._hook().client
             destination = self._destination(self._sobject_name(client))
             extraction = self._extraction = Extraction.resume(client, destination, _identity(context).extract_id)
-            if event["status"] == "error":
-                raise errors.named(event.get("error"), str(event.get("message")))
-            if event["status"] == "timeout":
-                self._give_up(extraction)
-            return self.announce(context, self._land(extraction, other_calls=int(event.get("api_calls", 0))))
+            extraction.plan = extraction.plan.with_calls(extraction.plan.api_calls + int(event.get("api_calls", 0)))
+
+            def go_on() -> dict[str, Any]:
+                if event["status"] == "error":
+                    raise errors.named(event.get("error"), str(event.get("message")))
+                if event["status"] == "timeout":
+                    self._give_up(extraction)
+                return self._land(extraction)
+
+            return self.announce(context, self._resubmitting(extraction, go_on))
 
     def _sobject_name(self, client: SalesforceClient) -> str:
         """The object's name in the schema's spelling, which planning put into the destination."""
@@ -416,19 +435,10 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             "was aborted. Raise timeout, or ask for less at once."
         )
 
-    def _land(self, extraction: Extraction, *, other_calls: int = 0) -> dict[str, Any]:
+    def _land(self, extraction: Extraction) -> dict[str, Any]:
         from airflow_sfcc.salesforce.counted import counted
-        from airflow_sfcc.salesforce.errors import ResultsExpiredError
 
-        try:
-            pages = extraction.land()
-        except ResultsExpiredError:
-            if not extraction.continues:
-                raise
-            self.log.warning("The results of Bulk job %s are gone: submitting the query again", extraction.plan.job_id)
-            extraction.start_over()
-            return self._proceed(extraction)
-        result = commit_or_skip(extraction, pages, skip_if_empty=self.skip_if_empty, other_calls=other_calls)
+        result = commit_or_skip(extraction, extraction.land(), skip_if_empty=self.skip_if_empty)
         self.log.info(
             "Landed %s of %s in %s, %s, with %s: %s",
             counted(result["rows"], "row"),
@@ -483,7 +493,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
 
 
 def commit_or_skip(
-    extraction: Extraction, pages: Sequence[LandedPage], *, skip_if_empty: bool, other_calls: int
+    extraction: Extraction, pages: Sequence[LandedPage], *, skip_if_empty: bool, other_calls: int = 0
 ) -> dict[str, Any]:
     """Commit what has landed. With `skip_if_empty`, raises AirflowSkipException where there is nothing: a full extract
     then lands nothing, an incremental one has committed its manifest, so that its watermark moves."""

@@ -110,9 +110,8 @@ class PlanOperator(SalesforceExtractOperator):
             )
         return replace(super()._request(), slice_at=[moment(each) for each in self.slice_at])
 
-    def _land(self, extraction: Extraction, *, other_calls: int = 0) -> Any:
+    def _land(self, extraction: Extraction) -> Any:
         plan = extraction.plan
-        extraction.plan = plan.with_calls(plan.api_calls + other_calls)
         if extraction.job().is_waiting:  # the job of another slice
             extraction.stage_plan()
             self._defer(extraction)

@@ -171,10 +171,10 @@ class BulkJobTrigger(WaitingTrigger):
             return None if job.is_waiting else True
 
         finished = await self.until(is_finished)
-        return self.event("finished" if finished else "timeout", api_calls=self.tally.calls)
+        return self.event("finished" if finished else "timeout")
 
     def event(self, status: str, **details: Any) -> TriggerEvent:
-        return super().event(status, job_id=self.job_id, **details)
+        return super().event(status, job_id=self.job_id, api_calls=self.tally.calls, **details)
 
     async def on_kill(self) -> None:
         """Abort the jobs: a person ended the task while it was deferred (Airflow 3.3 and newer call this)."""

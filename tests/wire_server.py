@@ -34,8 +34,9 @@ class Wire:
 
     `total_size` is told of a query instead of the number of its records, `cut_short` leaves its second page out. Not
     `framed`, an answer ends with its connection, and that many pages of records are `torn` then. `pack` makes gzip data of
-    them. A server that `breaks_down` has no second page of them. `text` is the answer to any query, whatever it is. In both,
-    `\\udc80` to `\\udcff` stand for single bytes. `kind` is the Content-Type of JSON, `job_keys` replaces keys of the job.
+    them. A server that `breaks_down` has no second page of them; with `answers_after`, it answers nothing for that page until
+    this is set. `text` is the answer to any query, whatever it is. In both, `\\udc80` to `\\udcff` stand for single bytes.
+    `kind` is the Content-Type of JSON, `job_keys` replaces keys of the job.
     """
 
     url: str = ""
@@ -56,6 +57,7 @@ class Wire:
     torn: int = 0
     pack: Callable[[bytes], bytes] | None = None
     breaks_down: bool = False
+    answers_after: threading.Event | None = None
     text: str | None = None
     kind: str = "application/json;charset=UTF-8"
     job_keys: Mapping[str, Any] = field(default_factory=dict)
@@ -175,6 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.wire.torn and first:
             self.wire.torn -= 1
             body = body[: len(body) // 2]
+        if self.wire.answers_after and first:
+            self.wire.answers_after.wait()
         if self.wire.breaks_down and first:
             self.send_error(503)
             return

@@ -120,9 +120,15 @@ class Extraction:
         self.continues = False
         self._jobs = {}
         self._stop = Stop()
+        self.plan = replace(self.plan, starts=self.plan.starts + 1)
         self.landing.start_afresh()
         if self.plan.api == "bulk":
             self._submit()
+
+    @property
+    def may_start_over(self) -> bool:
+        """Whether the query may be submitted again within this try: not for ever, where each job is gone at once."""
+        return self.plan.starts <= 1
 
     def _submit(self) -> None:
         try:

@@ -1,7 +1,8 @@
 """Reading REST answers: the records of a page as Arrow, in one pass over the answer's bytes.
 
 Arrow's JSON reader gets the columns' types, so no value becomes a Python object. It takes a missing value for a null, which
-must not pass unseen: a page counts as read only when it has as many nulls as its text. Pages that it cannot read (child
+must not pass unseen: a page counts as read only when it has as many nulls as its text. So what no column asks for, such as
+`attributes`, is read too: a null there must not stand in for a value that is missing. Pages that Arrow cannot read (child
 lists, `5.0` in an integer column, values of other types than describe's) are read by Python's `json`, record by record.
 """
 
@@ -24,8 +25,6 @@ from airflow_sfcc.salesforce.answers import JsonObject, json_object_of, raise_fo
 _LINK_BEFORE_RECORDS = re.compile(
     rb'\s*\{\s*"totalSize"\s*:\s*-?\d+\s*,\s*"done"\s*:\s*false\s*,\s*"nextRecordsUrl"\s*:\s*"([^"\\]+)"\s*,\s*"records"\s*:'
 )
-_NO_URL = b'"url":null'
-"""A null of a record's `attributes`, which are not read; so it could be counted in the place of a value that is missing."""
 _OF_MANY_TYPES = frozenset({"subquery", "typeof"})
 
 
@@ -52,16 +51,16 @@ class JsonPageReader:
 
     def _in_arrow(self, body: bytes) -> JsonObject | None:
         """None when it takes Python to read the answer, or to say what is wrong with it."""
-        if self._schema is None or _NO_URL in body:
+        if self._schema is None:
             return None
         try:
             total_size, done, link, lists = _parse(body, self._schema).combine_chunks().columns
             (records,) = (one.flatten() for one in lists.chunks)
             records.validate(full=True)  # the parser takes the text's UTF-8 for good
+            lacks_none = _nulls_in(records) == _nulls_written(body) - body.count(b'"nextRecordsUrl":null')
         except (pa.ArrowException, ValueError):
             return None
-        has_all = len(lists) == 1 and not total_size.null_count + lists.null_count
-        if not has_all or _nulls_in(records) != _nulls_written(body):
+        if not lacks_none or len(lists) != 1 or total_size.null_count + done.null_count + lists.null_count:
             return None
         return {
             "totalSize": total_size[0].as_py(),
@@ -75,7 +74,7 @@ def _parse(body: bytes, schema: pa.Schema) -> pa.Table:
     return pa_json.read_json(
         pa.BufferReader(body),
         read_options=pa_json.ReadOptions(use_threads=False, block_size=len(body) + 1),
-        parse_options=pa_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        parse_options=pa_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
     )
 
 
@@ -108,7 +107,7 @@ def _nulls_written(body: bytes) -> int:
 
 
 def _nulls_in(records: pa.StructArray) -> int:
-    """The same of what was read; a null parent is one, whatever is asked of it."""
+    """The same of what was read; a null parent is one, whatever is asked of it. Raises ValueError for lists."""
     return sum(_members_null(records, ()))
 
 
@@ -117,5 +116,7 @@ def _members_null(records: pa.StructArray, path: tuple[str, ...]) -> Iterator[in
     for field in node.type:
         member = pc.struct_field(records, (*path, field.name))
         yield member.null_count - node.null_count
+        if pa.types.is_list(field.type):
+            raise ValueError(f"{field.name} is a list, whose nulls are not counted.")
         if pa.types.is_struct(field.type):
             yield from _members_null(records, (*path, field.name))

@@ -110,9 +110,9 @@ class ExtractPlan:
     """Everything the later stages need, as plain JSON by `to_json`.
 
     `may_fall_back` says that REST may read what Bulk refuses or fails at. `expected_rows` is the count that the API was
-    chosen by, if there was one. `api_calls` counts the calls of stages that
-    ran elsewhere; `job_id` is set once a Bulk job is submitted. A query that is cut into slices has the SOQL of each in
-    `slices`, and after submission the id of each one's job, in that order, in `job_ids`; `job_id` is the first.
+    chosen by, if there was one. `api_calls` counts the calls of stages that ran elsewhere, `starts` how often this try
+    began from nothing; `job_id` is set once a Bulk job is submitted. A query that is cut into slices has the SOQL of each
+    in `slices`, and after submission the id of each one's job, in that order, in `job_ids`; `job_id` is the first.
     """
 
     extract_id: str
@@ -141,6 +141,7 @@ class ExtractPlan:
     job_ids: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
     api_calls: int = 0
+    starts: int = 0
     format_version: int = 1
 
     def to_json(self) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def query_pages(
     own are read before the next parent page, which would invalidate their cursors.
 
     `find_link` finds the `nextRecordsUrl` of an answer sooner than `read` does, if it can: then that page is asked for while
-    this one is read. Only for queries without child records.
+    this one is read. Only for queries without child records, and for a client of one's own (see `stoppable`): a failure
+    stops it, lest the page asked for ahead is waited for.
     """
     with _Answers(client, read, find_link) as answers:
         yield from _complete_pages(client, answers, soql, "/queryAll" if include_deleted else "/query")
@@ -123,7 +124,9 @@ class _Answers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: object, *_: object) -> None:
+        if failure and self._ahead:
+            self._client.session.stop.set()  # the page that nobody wants any more may be long in coming
         self._pool.shutdown()
 
     def first(self, soql: str, resource: str) -> Mapping[str, Any]:

@@ -62,7 +62,8 @@ class RetryPolicy:
         return retrying(unless_stopped)
 
     def _is_over(self, state: tenacity.RetryCallState) -> bool:
-        return state.attempt_number > self.max_retries or (_retry_after(state) or 0) > LONGEST_WAIT
+        tried_enough = state.attempt_number > self.max_retries or (_retry_after(state) or 0) > LONGEST_WAIT
+        return tried_enough or self._stop.is_set
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         asked = _retry_after(state)

@@ -6,18 +6,23 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-
-import requests
+from typing import Protocol
 
 from airflow_sfcc.salesforce.errors import StoppedError
 
 
+class _Open(Protocol):
+    """A connection, or an answer that may have outlived its connection object."""
+
+    def shutdown(self) -> None: ...
+
+
 class Stop:
-    """Once set, the sessions that share it send nothing more, wait for nothing more, and their open answers break off."""
+    """Once set, the sessions that share it send nothing more, wait for nothing more, and what they have open breaks off."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
-        self._open: weakref.WeakSet[requests.Response] = weakref.WeakSet()
+        self._open: weakref.WeakSet[_Open] = weakref.WeakSet()
         # Reentrant: a signal handler of the same thread may come in between (a killed task stops its downloads).
         self._lock = threading.RLock()
 
@@ -28,15 +33,15 @@ class Stop:
     def set(self) -> None:
         self.event.set()
         with self._lock:
-            for response in list(self._open):
-                _break_off(response)
+            for each in list(self._open):
+                _break_off(each)
 
-    def watch(self, response: requests.Response) -> None:
-        """Break this answer off too when the time comes."""
+    def watch(self, opened: _Open) -> None:
+        """Break this off too when the time comes."""
         with self._lock:
-            self._open.add(response)
+            self._open.add(opened)
         if self.is_set:
-            _break_off(response)
+            _break_off(opened)
 
     @contextmanager
     def set_by_failure(self) -> Iterator[None]:
@@ -53,7 +58,7 @@ class Stop:
             raise StoppedError("The download was stopped: another part of it failed, or the task was ended.")
 
 
-def _break_off(response: requests.Response) -> None:
+def _break_off(opened: _Open) -> None:
     # Shutting the socket down is what ends a read that blocks in another thread; closing it would not.
     with suppress(Exception):
-        response.raw.shutdown()
+        opened.shutdown()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import DEFAULT_POOLBLOCK, HTTPAdapter
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from airflow_sfcc import __version__
 from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, is_gzip, unpacked
@@ -45,14 +45,41 @@ class TransportOptions:
     pool_size: int = 16
 
 
+class _WatchedConnection(HTTPConnection):
+    """A connection that `stop` breaks off, also while it is asked and nothing of the answer has come yet."""
+
+    stop: Stop
+
+    def connect(self) -> None:
+        super().connect()
+        self.stop.watch(self)
+
+    def shutdown(self) -> None:
+        if self.sock is not None:
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
+    """The same with TLS."""
+
+
 class CountingAdapter(HTTPAdapter):
     """Counts what leaves and reads the org's usage and time from what comes back; a repeat after a 401 comes through
-    here too."""
+    here too. Its connections are its own, and `stop` ends them."""
 
-    def __init__(self, usage: ApiUsage, clock: OrgClock, pool_size: int) -> None:
+    def __init__(self, usage: ApiUsage, clock: OrgClock, stop: Stop, pool_size: int) -> None:
         self._usage = usage
         self._clock = clock
+        self._connection_types = {
+            "http": type("_HttpConnection", (_WatchedConnection,), {"stop": stop}),
+            "https": type("_TlsConnection", (_WatchedTlsConnection,), {"stop": stop}),
+        }
         super().__init__(pool_maxsize=pool_size)
+
+    def get_connection_with_tls_context(self, *request: Any, **options: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*request, **options)
+        pool.ConnectionCls = self._connection_types[pool.scheme]
+        return pool
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = DEFAULT_POOLBLOCK, **options: Any) -> None:
         keep_alive = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -133,7 +160,7 @@ class Transport(requests.Session):
         self.stop = stop or Stop()
         self.retries = RetryPolicy(self.settings.max_retries, self.stop)
         self.headers["User-Agent"] = f"airflow-sfcc/{__version__}"
-        adapter = CountingAdapter(self.usage, self.clock, self.settings.pool_size)
+        adapter = CountingAdapter(self.usage, self.clock, self.stop, self.settings.pool_size)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -163,7 +190,7 @@ class Transport(requests.Session):
             self.stop.check()
             raise _unreachable(request, problem) from None
         if options.get("stream"):
-            self.stop.watch(response)
+            self.stop.watch(response.raw)
         return _refuse_redirect(response, request)
 
 

@@ -53,11 +53,14 @@ def test_plain_records_never_become_python_objects() -> None:
         ('{"Manager":null}', None),
         ('{"Manager":{"Name":null}}', None),
         ('{"Manager":{"Name":"\\u0000"}}', "\0"),
-        ('{"attributes":{"type":"User"},"Manager":{"attributes":{"type":"User"},"Name":"x"}}', "x"),
     ],
 )
-def test_parents_of_parents(owner: str, name: str | None) -> None:
-    records = read([OWNER], f'{{"Owner":{owner}}}', '{"Owner":{"Manager":{"Name":"y"}}}')
+@pytest.mark.parametrize("attributes", ["", '"attributes":{"type":"User"},'])
+def test_parents_of_parents(owner: str, name: str | None, attributes: str) -> None:
+    """Salesforce sends attributes with every record and every parent that is there."""
+    others = '{"Owner":{"Manager":{"Name":"y"}}}'
+    texts = [text.replace("{", "{" + attributes) for text in (f'{{"Owner":{owner}}}', others)]
+    records = read([OWNER], *texts)
     assert isinstance(records, pa.StructArray)
     assert [row["Owner.Manager.Name"] for row in landed([OWNER], records)] == [name, "y"]
 
@@ -73,6 +76,37 @@ def test_a_null_beside_the_columns_does_not_stand_for_a_value_that_is_missing() 
     complete = '{"attributes":{"type":"Name","url":null},"Name":"a"}'
     with pytest.raises(UnexpectedAnswerError, match="without Name"):
         landed([NAME], read([NAME], complete, '{"attributes":{"type":"Name","url":"/x"}}'))
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        '"attributes":{"type":"T","url":null}',
+        '"attributes":null',
+        '"Other":null',
+        '"Other":{"X":{"Y":null}}',
+        '"Other":[{"X":null}]',
+    ],
+)
+def test_a_null_elsewhere_does_not_stand_in_for_a_value_that_is_missing(elsewhere: str) -> None:
+    complete = '{"attributes":{"type":"T","url":"/T/1"},"Name":"a"}'
+    with pytest.raises(UnexpectedAnswerError, match="without Name"):
+        landed([NAME], read([NAME], complete, f"{{{elsewhere}}}"))
+
+
+@pytest.mark.parametrize("head", ['"nextRecordsUrl":null,"done":true', '"done":null', '"done":true,"other":null'])
+def test_nor_does_a_null_beside_the_records(head: str) -> None:
+    body = f'{{"totalSize":2,{head},"records":[{{"Name":"a"}},{{}}]}}'
+    with pytest.raises(UnexpectedAnswerError, match="without Name"):
+        landed([NAME], answered([NAME], body))
+
+
+@pytest.mark.parametrize("head", ['"nextRecordsUrl":null,"done":true', '"done":true'])
+@pytest.mark.parametrize("attributes", ['{"type":"T","url":"/T/1"}', '{"type":"AggregateResult"}', "null"])
+def test_nulls_elsewhere_are_no_hindrance(head: str, attributes: str) -> None:
+    record = f'{{"attributes":{attributes},"Name":null}}'
+    records = answered([NAME], f'{{"totalSize":2,{head},"records":[{record},{record}]}}')
+    assert isinstance(records, pa.StructArray) and landed([NAME], records) == [{"Name": None}] * 2
 
 
 @given(

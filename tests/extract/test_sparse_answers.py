@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -286,6 +287,32 @@ def test_after_a_failure_a_page_that_is_asked_for_ahead_is_not_asked_for_again(s
     with pytest.raises(ConversionError, match="Size__c"):
         extract(said, root, sobject=SOBJECT, api="rest")
     assert sum("/query" in request for request in said.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "error"),
+    [
+        ('{"Id":"001000000000001AAA","Size__c":1.5}', ConversionError),
+        ('{"Id":"001000000000001AAA"}', UnexpectedAnswerError),
+        ('{"Id":"001000000000001AAA","Size__c":}', UnexpectedAnswerError),
+    ],
+)
+def test_after_a_failure_a_page_that_is_asked_for_ahead_is_not_waited_for(
+    said: Wire, root: UPath, record: str, error: type[Exception]
+) -> None:
+    """Whether the page before it cannot be converted or cannot even be read."""
+    said.fields = [{"name": "Id", "type": "id"}, {"name": "Size__c", "type": "int"}]
+    said.records, said.batch, said.answers_after = [record] * 2, 1, threading.Event()
+    began, before = time.monotonic(), set(threading.enumerate())
+    try:
+        with pytest.raises(error):
+            extract(said, root, sobject=SOBJECT, api="rest")
+        assert time.monotonic() - began < 30, "half of the client's request_timeout"
+        ours = {thread.name for thread in set(threading.enumerate()) - before if "page" in thread.name}
+        assert not ours
+    finally:
+        said.answers_after.set()
+    assert sum("/query" in request for request in said.requests) <= 2
 
 
 @pytest.mark.parametrize("numbers", ["float", "decimal"])

@@ -122,6 +122,7 @@ def task(root: UPath, root_url: str) -> TaskInstance:
 
 
 BROKEN: dict[str, Any] = {"status": 503, "body": "<html>"}
+GONE: dict[str, Any] = {"status": 404, "body": [{"errorCode": "NOT_FOUND", "message": "gone"}]}
 
 
 def broken_off(org: RunningOrg, task: TaskInstance, *, good_pages: int = 3, **options: Any) -> None:
@@ -187,6 +188,48 @@ def test_a_job_that_is_no_good_any_more_is_submitted_again(
     assert paged_org.calls("job_create") == 2
 
 
+@pytest.mark.parametrize("is_durable", [True, False])
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("what", ["job_poll", "job_results"])
+def test_a_job_that_disappears_is_submitted_again_by_the_same_try(
+    paged_org: RunningOrg, task: TaskInstance, records: Records, is_durable: bool, deferrable: bool, what: str
+) -> None:
+    paged_org.org.bulk_jobs.timings = BulkTimings(in_progress_polls=1)
+    options: dict[str, Any] = {"durable": is_durable, "deferrable": deferrable, "parallel_pages": 1}
+    paged_org.fail(what, **GONE)
+    result, deferrals = None, 0
+    try:
+        result = task.run(**options)
+    except TaskDeferred as deferred:
+        event = fire(deferred)
+    while result is None:
+        try:
+            deferrals += 1
+            result = task.resume(event, **options)
+        except TaskDeferred as deferred:
+            event = fire(deferred)
+    assert result["rows"] == records.count("Contact") and deferrals == (2 if deferrable else 0)
+    assert paged_org.calls("job_create") == 2
+    asked = [call for call in paged_org.org.calls if call.route not in ("token", "versions")]
+    assert result["api_calls"] == len(asked), "of the job that is gone too"
+    assert not task.staged
+
+
+def test_jobs_that_disappear_again_and_again_end_the_try(paged_org: RunningOrg, task: TaskInstance) -> None:
+    paged_org.fail("job_poll", times=None, **GONE)
+    with pytest.raises(ResultsExpiredError, match="Clear the task"):
+        task.run()
+    assert paged_org.calls("job_create") == 2
+    with pytest.raises(TaskDeferred) as first:
+        task.run(deferrable=True)
+    with pytest.raises(TaskDeferred) as second:
+        task.resume(fire(first.value), deferrable=True)
+    with pytest.raises(ResultsExpiredError, match="Clear the task"):
+        task.resume(fire(second.value), deferrable=True)
+    assert paged_org.calls("job_create") == 2 + 2
+    assert task.store is not None and not task.store.values and not task.staged
+
+
 def test_without_a_state_store_a_retry_starts_afresh(
     paged_org: RunningOrg, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -215,7 +258,6 @@ def test_the_last_try_leaves_nothing(paged_org: RunningOrg, task: TaskInstance) 
     ("route", "effects", "error"),
     [
         ("job_create", {"job_error": "x"}, JobFailedError),
-        ("job_results", {"status": 404, "body": [{"errorCode": "NOT_FOUND", "message": "gone"}]}, ResultsExpiredError),
         ("job_results", {"number_of_records": 1}, RowCountError),
     ],
 )
