@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class Checkpoint:
     """A submitted job, the fingerprint of what it was submitted for, when that was planned, and the calls made until then.
 
-    Plain JSON by `to_json`.
+    `planned_at` is this machine's time; `read_at` is the org's at that moment, since a second try may find another difference
+    between the two, and would cut another window. Plain JSON by `to_json`.
     """
 
     job_id: str
     fingerprint: str
     planned_at: str
+    read_at: str
     api_calls: int
 
     def to_json(self) -> dict[str, Any]:
@@ -37,7 +39,8 @@ class Checkpoint:
         if not isinstance(data, Mapping):
             return None
         try:
-            return cls(str(data["job_id"]), str(data["fingerprint"]), str(data["planned_at"]), int(data["api_calls"]))
+            texts = {name: str(data[name]) for name in ("job_id", "fingerprint", "planned_at", "read_at")}
+            return cls(**texts, api_calls=int(data["api_calls"]))
         except (KeyError, TypeError, ValueError):
             return None
 

@@ -202,9 +202,10 @@ class Extraction:
 
     def checkpoint(self) -> Checkpoint | None:
         """What the next try needs to go on from here; None when there is nothing to go on with, and for slices."""
-        if self.plan.job_id is None or self.plan.slices:
+        plan = self.plan
+        if plan.job_id is None or plan.slices:
             return None
-        return Checkpoint(self.plan.job_id, fingerprint(self.plan), self.plan.started_at, self._calls)
+        return Checkpoint(plan.job_id, fingerprint(plan), plan.started_at, plan.position.read_at, self._calls)
 
     @property
     def _calls(self) -> int:

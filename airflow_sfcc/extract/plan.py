@@ -190,7 +190,7 @@ def make_plan(
     planned_at = earlier.planned_at if earlier else utc_now()
     source = _source(client, request, query, columns)
     state = _state(request, destination, source.sobject)
-    now = moment(planned_at) + client.ahead
+    now = moment(earlier.read_at) if earlier else moment(planned_at) + client.ahead
     position, columns = find_position(source, request, run.times, run.extract_id, state, now=now)
     if position.condition:
         query = soql_text.scan(query.narrowed(position.condition))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,7 +153,7 @@ def test_what_is_kept_names_the_job_and_no_secret(paged_org: RunningOrg, task: T
     broken_off(paged_org, task)
     assert task.store is not None
     kept = task.store.get(KEY)
-    assert set(kept) == {"run", "job_id", "fingerprint", "planned_at", "api_calls"}
+    assert set(kept) == {"run", "job_id", "fingerprint", "planned_at", "read_at", "api_calls"}
     assert kept["job_id"] == paged_org.org.bulk_jobs.all()[0].id and len(task.store.values[KEY]) < 1_000
 
 
@@ -163,6 +164,17 @@ def test_a_cleared_task_starts_over(paged_org: RunningOrg, task: TaskInstance, r
     assert task.run()["rows"] == records.count("Contact")
     assert paged_org.calls("job_create") == 2
     assert paged_org.calls("job_results") - asked == -(-records.count("Contact") // PAGE_ROWS)
+
+
+def test_a_window_that_ends_at_the_present_is_the_same_in_the_next_try(
+    paged_org: RunningOrg, task: TaskInstance
+) -> None:
+    """Though the worker's clock is wrong, and each answer tells by how much to the second only."""
+    paged_org.org.clock.advance(timedelta(hours=1))
+    options: dict[str, Any] = {"mode": "incremental", "lag": timedelta(days=10)}
+    broken_off(paged_org, task, **options)
+    paged_org.org.clock.advance(timedelta(seconds=2))
+    assert task.run(**options)["rows"] > 0 and paged_org.calls("job_create") == 1
 
 
 def test_a_changed_query_starts_over(paged_org: RunningOrg, task: TaskInstance) -> None:
