@@ -55,11 +55,11 @@ def client_for(
     )
 
 
-def unknown_connection(conn_id: str) -> ConfigurationError:
+def unknown_connection(conn_id: str, hint: str = "") -> ConfigurationError:
     """What to raise where Airflow has no such connection."""
     return ConfigurationError(
         f"Airflow knows no connection {conn_id!r}: add it in the UI (Admin, Connections), or as "
-        f"AIRFLOW_CONN_{conn_id.upper()} in the environment."
+        f"AIRFLOW_CONN_{conn_id.upper()} in the environment.{hint}"
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
+from airflow_sfcc.destinations import storage_failures
 from airflow_sfcc.extract_surface import ExtractSurface, set_defaults
 from airflow_sfcc.versions import without_policy_before_3_3
 
@@ -51,7 +52,7 @@ def airflow_failures() -> Iterator[None]:
         yield
     except SalesforceError as problem:
         if problem.permanent:
-            raise AirflowFailException(str(problem)) from problem
+            raise AirflowFailException(str(problem)) from None
         raise
 
 
@@ -251,7 +252,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         return super().partial(**kwargs)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with airflow_failures(), self._ending_tidily(context):
+        with airflow_failures(), storage_failures(self.destination), self._ending_tidily(context):
             state = self._remembered(context)
             extraction = self._plan(context, state.checkpoint)
             extraction.start(state.checkpoint, abandoned=state.abandoned_job)
@@ -268,8 +269,12 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         plan = extraction.plan
         api = "Bulk API 2.0" if plan.api == "bulk" else "REST"
         self.log.info("Extracting %s by %s, since %s", plan.sobject, api, plan.api_reason)
+        if plan.position.mode == "incremental":
+            self.log.info("%s", plan.position.sentence)
         if plan.job_id is not None:
-            self.log.info("%s Bulk job %s", "Going on with" if extraction.continues else "Submitted", plan.job_id)
+            jobs = "Bulk job" if len(plan.job_ids) == 1 else f"{len(plan.job_ids)} Bulk jobs, one for each slice:"
+            verb = "Going on with" if extraction.continues else "Submitted"
+            self.log.info("%s %s %s", verb, jobs, ", ".join(plan.job_ids))
 
     def _resubmitting(self, extraction: Extraction, go_on: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `go_on` returns; when the Bulk job or its results are gone, the query is submitted again."""
@@ -339,7 +344,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             mode=self.mode,
             deletes=self.deletes,
             cursor_field=self.cursor_field,
-            initial_start=moment(self.initial_start) if self.initial_start else None,
+            initial_start=moment(self.initial_start, "initial_start") if self.initial_start else None,
             lookback=self.lookback,
             lag=self.lag,
             on_schema_change=self.on_schema_change,
@@ -354,9 +359,9 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         return SalesforceClientCredentialsHook(self.salesforce_conn_id)
 
     def _destination(self, sobject: str) -> ObjectStoragePath:
-        from airflow.sdk import ObjectStoragePath
+        from airflow_sfcc.destinations import destination_path
 
-        return ObjectStoragePath(self.destination.replace("{sobject}", sobject))
+        return destination_path(self.destination.replace("{sobject}", sobject))
 
     def _defer(self, extraction: Extraction) -> NoReturn:
         """Wait in the triggerer for the first job that is still waiting."""
@@ -381,7 +386,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         from airflow_sfcc.extract.extraction import Extraction
         from airflow_sfcc.salesforce import errors
 
-        with airflow_failures(), self._ending_tidily(context):
+        with airflow_failures(), storage_failures(self.destination), self._ending_tidily(context):
             self._remembered(context)
             client = self._hook().client
             destination = self._destination(self._sobject_name(client))

@@ -110,6 +110,9 @@ class SharedClients:
         return self._connected[conn_id]
 
 
+_IN_DAGS_TEST = " Where `airflow dags test` runs a deferred task, Airflow looks in the environment only."
+
+
 async def _read_known(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `_read` reads. Raises ConfigurationError where somebody has removed the connection meanwhile."""
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
@@ -119,7 +122,7 @@ async def _read_known(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         return await _read(conn_id)
     except AirflowNotFoundException:
-        raise unknown_connection(conn_id) from None
+        raise unknown_connection(conn_id, _IN_DAGS_TEST) from None
 
 
 async def _read(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, TaskGroup
 
+from airflow_sfcc.destinations import storage_failures
 from airflow_sfcc.extract_surface import ExtractSurface, set_defaults
 from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator, airflow_failures, commit_or_skip
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context, ObjectStoragePath
+    from airflow.sdk import Context
 
     from airflow_sfcc.extract.extraction import Extraction
     from airflow_sfcc.extract.plan import ExtractRequest
@@ -108,7 +109,7 @@ class PlanOperator(SalesforceExtractOperator):
             raise QueryError(
                 f"slice_at is a list of moments, and got {self.slice_at!r}: write slice_at=[...], or leave it out."
             )
-        return replace(super()._request(), slice_at=[moment(each) for each in self.slice_at])
+        return replace(super()._request(), slice_at=[moment(each, "slice_at") for each in self.slice_at])
 
     def _land(self, extraction: Extraction) -> Any:
         plan = extraction.plan
@@ -137,13 +138,12 @@ class _StageOperator(BaseOperator):
     salesforce_conn_id: str
 
     def _resume(self, share: Share) -> Extraction:
-        from airflow.sdk import ObjectStoragePath
-
+        from airflow_sfcc.destinations import destination_path
         from airflow_sfcc.extract.extraction import Extraction
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 
         client = SalesforceClientCredentialsHook(self.salesforce_conn_id).client
-        destination: ObjectStoragePath = ObjectStoragePath(self.destination.replace("{sobject}", share["sobject"]))
+        destination = destination_path(self.destination.replace("{sobject}", share["sobject"]))
         extraction = Extraction.resume(client, destination, share["extract_id"])
         if extraction.plan.job_id != share["job_id"]:
             from airflow_sfcc.salesforce.errors import SalesforceError
@@ -178,7 +178,7 @@ class DownloadOperator(_StageOperator):
         from airflow_sfcc.salesforce.bulk import ResultPage
         from airflow_sfcc.salesforce.counted import counted
 
-        with airflow_failures():
+        with airflow_failures(), storage_failures(self.destination):
             extraction = self._extraction = self._resume(self.share)
             landed = extraction.land_pages(ResultPage.from_json(page) for page in self.share["pages"])
         rows = sum(page.rows for page in landed)
@@ -229,7 +229,7 @@ class CommitOperator(ExtractSurface, _StageOperator):
         from airflow_sfcc.extract.pages import LandedPage
         from airflow_sfcc.salesforce.counted import counted
 
-        with airflow_failures():
+        with airflow_failures(), storage_failures(self.destination):
             extraction = self._extraction = self._resume(self.shares[0])
             downloads = list(self.downloads)
             pages = [LandedPage.from_json(page) for download in downloads for page in download["pages"]]

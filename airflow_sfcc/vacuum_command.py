@@ -37,10 +37,17 @@ def vacuum(destination: str, superseded: bool, older_than: float, dry_run: bool)
         )
     except (SalesforceError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
+    if not removed and not _has_extracts(destination):
+        click.echo(f"{destination} holds no extracts: name the folder of one object, as the DAG's destination does.")
     for leftover in removed:
         click.echo(f"{leftover.path}: {_size(leftover.files, 'file', leftover.bytes)}: {leftover.reason}")
     what = _size(len(removed), "folder", sum(leftover.bytes for leftover in removed))
     click.echo(f"{'Would remove' if dry_run else 'Removed'} {what}.")
+
+
+def _has_extracts(destination: str) -> bool:
+    path = _path(destination)
+    return any(path.glob("extract=*"))
 
 
 def _size(number: int, noun: str, size: int) -> str:
@@ -55,6 +62,6 @@ def _path(destination: str) -> StoragePath:
 
         local: StoragePath = UPath(destination).absolute()
         return local
-    from airflow.sdk import ObjectStoragePath  # knows `s3://conn_id@bucket/…`
+    from airflow_sfcc.destinations import destination_path  # knows `s3://conn_id@bucket/…`
 
-    return ObjectStoragePath(destination)
+    return destination_path(destination)

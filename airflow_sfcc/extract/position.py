@@ -106,6 +106,17 @@ class Position:
         return Window.from_json(self.window).condition(self.cursor_field)
 
     @property
+    def sentence(self) -> str:
+        """What of the object is read, for people."""
+        if self.window is None:
+            return "It reads the whole object."
+        start, end = self.window["start"], self.window["end"]
+        return (
+            f"It reads what changed by {self.cursor_field} {f'from {start} ' if start else ''}up to {end}; what changes later "
+            f"comes with a later run (in the org it is {self.read_at})"
+        )
+
+    @property
     def deletes_plan(self) -> DeletesPlan | None:
         return DeletesPlan.from_json(self.deletes) if self.deletes else None
 

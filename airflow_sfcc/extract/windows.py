@@ -173,12 +173,16 @@ def _zone(found: re.Match[str]) -> str:
     return f"{found[1]}:{found[2]}" if found[1] else "+00:00"
 
 
-def moment(value: str | datetime) -> datetime:
-    """An aware moment from ISO 8601 text (or such a moment itself). Raises QueryError for text without a time zone."""
+def moment(value: str | datetime, parameter: str = "") -> datetime:
+    """An aware moment from ISO 8601 text (or such a moment itself).
+
+    Raises QueryError, which names the `parameter` it is of, for what has no time zone or is no moment.
+    """
+    shown = f"{parameter}={str(value)!r}" if parameter else repr(str(value))
     try:
         read = value if isinstance(value, datetime) else datetime.fromisoformat(_PLAIN_ZONE.sub(_zone, value.strip()))
     except ValueError:
-        raise QueryError(f"{value!r} is no moment in time: write it like 2026-11-23T02:00:00Z.") from None
+        raise QueryError(f"{shown} is no moment in time: write it like 2026-11-23T02:00:00Z.") from None
     if read.tzinfo is None:
-        raise QueryError(f"{value!s} has no time zone: write it like 2026-11-23T02:00:00Z.")
+        raise QueryError(f"{shown} has no time zone: write it like 2026-11-23T02:00:00Z.")
     return read.astimezone(timezone.utc)

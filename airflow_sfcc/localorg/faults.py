@@ -142,6 +142,7 @@ NAMED_FAULTS: dict[str, dict[str, Any]] = {
     "maintenance": {"status": 503, "body": _HTML.format("We are down for maintenance.")},
     "unavailable": {"status": 503, "body": [{"message": "Service unavailable", "errorCode": "SERVER_UNAVAILABLE"}]},
     "requests_exhausted": {
+        "path": "/services/data/.*",  # logging in takes none of the calls
         "status": 403,
         "times": None,
         "body": [{"message": "TotalRequests Limit exceeded.", "errorCode": "REQUEST_LIMIT_EXCEEDED"}],

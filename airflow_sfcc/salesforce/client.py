@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ from airflow_sfcc.salesforce.errors import (
     ConfigurationError,
     NotFoundError,
     QueryError,
+    SalesforceError,
     UnexpectedAnswerError,
 )
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
@@ -243,14 +245,24 @@ class SalesforceClient:
     def _describe(self, sobject: str) -> JsonObject:
         try:
             return json_object_of(self.request("GET", f"/sobjects/{sobject}/describe"))
-        except NotFoundError:
+        except NotFoundError as refusal:
             # The same answer comes to every resource of a version that the org does not have.
             if self.api_version not in (offered := self.versions()):
                 raise ConfigurationError(
                     f"The org does not offer API version {self.api_version}: set api_version in the connection's extra to one "
                     f"that it does, such as {max(offered, key=float)}, or leave it empty."
                 ) from None
+            if close := self._names_like(sobject):
+                refusal.message += f" Did you mean {' or '.join(close)}?"
             raise
+
+    def _names_like(self, sobject: str) -> list[str]:
+        """Names of objects that are spelt nearly so; none when there is one of this name."""
+        with suppress(SalesforceError, KeyError, TypeError):
+            names = {str(each["name"]).lower(): str(each["name"]) for each in self.describe_global()["sobjects"]}
+            if sobject.lower() not in names:
+                return [names[name] for name in difflib.get_close_matches(sobject.lower(), names)]
+        return []
 
     def describe_global(self) -> JsonObject:
         """All objects that the Run As user may see (reference 2.6)."""

@@ -98,10 +98,15 @@ def bind(soql: str, values: Mapping[str, Any] | None) -> str:
 
     def fill(match: re.Match[str]) -> str:
         name = match["name"]
-        if not match["bind"] or not values:
+        if not match["bind"]:
             return match[0]
         if name not in values:
-            raise QueryError(f"The query names :{name}, but bind holds no such value (it holds {_names(values)}).")
+            held = (
+                f"holds no such value (it holds {_names(values)})"
+                if values
+                else f"is missing: add bind={{{name!r}: ...}}"
+            )
+            raise QueryError(f"The query names :{name}, but bind {held}.")
         used.add(name)
         return literal(values[name])
 

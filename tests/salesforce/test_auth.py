@@ -9,10 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from airflow_sfcc.localorg.faults import Fault
 from airflow_sfcc.salesforce import connect
 from airflow_sfcc.salesforce.errors import (
+    ApiLimitError,
     AuthenticationError,
     ConfigurationError,
+    NotFoundError,
     SalesforceError,
     UnavailableError,
     UntrustedHostError,
@@ -200,3 +203,17 @@ def test_secrets_stay_out_of_logs_and_reprs(org: RunningOrg, caplog: pytest.LogC
     shown = caplog.text + repr(token) + repr(client.auth) + str(vars(client.auth)["_credentials"])
     assert "describe" in caplog.text
     assert token.access_token not in shown and SECRET not in shown
+
+
+def test_a_misspelt_object_is_told_its_neighbours(org: RunningOrg) -> None:
+    with pytest.raises(NotFoundError, match=r"/sobjects/Acount/describe .* Did you mean Account ") as failure:
+        org.client().describe("Acount")
+    assert failure.value.permanent
+    with pytest.raises(NotFoundError, match="Check the spelling"):
+        org.client().describe("Xyzzyplugh__c")
+
+
+def test_an_org_without_api_calls_left_still_lets_in(org: RunningOrg) -> None:
+    org.org.faults.add(Fault.named("requests_exhausted"))
+    with pytest.raises(ApiLimitError, match="used up"):
+        org.client().describe("Account")

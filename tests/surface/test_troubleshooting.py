@@ -362,7 +362,7 @@ def test_a_text_of_the_page_is_what_the_task_fails_with(trouble: Trouble, text: 
     told = str(met.value)
     assert re.search(re.escape(text).replace("…", ".+"), told), told
     is_permanent = isinstance(met.value, AirflowFailException)
-    problem = met.value.__cause__ if is_permanent else met.value
+    problem = met.value.__context__ if is_permanent else met.value
     assert (type(problem).__name__, is_permanent) == (kind, permanent == "yes"), told
     assert KEY not in told and SECRET not in told
 

@@ -1,0 +1,56 @@
+"""What a person reads when a destination cannot be written, or is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+from click.testing import CliRunner
+
+from airflow_sfcc.operators import SalesforceExtractOperator
+from airflow_sfcc.salesforce.errors import SalesforceError
+from airflow_sfcc.vacuum_command import vacuum
+from tests.conftest import RunningOrg
+
+
+def extract(destination: str, **options: Any) -> SalesforceExtractOperator:
+    settings = {"sobject": "Contact", "fields": ["Id"], **options}
+    return SalesforceExtractOperator(task_id="extract", destination=destination, **settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("gs://lake/{sobject}", "install apache-airflow-providers-google beside Airflow"),
+        ("lake://here/{sobject}", "use file://, s3://, gs:// or abfs://"),
+    ],
+)
+def test_a_scheme_that_nothing_here_writes(connected_org: RunningOrg, context: Any, url: str, advice: str) -> None:
+    with pytest.raises(AirflowFailException, match="cannot be used here") as failure:
+        extract(url).execute(context)
+    assert advice in str(failure.value) and url.partition("{")[0] in str(failure.value)
+    assert connected_org.calls("query") == 0
+
+
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_a_folder_that_cannot_be_made(connected_org: RunningOrg, context: Any, tmp_path: Path, mode: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(SalesforceError, match=r"The storage of the destination .*/file/\{sobject\} failed") as failure:
+        extract(f"file://{tmp_path}/file/{{sobject}}", mode=mode).execute(context)
+    assert not failure.value.permanent and "may write to it" in str(failure.value)
+
+
+def test_an_incremental_run_says_what_it_reads(
+    connected_org: RunningOrg, context: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = extract(f"file://{tmp_path}/{{sobject}}", mode="incremental").execute(context)
+    sentence = f"It reads what changed by SystemModstamp up to {result['window']['end']}; what changes later"
+    assert sentence in capsys.readouterr().out
+
+
+def test_vacuum_says_when_there_is_nothing_to_look_at(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "mistyped"):
+        told = CliRunner().invoke(vacuum, [str(folder), "--dry-run"])
+        assert told.exit_code == 0 and "holds no extracts: name the folder of one object" in told.output
