@@ -70,15 +70,16 @@ class CountingAdapter(HTTPAdapter):
     def __init__(self, usage: ApiUsage, clock: OrgClock, stop: Stop, pool_size: int) -> None:
         self._usage = usage
         self._clock = clock
-        self._connection_types = {
-            "http": type("_HttpConnection", (_WatchedConnection,), {"stop": stop}),
-            "https": type("_TlsConnection", (_WatchedTlsConnection,), {"stop": stop}),
+        self._watched: dict[type, type] = {
+            HTTPConnection: type("_HttpConnection", (_WatchedConnection,), {"stop": stop}),
+            HTTPSConnection: type("_TlsConnection", (_WatchedTlsConnection,), {"stop": stop}),
         }
         super().__init__(pool_maxsize=pool_size)
 
     def get_connection_with_tls_context(self, *request: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*request, **options)
-        pool.ConnectionCls = self._connection_types[pool.scheme]
+        # Those through a SOCKS proxy have a type of their own, and are left to their time limits.
+        pool.ConnectionCls = self._watched.get(pool.ConnectionCls, pool.ConnectionCls)
         return pool
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = DEFAULT_POOLBLOCK, **options: Any) -> None:
