@@ -30,7 +30,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, timedelta | None, str], ...] = (
         ("ResultsExpiredError", "JobNotCompleteError", "IncompleteResultError"),
         "retry",
         timedelta(seconds=10),
-        "The results are gone or incomplete: the next try submits the query again.",
+        "The results are gone or incomplete: the next try asks for what is missing, or submits the query again.",
     ),
     (
         ("UnavailableError", "QueryTimeoutError", "JobFailedError"),

@@ -36,7 +36,8 @@ class Wire:
     `framed`, an answer ends with its connection, and that many pages of records are `torn` then. `pack` makes gzip data of
     them. A server that `breaks_down` has no second page of them; with `answers_after`, it answers nothing for that page until
     this is set. `text` is the answer to any query, whatever it is. In both, `\\udc80` to `\\udcff` stand for single bytes.
-    `kind` is the Content-Type of JSON, `job_keys` replaces keys of the job.
+    `kind` is the Content-Type of JSON, `job_keys` replaces keys of the job. Result pages are answered when as many are asked
+    for as `side_by_side` waits for.
     """
 
     url: str = ""
@@ -58,6 +59,7 @@ class Wire:
     pack: Callable[[bytes], bytes] | None = None
     breaks_down: bool = False
     answers_after: threading.Event | None = None
+    side_by_side: threading.Barrier | None = None
     text: str | None = None
     kind: str = "application/json;charset=UTF-8"
     job_keys: Mapping[str, Any] = field(default_factory=dict)
@@ -152,6 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
         return {**self._job("JobComplete"), **({"numberRecordsProcessed": rows} if self.wire.counts else {})}
 
     def _page(self, index: int) -> None:
+        if self.wire.side_by_side:
+            self.wire.side_by_side.wait()
         body, rows = self.wire.pages[index]
         is_last = index + 1 == len(self.wire.pages)
         more = {"Sforce-Locator": "null" if self.wire.listed or is_last else str(index + 1)}

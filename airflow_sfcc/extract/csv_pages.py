@@ -115,8 +115,9 @@ def _require_utf8(block: pa.Buffer) -> None:
 def _parsed(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:
     """A block is parsed in one piece, so that nobody looks for the ends of its rows again."""
     read = pa_csv.ReadOptions(use_threads=False, block_size=block.size + 1, column_names=header)
-    (batch,) = pa_csv.read_csv(pa.BufferReader(block), read_options=read, convert_options=convert).to_batches()
-    return batch
+    table = pa_csv.read_csv(pa.BufferReader(block), read_options=read, convert_options=convert)
+    batches: list[pa.RecordBatch] = table.to_batches()  # one, or none where all lines are blank
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
 def _parsed_text(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:

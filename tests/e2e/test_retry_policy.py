@@ -83,7 +83,7 @@ def test_each_failure_is_retried_as_it_deserves(
     assert failing_org.calls("job_create") == 2
     assert local_airflow.xcom(DAG_ID, run_id, "expired")["rows"] == failing_org.org.records.count("Contact")
     assert decisions(local_airflow, "expired", "task_instance_history") == [
-        (10, "The results are gone or incomplete: the next try submits the query again.")
+        (10, "The results are gone or incomplete: the next try asks for what is missing, or submits the query again.")
     ]
 
     for task_id in AT_ONCE:

@@ -66,6 +66,22 @@ def test_jobs_that_tell_little(
     assert landed(said, root) == VALUES * 2
 
 
+@pytest.mark.parametrize("streams", [2, 4])
+def test_so_many_pages_are_asked_for_at_once(said: Wire, root: UPath, streams: int) -> None:
+    """None is answered before all are asked for."""
+    said.pages = [(body(), 2)] * (2 * streams)
+    said.side_by_side = threading.Barrier(streams, timeout=20)
+    assert landed(said, root, parallel_pages=streams) == VALUES * (2 * streams)
+    assert not said.side_by_side.broken
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"\n\n\n\n", b"\r\n\r\n\r\n"])
+def test_a_page_of_blank_lines_has_no_rows(said: Wire, root: UPath, blank: bytes) -> None:
+    header = body().partition(b"\n")[0] + b"\n"
+    said.pages = [(body(), 2), (header + blank, 0), (body() + blank, 2)]
+    assert landed(said, root) == VALUES * 2
+
+
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("ends", [True, False])
