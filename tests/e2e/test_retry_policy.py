@@ -52,7 +52,7 @@ NOT_FOUND = [{"errorCode": "NOT_FOUND", "message": "The requested resource does 
 
 @dataclass(frozen=True)
 class FailingOrg(RunningOrg):
-    """An org without API calls for queries of accounts, and without the results of the first Bulk job."""
+    """An org without API calls for queries of accounts, and without the results of the first two Bulk jobs."""
 
     limit: ActiveFault
 
@@ -63,7 +63,7 @@ def failing_org(local_airflow: LocalAirflow) -> Iterator[FailingOrg]:
         org.generate()
         exhausted = replace(Fault.named("requests_exhausted"), route="query", path=r"q=SELECT\+Id\+FROM\+Account")
         limit = org.faults.add(exhausted)
-        org.faults.add(Fault(route="job_results", status=404, body=NOT_FOUND))
+        org.faults.add(Fault(route="job_results", status=404, body=NOT_FOUND, times=2))
         with OrgServer(org) as server:
             connection = {"conn_type": "sfcc", "host": server.url, "login": KEY, "password": SECRET}
             local_airflow.api.put_connection("sfcc_failing", connection)
@@ -79,8 +79,8 @@ def test_each_failure_is_retried_as_it_deserves(
     run_id = local_airflow.trigger(DAG_ID)
 
     expired = local_airflow.wait_for_task(DAG_ID, run_id, "expired", {"success", "failed"})
-    assert (expired.state, expired.try_number) == ("success", 2), "its results were gone, so it asked again"
-    assert failing_org.calls("job_create") == 2
+    assert (expired.state, expired.try_number) == ("success", 2), "its results were gone twice, so it asked again"
+    assert failing_org.calls("job_create") == 3
     assert local_airflow.xcom(DAG_ID, run_id, "expired")["rows"] == failing_org.org.records.count("Contact")
     assert decisions(local_airflow, "expired", "task_instance_history") == [
         (10, "The results are gone or incomplete: the next try asks for what is missing, or submits the query again.")

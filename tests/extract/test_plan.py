@@ -118,7 +118,7 @@ def test_a_compound_field_is_refused_with_its_parts_named(client: SalesforceClie
 @pytest.mark.parametrize("api", ["auto", "rest", "bulk"])
 @pytest.mark.parametrize(
     ("where", "says"),
-    [("Name = = 'x'", "unexpected token"), ("Nmae = 'x'", "No such column 'Nmae'"), ("Name = :x", "Bind variables")],
+    [("Name = = 'x'", "unexpected token"), ("Nmae = 'x'", "No such column 'Nmae'"), ("Name = :x", "bind is missing")],
 )
 def test_a_malformed_query_is_one_sentence(org: RunningOrg, tmp_path: Path, api: str, where: str, says: str) -> None:
     with pytest.raises(QueryError, match=says) as problem:
