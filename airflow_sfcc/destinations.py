@@ -31,11 +31,10 @@ def destination_path(url: str) -> ObjectStoragePath:
     scheme = url.partition("://")[0]
     try:
         path: ObjectStoragePath = ObjectStoragePath(url)
-        _ = path.fs if scheme in _PROVIDERS else None
+        _ = path.fs  # which is looked up only when asked for
     except (ValueError, ImportError) as problem:
-        advice = "use file://, s3://, gs:// or abfs://"
-        if scheme in _PROVIDERS:
-            advice = f"install {_PROVIDERS[scheme]} beside Airflow"
+        provider = _PROVIDERS.get(scheme)
+        advice = f"install {provider} beside Airflow" if provider else "use file://, s3://, gs:// or abfs://"
         raise ConfigurationError(f"The destination {url} cannot be used here ({problem}): {advice}.") from None
     return path
 

@@ -361,7 +361,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
     def _destination(self, sobject: str) -> ObjectStoragePath:
         from airflow_sfcc.destinations import destination_path
 
-        return destination_path(self.destination.replace("{sobject}", sobject))
+        return destination_path(self._destination_of(sobject))
 
     def _defer(self, extraction: Extraction) -> NoReturn:
         """Wait in the triggerer for the first job that is still waiting."""

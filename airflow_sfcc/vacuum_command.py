@@ -37,17 +37,12 @@ def vacuum(destination: str, superseded: bool, older_than: float, dry_run: bool)
         )
     except (SalesforceError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
-    if not removed and not _has_extracts(destination):
+    if not removed and not any(_path(destination).glob("extract=*")):
         click.echo(f"{destination} holds no extracts: name the folder of one object, as the DAG's destination does.")
     for leftover in removed:
         click.echo(f"{leftover.path}: {_size(leftover.files, 'file', leftover.bytes)}: {leftover.reason}")
     what = _size(len(removed), "folder", sum(leftover.bytes for leftover in removed))
     click.echo(f"{'Would remove' if dry_run else 'Removed'} {what}.")
-
-
-def _has_extracts(destination: str) -> bool:
-    path = _path(destination)
-    return any(path.glob("extract=*"))
 
 
 def _size(number: int, noun: str, size: int) -> str:

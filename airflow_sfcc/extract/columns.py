@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.errors import ACCESS, NotFoundError, QueryError
 from airflow_sfcc.salesforce.soql import Query, SelectItem
+from airflow_sfcc.salesforce.spelling import did_you_mean
 
 Numbers = Literal["float", "decimal"]
 
@@ -229,9 +229,7 @@ def _reference(describe: Mapping[str, Any], relationship: str) -> Mapping[str, A
 
 
 def _unknown(sobject: str, name: str, known: Sequence[str], *, what: str = "field") -> QueryError:
-    lowered = {candidate.lower(): candidate for candidate in known}
-    close = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3)]
-    hint = f"Did you mean {' or '.join(close)}?" if close else "Check the spelling."
+    hint = did_you_mean(name, known) or "Check the spelling."
     return QueryError(
         f"{sobject} has no {what} '{name}' that the Run As user may see. {hint} If it exists, grant that user access to it.",
         step=ACCESS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +29,7 @@ from airflow_sfcc.salesforce.errors import (
 )
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
 from airflow_sfcc.salesforce.queries import JsonReader, LinkFinder, QueryPage, Record, plain, query_pages
+from airflow_sfcc.salesforce.spelling import did_you_mean
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.transport import Transport, TransportOptions
 from airflow_sfcc.salesforce.usage import ApiUsage
@@ -252,17 +252,16 @@ class SalesforceClient:
                     f"The org does not offer API version {self.api_version}: set api_version in the connection's extra to one "
                     f"that it does, such as {max(offered, key=float)}, or leave it empty."
                 ) from None
-            if close := self._names_like(sobject):
-                refusal.message += f" Did you mean {' or '.join(close)}?"
+            refusal.message = f"{refusal.message} {self._objects_like(sobject)}".rstrip()
             raise
 
-    def _names_like(self, sobject: str) -> list[str]:
-        """Names of objects that are spelt nearly so; none when there is one of this name."""
+    def _objects_like(self, sobject: str) -> str:
+        """A question that names objects which are spelt nearly so; empty when there is one of this name."""
         with suppress(SalesforceError, KeyError, TypeError):
-            names = {str(each["name"]).lower(): str(each["name"]) for each in self.describe_global()["sobjects"]}
-            if sobject.lower() not in names:
-                return [names[name] for name in difflib.get_close_matches(sobject.lower(), names)]
-        return []
+            names = [str(each["name"]) for each in self.describe_global()["sobjects"]]
+            if sobject.lower() not in map(str.lower, names):
+                return did_you_mean(sobject, names)
+        return ""
 
     def describe_global(self) -> JsonObject:
         """All objects that the Run As user may see (reference 2.6)."""
