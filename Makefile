@@ -16,24 +16,24 @@ help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml localorg/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
 	  { echo "airflow-sfcc needs Python 3.10 or newer; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "==> Setting up .venv with Airflow and what the project needs (once; a minute or so)"
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV) && \
-	  uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	  uv pip install -q --python $(BIN)/python -c constraints.txt -e ./localorg -e '.[dev]'; \
 	else \
 	  { $(PYTHON) -m venv --clear $(VENV) || { echo "Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }; } && \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ./localorg -e '.[dev]'; \
 	fi
 	@touch $@
 
 demo: $(READY)  ## run the nightly extract in a real Airflow against a local Salesforce org, and show what landed
-	@$(BIN)/python -m demo.nightly
+	@$(BIN)/python -m dev.nightly
 
 up: $(READY)  ## start Airflow with its UI and a local Salesforce org, until Ctrl-C
-	@$(BIN)/python -m demo.up $(UP_ARGS)
+	@$(BIN)/python -m dev.up $(UP_ARGS)
 
 test: lint  ## check style and types, and run the tests
 	@echo "==> Tests, as many at a time as there are cores (at most 4)"
@@ -48,12 +48,12 @@ quarter: $(READY)  ## 90 nights of incremental extracts while records change; th
 	@$(BIN)/python -m tests.quarter --seeds $(or $(SEEDS),5) --first-seed $(or $(FIRST_SEED),1) --nights $(or $(NIGHTS),90)
 
 stack-test: $(READY)  ## bring up the stack of docker-compose.yaml, run its DAGs, check the bucket, take it down
-	@$(BIN)/python -m stack.check
+	@$(BIN)/python -m dev.containers.check
 
 scale-test: $(READY)  ## 5 million rows by the task group on Celery workers, one killed (needs redis-server and postgresql; ROWS=…)
 	@if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -c constraints.txt $(SCALE_NEEDS); \
 	else $(BIN)/python -m pip install -q -c constraints.txt $(SCALE_NEEDS); fi
-	@$(BIN)/python -m stack.scale --rows $(or $(ROWS),5000000)
+	@$(BIN)/python -m dev.containers.scale --rows $(or $(ROWS),5000000)
 
 s3-test: $(READY)  ## land every test's files in an S3-compatible server, not on the disk (TESTS=...; make test does so with some)
 	@TEST_STORAGE=s3 $(BIN)/python -m pytest $(or $(TESTS),$(S3_TESTS)) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
@@ -64,7 +64,7 @@ sample-test: $(READY)  ## install the built wheel in an environment of its own a
 soql-differential: $(READY)  ## check the local org's SOQL: its parser against soql-parser-js, its answers against Python
 	@$(BIN)/python -m tests.conformance.environments soql-parser-js
 	@echo "==> Thousands of generated queries"
-	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance/test_soql_parser.py tests/localorg/soql $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance/test_soql_parser.py localorg/tests/soql_judge $(PYTEST_ARGS)
 
 kill-test: $(READY)  ## kill workers (SIGKILL) at 100 random moments of their extracts, and check what their retries land
 	@KILLS=50 $(BIN)/python -m pytest tests/surface/test_killed.py
@@ -76,8 +76,8 @@ ui-test: $(READY)  ## drive the UI of `make up` with a headless Chromium; screen
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  { echo "make ui-test needs Chromium or Chrome; on Debian: apt-get install chromium"; exit 1; }
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || { echo "==> Playwright into .venv"; \
-	  if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,ui-test]'; \
-	  else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,ui-test]'; fi; }
+	  if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -c constraints.txt -e ./localorg -e '.[dev,ui-test]'; \
+	  else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ./localorg -e '.[dev,ui-test]'; fi; }
 	@echo "==> A browser against Airflow and a local org (three minutes or so)"
 	@$(BIN)/python -m pytest -m ui -x tests/ui $(PYTEST_ARGS)
 
@@ -88,7 +88,7 @@ test-matrix:  ## run the engine's and the surface's tests and the example DAGs o
 	@SIDE_BY_SIDE="$(SIDE_BY_SIDE)" $(PYTHON) tests/matrix.py
 
 fuzz: $(READY)  ## send the local org nonsense of every kind: nothing may answer 500 or hang (FUZZ_EXAMPLES=4000 of each kind)
-	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),4000) $(BIN)/python -m pytest -o timeout=36000 tests/localorg/test_wire_nonsense.py $(PYTEST_ARGS)
+	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),4000) $(BIN)/python -m pytest -o timeout=36000 localorg/tests/test_wire_nonsense.py $(PYTEST_ARGS)
 
 lint: $(READY)  ## check style and types
 	@echo "==> Style"
@@ -100,5 +100,5 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
 
 clean:  ## remove .venv, caches and what the demo left
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo/landing demo/airflow demo/org demo/.running .conformance .bench tests/ui/screenshots
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dev/landing dev/airflow dev/org dev/.running .conformance .bench tests/ui/screenshots
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

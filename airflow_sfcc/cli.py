@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click  # comes with Airflow, by way of uvicorn
 
 from airflow_sfcc import __version__
-from airflow_sfcc.vacuum_command import vacuum
+from airflow_sfcc._airflow.vacuum_command import vacuum
 
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce import SalesforceClient
@@ -33,7 +33,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name != "org":
             return super().get_command(ctx, cmd_name)
-        from airflow_sfcc.localorg.command import org
+        from salesforce_localorg.command import org
 
         return org
 
@@ -56,7 +56,7 @@ def check(conn_id: str, sobjects: tuple[str, ...]) -> None:
     Prints each step of docs/salesforce-setup.md as passed, failed or not checkable, with what to do. Exit code 1 when a
     step has failed.
     """
-    from airflow_sfcc.check import check_org, lines
+    from airflow_sfcc._airflow.check import check_org, lines
     from airflow_sfcc.salesforce.counted import counted
 
     failed = 0
@@ -73,7 +73,7 @@ def _client(conn_id: str) -> SalesforceClient:
     from airflow.models.connection import Connection
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-    from airflow_sfcc.connection import client_for, unknown_connection
+    from airflow_sfcc._airflow.connection import client_for, unknown_connection
 
     try:
         connection = Connection.get_connection_from_secrets(conn_id)

@@ -11,11 +11,11 @@ import requests
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk.log import mask_secret
 
-from airflow_sfcc.connection import CONN_TYPE, DEFAULT_CONN_ID, client_for
+from airflow_sfcc._airflow.connection import CONN_TYPE, DEFAULT_CONN_ID, client_for
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError, soql
-from airflow_sfcc.salesforce.answers import JsonObject, raise_for_refusal
 from airflow_sfcc.salesforce.bulk import BulkJob
-from airflow_sfcc.salesforce.queries import Record
+from airflow_sfcc.salesforce.query import Record
+from airflow_sfcc.salesforce.responses import JsonObject, raise_for_refusal
 from airflow_sfcc.salesforce.transport import Transport
 
 

@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
-from airflow_sfcc.destinations import storage_failures
-from airflow_sfcc.extract_surface import ExtractSurface, set_defaults
-from airflow_sfcc.versions import without_policy_before_3_3
+from airflow_sfcc._airflow.destinations import storage_failures
+from airflow_sfcc._airflow.presentation import ExtractSurface, set_defaults
+from airflow_sfcc._airflow.versions import without_policy_before_3_3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow.sdk import Context, ObjectStoragePath
 
+    from airflow_sfcc._airflow.task_state import TaskState
     from airflow_sfcc.extract.checkpoint import Checkpoint
     from airflow_sfcc.extract.extraction import Extraction
     from airflow_sfcc.extract.pages import LandedPage
-    from airflow_sfcc.extract.plan import ExtractRequest, RunIdentity
+    from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity
     from airflow_sfcc.hooks import SalesforceClientCredentialsHook
     from airflow_sfcc.salesforce import SalesforceClient
     from airflow_sfcc.salesforce.errors import SalesforceError
-    from airflow_sfcc.task_state import TaskState
 
 DEFAULT_CONN_ID = "sfcc_default"
 DEFAULT_TIMEOUT = timedelta(hours=12)
@@ -94,7 +94,7 @@ class SalesforceQueryOperator(BaseOperator):
         from airflow_sfcc.salesforce import soql
         from airflow_sfcc.salesforce.counted import counted
         from airflow_sfcc.salesforce.errors import QueryError
-        from airflow_sfcc.salesforce.queries import is_counting, plain
+        from airflow_sfcc.salesforce.query import is_counting, plain
 
         hook = SalesforceClientCredentialsHook(self.salesforce_conn_id)
         records: list[dict[str, Any]] = []
@@ -260,7 +260,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             return self.announce(context, self._resubmitting(extraction, lambda: self._proceed(extraction)))
 
     def _remembered(self, context: Context) -> TaskState:
-        from airflow_sfcc.task_state import TaskState
+        from airflow_sfcc._airflow.task_state import TaskState
 
         self._state = TaskState.of(context, self.retries or 0, durable=self.durable)
         return self._state
@@ -321,7 +321,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
 
     def _plan(self, context: Context, earlier: Checkpoint | None) -> Extraction:
         from airflow_sfcc.extract.extraction import Extraction
-        from airflow_sfcc.extract.plan import make_plan
+        from airflow_sfcc.extract.plan.planner import make_plan
 
         client = self._hook().client
         plan = make_plan(client, self._request(), _identity(context), self._destination, earlier=earlier)
@@ -329,8 +329,8 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         return self._extraction
 
     def _request(self) -> ExtractRequest:
-        from airflow_sfcc.extract.plan import ExtractRequest
-        from airflow_sfcc.extract.windows import moment
+        from airflow_sfcc.extract.incremental.windows import moment
+        from airflow_sfcc.extract.plan.planner import ExtractRequest
 
         return ExtractRequest(
             sobject=self.sobject,
@@ -359,7 +359,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         return SalesforceClientCredentialsHook(self.salesforce_conn_id)
 
     def _destination(self, sobject: str) -> ObjectStoragePath:
-        from airflow_sfcc.destinations import destination_path
+        from airflow_sfcc._airflow.destinations import destination_path
 
         return destination_path(self._destination_of(sobject))
 
@@ -532,7 +532,7 @@ def _identity(context: Context) -> RunIdentity:
     The data interval is empty for cron schedules since Airflow 3, and absent where a run has no logical date, as with asset
     and partitioned schedules; then the run's own moment counts.
     """
-    from airflow_sfcc.extract.plan import RunIdentity
+    from airflow_sfcc.extract.plan.planner import RunIdentity
 
     ti, dag_run = context["ti"], context["dag_run"]
     start, end = getattr(dag_run, "data_interval_start", None), getattr(dag_run, "data_interval_end", None)

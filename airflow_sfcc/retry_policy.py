@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow_sfcc.versions import HAS_3_3
+from airflow_sfcc._airflow.versions import HAS_3_3
 
 ERRORS = "airflow_sfcc.salesforce.errors"
 

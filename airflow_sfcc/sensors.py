@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseSensorOperator
 
+from airflow_sfcc._airflow.versions import without_policy_before_3_3
 from airflow_sfcc.operators import DEFAULT_CONN_ID, airflow_failures
-from airflow_sfcc.versions import without_policy_before_3_3
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

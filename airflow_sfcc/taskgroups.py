@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, TaskGroup
 
-from airflow_sfcc.destinations import storage_failures
-from airflow_sfcc.extract_surface import ExtractSurface, set_defaults
+from airflow_sfcc._airflow.destinations import storage_failures
+from airflow_sfcc._airflow.presentation import ExtractSurface, set_defaults
 from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator, airflow_failures, commit_or_skip
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_sfcc.extract.extraction import Extraction
-    from airflow_sfcc.extract.plan import ExtractRequest
+    from airflow_sfcc.extract.plan.planner import ExtractRequest
 
 Share = Mapping[str, Any]
 """What a download task is handed: `extract_id`, `job_id`, `sobject`, and `pages`, each as ResultPage.to_json()."""
@@ -102,7 +102,7 @@ class PlanOperator(SalesforceExtractOperator):
         self.slice_at = slice_at
 
     def _request(self) -> ExtractRequest:
-        from airflow_sfcc.extract.windows import moment
+        from airflow_sfcc.extract.incremental.windows import moment
         from airflow_sfcc.salesforce.errors import QueryError
 
         if isinstance(self.slice_at, (str, datetime)):
@@ -138,7 +138,7 @@ class _StageOperator(BaseOperator):
     salesforce_conn_id: str
 
     def _resume(self, share: Share) -> Extraction:
-        from airflow_sfcc.destinations import destination_path
+        from airflow_sfcc._airflow.destinations import destination_path
         from airflow_sfcc.extract.extraction import Extraction
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 

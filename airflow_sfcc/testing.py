@@ -21,8 +21,8 @@ import pytest
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_sfcc.localorg.org import LocalOrg
-    from airflow_sfcc.localorg.server import OrgServer
+    from salesforce_localorg.org import LocalOrg
+    from salesforce_localorg.server import OrgServer
 
 DEFAULT_CONN_ID = "sfcc_default"
 DAGS_OPTION = "sfcc_dags"
@@ -93,7 +93,7 @@ class SalesforceOrg:
 
         Routes and effects are those of docs/local-org.md.
         """
-        from airflow_sfcc.localorg.faults import Fault
+        from salesforce_localorg.faults import Fault
 
         self.local_org.faults.add(Fault(route=route, **effects))
 
@@ -120,10 +120,10 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
     """Starts orgs that live as long as the test, each with an Airflow connection to it.
 
     records: records by name, `{"Account": [{"Name": "Acme"}]}`; rows: made-up records by number, `{"Contact": 500}`;
-    conn_id: the Airflow connection, by which the org has its id; config: anything else of `airflow_sfcc.localorg.org.OrgConfig`.
+    conn_id: the Airflow connection, by which the org has its id; config: anything else of `salesforce_localorg.org.OrgConfig`.
     """
-    from airflow_sfcc.localorg.org import LocalOrg, OrgConfig
-    from airflow_sfcc.localorg.server import OrgServer
+    from salesforce_localorg.org import LocalOrg, OrgConfig
+    from salesforce_localorg.server import OrgServer
 
     with ExitStack() as running:
 
@@ -148,7 +148,7 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
 
 def _org_id(conn_id: str) -> str:
     """Another org for each connection, as real ones are, and the same one when the test runs again."""
-    from airflow_sfcc.localorg.ids import record_id
+    from salesforce_localorg.ids import record_id
 
     return record_id("00D", int.from_bytes(hashlib.sha256(conn_id.encode()).digest()[:6], "big"))
 

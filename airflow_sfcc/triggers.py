@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
+    from airflow_sfcc._airflow.shared_clients import Kind
     from airflow_sfcc.salesforce import SalesforceClient
     from airflow_sfcc.salesforce.errors import SalesforceError
     from airflow_sfcc.salesforce.usage import Tally
-    from airflow_sfcc.shared_clients import Kind
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _KILL_SECONDS = 10.0
 async def load_client() -> None:
     """Import the client in a thread: on the event loop it would stop all the triggerer's triggers for that fraction of a
     second, which Airflow warns of."""
-    await asyncio.to_thread(import_module, "airflow_sfcc.shared_clients")
+    await asyncio.to_thread(import_module, "airflow_sfcc._airflow.shared_clients")
 
 
 class WaitingTrigger(BaseTrigger):
@@ -55,7 +55,7 @@ class WaitingTrigger(BaseTrigger):
         return Tally()
 
     async def ask(self, question: Callable[[SalesforceClient], T], *, kind: Kind = "poll") -> T:
-        from airflow_sfcc.shared_clients import SharedClients
+        from airflow_sfcc._airflow.shared_clients import SharedClients
 
         return await SharedClients.here().ask(self.salesforce_conn_id, question, self.tally, kind=kind)
 
@@ -185,7 +185,7 @@ class BulkJobTrigger(WaitingTrigger):
 
     async def _cancelled(self) -> None:
         """Before Airflow 3.3, a trigger is only told that it is cancelled: find out whether a person did it."""
-        from airflow_sfcc import versions
+        from airflow_sfcc._airflow import versions
 
         if versions.HAS_3_3 or not self.cancel_on_kill:
             return

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from airflow_sfcc._airflow.versions import say_missing
 from airflow_sfcc.triggers import load_client
-from airflow_sfcc.versions import say_missing
 
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce import SalesforceClient
@@ -77,9 +77,9 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         await load_client()
+        from airflow_sfcc._airflow.shared_clients import SharedClients
         from airflow_sfcc.salesforce.errors import SalesforceError
         from airflow_sfcc.salesforce.usage import Tally
-        from airflow_sfcc.shared_clients import SharedClients
 
         seen = await self._remembered()
         while True:

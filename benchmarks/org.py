@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
+from salesforce_localorg import server as org_server
+from salesforce_localorg.clock import Clock
+from salesforce_localorg.org import LocalOrg, OrgConfig
+from salesforce_localorg.records import CsvExport, CsvPage, Records
+from salesforce_localorg.schema import Schema
+from salesforce_localorg.server import OrgServer
+from salesforce_localorg.wire import Gateway
 from starlette.types import Message, Receive, Scope, Send
 
-from airflow_sfcc.localorg import server as org_server
-from airflow_sfcc.localorg.clock import Clock
-from airflow_sfcc.localorg.org import LocalOrg, OrgConfig
-from airflow_sfcc.localorg.records import CsvExport, CsvPage, Records
-from airflow_sfcc.localorg.schema import Schema
-from airflow_sfcc.localorg.server import OrgServer
-from airflow_sfcc.localorg.wire import Gateway
 from benchmarks.workload import CONSUMER_KEY, CONSUMER_SECRET, PAGE_ROWS
 
 

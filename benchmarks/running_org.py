@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airflow_sfcc.extract.plan import ExtractRequest, RunIdentity, make_plan, utc_now
+from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan, utc_now
 from airflow_sfcc.salesforce import SalesforceClient, connect
 from benchmarks.environments import PROJECT
 from benchmarks.workload import CONSUMER_KEY, CONSUMER_SECRET, PAGE_ROWS, SOBJECT, soql

@@ -12,7 +12,7 @@ from airflow.sdk import Asset, dag, task
 
 log = logging.getLogger(__name__)
 
-LANDING = os.environ.get("SFCC_LANDING", f"file://{Path(__file__).resolve().parents[1]}/demo/landing/{{sobject}}")
+LANDING = os.environ.get("SFCC_LANDING", f"file://{Path(__file__).resolve().parents[1]}/dev/landing/{{sobject}}")
 ACCOUNTS = Asset(LANDING.replace("{sobject}", "Account"))
 
 

@@ -10,7 +10,7 @@ from airflow.sdk import dag
 
 from airflow_sfcc.operators import SalesforceExtractOperator
 
-LANDING = os.environ.get("SFCC_LANDING", f"file://{Path(__file__).resolve().parents[1]}/demo/landing/{{sobject}}")
+LANDING = os.environ.get("SFCC_LANDING", f"file://{Path(__file__).resolve().parents[1]}/dev/landing/{{sobject}}")
 
 
 @dag(

@@ -19,7 +19,7 @@ from airflow_sfcc.operators import SalesforceExtractOperator
 
 OBJECTS = ["Account", "Contact", "Opportunity"]
 
-DEMO = Path(__file__).resolve().parents[1] / "demo"
+DEMO = Path(__file__).resolve().parents[1] / "dev"
 LANDING = os.environ.get("SFCC_LANDING", f"file://{DEMO}/landing/{{sobject}}") + "_incremental"
 DUCKDB = os.environ.get("SFCC_DUCKDB", f"{DEMO}/landing/salesforce.duckdb")
 

@@ -18,7 +18,7 @@ from airflow_sfcc.operators import SalesforceExtractOperator
 
 OBJECTS = ["Account", "Contact", "Opportunity", "Case", "Invoice__c"]
 
-LANDING = os.environ.get("SFCC_LANDING", f"file://{Path(__file__).resolve().parents[1]}/demo/landing/{{sobject}}")
+LANDING = os.environ.get("SFCC_LANDING", f"file://{Path(__file__).resolve().parents[1]}/dev/landing/{{sobject}}")
 
 
 @dag(

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from salesforce_localorg.clock import Clock
+from salesforce_localorg.faults import Fault
+from salesforce_localorg.org import LocalOrg, OrgConfig
+from salesforce_localorg.records import Records
+from salesforce_localorg.schema import Schema
+from salesforce_localorg.server import OrgServer
+from salesforce_localorg.soql.parser import parse
 
-from airflow_sfcc.localorg.clock import Clock
-from airflow_sfcc.localorg.faults import Fault
-from airflow_sfcc.localorg.org import LocalOrg, OrgConfig
-from airflow_sfcc.localorg.records import Records
-from airflow_sfcc.localorg.schema import Schema
-from airflow_sfcc.localorg.server import OrgServer
-from airflow_sfcc.localorg.soql.parser import parse
 from airflow_sfcc.salesforce import SalesforceClient, connect
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.storages import root, root_url, s3_folder, s3_url

@@ -96,7 +96,7 @@ def installed(corner: Corner) -> bool:
         return False
     return done(
         *("uv", "pip", "install", "-q", "--python", str(corner.interpreter), "-c", str(corner.constraints)),
-        *(f"apache-airflow=={corner.airflow}.*", "-e", f"{ROOT}[dev]"),
+        *(f"apache-airflow=={corner.airflow}.*", "-e", f"{ROOT}/localorg", "-e", f"{ROOT}[dev]"),
     )
 
 
@@ -126,7 +126,15 @@ def lock(corner: Corner) -> bool:
     """Resolve a corner's constraints anew: the newest packages that this Airflow and this Python admit."""
     corner.constraints.parent.mkdir(exist_ok=True)
     compile_ = ["uv", "pip", "compile", "-q", "--upgrade", "--no-header", "--no-annotate", "--extra", "dev"]
-    compile_ += ["--python-version", corner.python, "-o", str(corner.constraints), "pyproject.toml", "-"]
+    compile_ += [
+        "--python-version",
+        corner.python,
+        "-o",
+        str(corner.constraints),
+        "pyproject.toml",
+        "localorg/pyproject.toml",
+        "-",
+    ]
     newest = f"apache-airflow=={corner.airflow}.*\napache-airflow>={corner.airflow}.1\n{MISSING_BOUNDS.get(corner.airflow, '')}"
     return subprocess.run(compile_, cwd=ROOT, input=newest, text=True, check=False).returncode == 0
 

@@ -19,8 +19,12 @@ def main() -> int:
         folder = Path(name)
         print("==> Building the wheel and installing it where nothing else is", flush=True)
         _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist"), cwd=ROOT)
-        (wheel,) = (folder / "dist").glob("*.whl")
-        python = _environment(folder / "venv", f"{wheel}[localorg]", "pytest")
+        _run(
+            sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist"), cwd=ROOT / "localorg"
+        )
+        (wheel,) = (folder / "dist").glob("airflow_sfcc-*.whl")
+        (localorg,) = (folder / "dist").glob("salesforce_localorg-*.whl")
+        python = _environment(folder / "venv", str(localorg), f"{wheel}[localorg]", "pytest")
         shutil.copytree(ROOT / "tests" / "sample_project", folder / "project")
         print("==> The sample project's tests", flush=True)
         started = time.monotonic()

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 from cryptography.fernet import Fernet
-
-from airflow_sfcc.localorg.command import org
+from salesforce_localorg.command import org
 
 ROOT = Path(__file__).parents[1]
 COMPOSE_FILE = ROOT / "docker-compose.yaml"

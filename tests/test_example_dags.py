@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from salesforce_localorg.bulk_jobs import BulkTimings
 from upath import UPath
 
-from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
 from tests.secret_search import SecretForms, files, tables
 from tests.storages import files_below

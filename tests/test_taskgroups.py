@@ -7,9 +7,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from salesforce_localorg.bulk_jobs import BulkTimings
 from upath import UPath
 
-from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.salesforce.errors import QueryError
 from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
 from tests.extract.runs import read_rows

@@ -51,7 +51,7 @@ def test_the_sample_project_passes_against_the_wheel(tmp_path: Path) -> None:
 
 
 def test_the_plugin_costs_other_users_of_pytest_nothing() -> None:
-    heavy = ("airflow", "pyarrow", "duckdb", "requests", "starlette", "airflow_sfcc.localorg")
+    heavy = ("airflow", "pyarrow", "duckdb", "requests", "starlette", "salesforce_localorg")
     script = (
         "import sys, pytest; before = set(sys.modules); import airflow_sfcc.testing; "
         f"print([name for name in {heavy!r} if name in set(sys.modules) - before])"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_sfcc.extract.current_table import current_table_sql, register_storage
-    from airflow_sfcc.extract.manifests import read_manifests
-    from airflow_sfcc.extract.state import latest_state
+    from airflow_sfcc.extract.incremental.state import latest_state
+    from airflow_sfcc.extract.land.manifests import read_manifests
 
 # jemalloc keeps what a batch frees for the next ones, and gives back what is idle for a second: with mimalloc, Arrow's
 # default, a worker's peak is 25 MB higher, with the C library's allocator 200 MB. Arrow reads this when it is first loaded;
@@ -24,8 +24,8 @@ __all__ = ["current_table_sql", "latest_state", "read_manifests", "register_stor
 
 _HOMES = {
     "current_table_sql": "current_table",
-    "latest_state": "state",
-    "read_manifests": "manifests",
+    "latest_state": "incremental.state",
+    "read_manifests": "land.manifests",
     "register_storage": "current_table",
 }
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_sfcc.extract.plan import ExtractPlan
+    from airflow_sfcc.extract.plan.planner import ExtractPlan
 
 
 @dataclass(frozen=True)

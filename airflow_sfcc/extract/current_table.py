@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_sfcc.extract.landing import StoragePath, is_local
-from airflow_sfcc.extract.manifests import Manifest, StateError, read_manifests, storage_path
+from airflow_sfcc.extract.land.manifests import Manifest, StateError, read_manifests, storage_path
+from airflow_sfcc.extract.land.staging import StoragePath, is_local
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

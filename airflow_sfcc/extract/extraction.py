@@ -27,20 +27,20 @@ from datetime import datetime
 from typing import Any
 
 from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
-from airflow_sfcc.extract.commit_lock import commit_lock
-from airflow_sfcc.extract.companions import gather_companions
-from airflow_sfcc.extract.convert import arrow_schema
-from airflow_sfcc.extract.fetch_bulk import BulkFetcher
-from airflow_sfcc.extract.fetch_rest import RestFetcher
-from airflow_sfcc.extract.join_ahead import JoinAhead
-from airflow_sfcc.extract.landing import MANIFEST, Landing, StoragePath
-from airflow_sfcc.extract.manifest import make_manifest
+from airflow_sfcc.extract.convert.arrow_types import arrow_schema
+from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
+from airflow_sfcc.extract.fetch.bulk import BulkFetcher
+from airflow_sfcc.extract.fetch.rest import RestFetcher
+from airflow_sfcc.extract.incremental.schema_drift import vanishing_fields_explained
+from airflow_sfcc.extract.incremental.side_files import gather_companions
+from airflow_sfcc.extract.incremental.state import latest_state
+from airflow_sfcc.extract.incremental.windows import moment
+from airflow_sfcc.extract.land.join_ahead import JoinAhead
+from airflow_sfcc.extract.land.lock import commit_lock
+from airflow_sfcc.extract.land.manifest import make_manifest
+from airflow_sfcc.extract.land.staging import MANIFEST, Landing, StoragePath
 from airflow_sfcc.extract.pages import LandedPage, Part, part_name
-from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
-from airflow_sfcc.extract.plan import ExtractPlan, calls_by_rest
-from airflow_sfcc.extract.schema_changes import vanishing_fields_explained
-from airflow_sfcc.extract.state import latest_state
-from airflow_sfcc.extract.windows import moment
+from airflow_sfcc.extract.plan.planner import ExtractPlan, calls_by_rest
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.bulk_support import is_refusal_of_bulk
 from airflow_sfcc.salesforce.client import SalesforceClient

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from airflow_sfcc.salesforce.bulk import BulkJob
 from airflow_sfcc.salesforce.counted import counted
-from airflow_sfcc.salesforce.retries import RetryPolicy
+from airflow_sfcc.salesforce.retry import RetryPolicy
 from airflow_sfcc.salesforce.usage import ApiUsage
 
 log = logging.getLogger(__name__)

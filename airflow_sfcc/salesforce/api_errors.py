@@ -25,7 +25,7 @@ from airflow_sfcc.salesforce.errors import (
     SetupStep,
     UnavailableError,
 )
-from airflow_sfcc.salesforce.retries import is_passing_status
+from airflow_sfcc.salesforce.retry import is_passing_status
 
 NOT_SALESFORCE = (
     "Is the connection's host the org's My Domain, and does no proxy or login page answer in its place? Else try again."

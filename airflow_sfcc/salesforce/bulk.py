@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import requests
 
-from airflow_sfcc.salesforce.answers import json_object_of, one_line, raise_for_refusal
 from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.errors import (
     BulkUnsupportedError,
@@ -25,6 +24,7 @@ from airflow_sfcc.salesforce.errors import (
     SalesforceError,
     UnexpectedAnswerError,
 )
+from airflow_sfcc.salesforce.responses import json_object_of, one_line, raise_for_refusal
 
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce.client import SalesforceClient

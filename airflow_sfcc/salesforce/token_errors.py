@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import requests
 
-from airflow_sfcc.salesforce.answers import parsed
 from airflow_sfcc.salesforce.errors import (
     API_ENABLED,
     CONSUMER_KEY_AND_SECRET,
@@ -21,7 +20,8 @@ from airflow_sfcc.salesforce.errors import (
     UnavailableError,
 )
 from airflow_sfcc.salesforce.instance import Origin
-from airflow_sfcc.salesforce.retries import is_passing_status
+from airflow_sfcc.salesforce.responses import parsed
+from airflow_sfcc.salesforce.retry import is_passing_status
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from airflow_sfcc import __version__
 from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, is_gzip, unpacked
 from airflow_sfcc.salesforce.errors import UnavailableError, UntrustedHostError
 from airflow_sfcc.salesforce.org_clock import OrgClock
-from airflow_sfcc.salesforce.retries import RetryPolicy
+from airflow_sfcc.salesforce.retry import RetryPolicy
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.usage import ApiUsage
 

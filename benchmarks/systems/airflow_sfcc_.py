@@ -19,7 +19,7 @@ def prepare(task: Task) -> Callable[[], int]:
         return lambda: 0
     importlib.import_module("airflow_sfcc.operators")
     upath = importlib.import_module("upath")
-    plans = importlib.import_module("airflow_sfcc.extract.plan")
+    plans = importlib.import_module("airflow_sfcc.extract.plan.planner")
     extraction_type = importlib.import_module("airflow_sfcc.extract.extraction").Extraction
     connect = importlib.import_module("airflow_sfcc.salesforce").connect
     client = connect(task["url"], task["consumer_key"], task["consumer_secret"])

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.org import LocalOrg, OrgConfig
+from salesforce_localorg.server import OrgServer
 
-from airflow_sfcc.localorg.bulk_jobs import BulkTimings
-from airflow_sfcc.localorg.org import LocalOrg, OrgConfig
-from airflow_sfcc.localorg.server import OrgServer
 from tests.conformance.rows import whole_object
 
 CLIENTS = Path(__file__).parent / "clients"

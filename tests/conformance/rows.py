@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from airflow_sfcc.localorg.org import LocalOrg
-from airflow_sfcc.localorg.records.tables import identifier
+from salesforce_localorg.org import LocalOrg
+from salesforce_localorg.records.tables import identifier
 
 Row = Mapping[str, Any]
 Damage = Callable[[str], str | None]

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from salesforce_localorg.soql import SoqlError, parse
+from soql_judge.texts import texts
+from soql_judge.world import VIEWER, World, open_world
 
-from airflow_sfcc.localorg.soql import SoqlError, parse
 from tests.conformance.environments import SOQL_PARSER
-from tests.localorg.soql.texts import texts
-from tests.localorg.soql.world import VIEWER, World, open_world
 
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(1800)]
 QUERIES = 6000

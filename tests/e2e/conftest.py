@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.local_airflow import LocalAirflow
+from dev.local_airflow import LocalAirflow
 
 EXAMPLE_DAGS = Path(__file__).resolve().parents[2] / "dags"
 

@@ -15,12 +15,12 @@ from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
+from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.org import LocalOrg
+from salesforce_localorg.server import OrgServer
 
-from airflow_sfcc.localorg.bulk_jobs import BulkTimings
-from airflow_sfcc.localorg.org import LocalOrg
-from airflow_sfcc.localorg.server import OrgServer
-from demo.airflow_api import AirflowApi, AirflowApiError, TaskState, run_path
-from demo.local_airflow import LocalAirflow
+from dev.airflow_api import AirflowApi, AirflowApiError, TaskState, run_path
+from dev.local_airflow import LocalAirflow
 from tests.conftest import CONFIG, KEY, SECRET, RunningOrg
 from tests.e2e.conftest import EXAMPLE_DAGS
 from tests.secret_search import SecretForms, files, tables

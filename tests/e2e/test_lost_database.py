@@ -11,11 +11,11 @@ from typing import Any
 
 import duckdb
 import pytest
+from salesforce_localorg.org import LocalOrg
+from salesforce_localorg.server import OrgServer
 
 from airflow_sfcc.extract import current_table_sql, latest_state
-from airflow_sfcc.localorg.org import LocalOrg
-from airflow_sfcc.localorg.server import OrgServer
-from demo.local_airflow import LocalAirflow
+from dev.local_airflow import LocalAirflow
 from tests.conftest import CONFIG, KEY, SECRET, RunningOrg
 
 pytestmark = pytest.mark.e2e

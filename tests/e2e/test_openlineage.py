@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from demo.local_airflow import LocalAirflow
+from dev.local_airflow import LocalAirflow
 from tests.conftest import KEY, SECRET, RunningOrg
 from tests.openlineage import check_event
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from salesforce_localorg.faults import ActiveFault, Fault
+from salesforce_localorg.org import LocalOrg
+from salesforce_localorg.server import OrgServer
 
-from airflow_sfcc import versions
-from airflow_sfcc.localorg.faults import ActiveFault, Fault
-from airflow_sfcc.localorg.org import LocalOrg
-from airflow_sfcc.localorg.server import OrgServer
-from demo.local_airflow import LocalAirflow
+from airflow_sfcc._airflow import versions
+from dev.local_airflow import LocalAirflow
 from tests.conftest import CONFIG, KEY, SECRET, RunningOrg
 
 pytestmark = [

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.plan import ExtractRequest, RunIdentity, make_plan
+from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.bulk import poll_delays
 

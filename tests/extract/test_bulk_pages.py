@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from salesforce_localorg.records import Records
 from upath import UPath
 
-from airflow_sfcc.extract.row_blocks import row_blocks
-from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.extract.convert.row_blocks import row_blocks
 from airflow_sfcc.salesforce.errors import (
     BulkUnsupportedError,
     IncompleteResultError,
@@ -148,7 +148,7 @@ def test_an_empty_result_is_a_file_with_its_schema(
 
 
 def test_a_row_longer_than_a_block(org: RunningOrg, root: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_sfcc.extract.csv_pages.row_blocks", partial(row_blocks, block_bytes=64))
+    monkeypatch.setattr("airflow_sfcc.extract.convert.csv_reader.row_blocks", partial(row_blocks, block_bytes=64))
     manifest = extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
     assert manifest["rows"] == len(read_rows(root / f"extract={manifest['extract_id']}", manifest)) > 0
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sfcc.extract.columns import Column
-from airflow_sfcc.extract.convert import ConversionError, Converter
+from airflow_sfcc.extract.convert.arrow_types import ConversionError, Converter
+from airflow_sfcc.extract.plan.columns import Column
 
 
 def from_text(kind: str, values: list[str | None]) -> list[Any]:

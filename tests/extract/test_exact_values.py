@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from airflow_sfcc.extract.convert import ConversionError
-from airflow_sfcc.extract.row_blocks import row_blocks
+from airflow_sfcc.extract.convert.arrow_types import ConversionError
+from airflow_sfcc.extract.convert.row_blocks import row_blocks
 from tests.extract.runs import extract, read_rows
 from tests.extract.test_value_by_value import canonical
 from tests.wire_server import SOBJECT, Wire, described
@@ -189,7 +189,7 @@ def test_integers_in_another_notation_are_integers_in_csv_too(said: Wire, root: 
 def test_a_notation_that_changes_in_the_middle_of_a_page(
     said: Wire, root: UPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_sfcc.extract.csv_pages.row_blocks", partial(row_blocks, block_bytes=64))
+    monkeypatch.setattr("airflow_sfcc.extract.convert.csv_reader.row_blocks", partial(row_blocks, block_bytes=64))
     texts = ["7"] * 10 + ["9.0E7"] + ["8"] * 10
     lines = ['"Id","int__c"', *(f'"{row:018d}","{text}"' for row, text in enumerate(texts))]
     said.packed, said.pages = True, [(("\n".join(lines) + "\n").encode(), len(texts))]
@@ -201,7 +201,7 @@ def test_a_notation_that_changes_in_the_middle_of_a_page(
 def test_a_value_that_does_not_fit_is_named_with_its_row(
     said: Wire, root: UPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_sfcc.extract.csv_pages.row_blocks", partial(row_blocks, block_bytes=64))
+    monkeypatch.setattr("airflow_sfcc.extract.convert.csv_reader.row_blocks", partial(row_blocks, block_bytes=64))
     texts = ["7"] * 12 + ["seven", "7"]
     lines = ['"Id","int__c"', *(f'"{row:018d}","{text}"' for row, text in enumerate(texts))]
     said.packed, said.pages = True, [(("\n".join(lines) + "\n").encode(), len(texts))]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sfcc.extract.gzip_join import GzipJoinError, join_csv, join_json_lines
-from airflow_sfcc.extract.parts import CountedFile, part_writer
+from airflow_sfcc.extract.convert.writers import CountedFile, part_writer
+from airflow_sfcc.extract.land.gzip_join import GzipJoinError, join_csv, join_json_lines
 from tests.extract.runs import csv_rows
 from tests.extract.test_parquet_join import Source
 

@@ -13,20 +13,20 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from click.testing import CliRunner
+from salesforce_localorg.faults import Fault
 from upath import UPath
 
+from airflow_sfcc._airflow.vacuum_command import vacuum as vacuum_command
 from airflow_sfcc.extract import current_table_sql, latest_state, read_manifests, register_storage
-from airflow_sfcc.extract.commit_lock import _Claim, commit_lock
-from airflow_sfcc.extract.deletes import DeleteLogError
-from airflow_sfcc.extract.landing import Landing, is_local
-from airflow_sfcc.extract.manifests import StateError
-from airflow_sfcc.extract.plan import RunIdentity
-from airflow_sfcc.extract.schema_changes import FieldVanishedError, SchemaChangedError
-from airflow_sfcc.extract.state import ConcurrentRunError
-from airflow_sfcc.extract.vacuum import vacuum
-from airflow_sfcc.localorg.faults import Fault
+from airflow_sfcc.extract.incremental.deletions import DeleteLogError
+from airflow_sfcc.extract.incremental.schema_drift import FieldVanishedError, SchemaChangedError
+from airflow_sfcc.extract.incremental.state import ConcurrentRunError
+from airflow_sfcc.extract.land.lock import _Claim, commit_lock
+from airflow_sfcc.extract.land.manifests import StateError
+from airflow_sfcc.extract.land.staging import Landing, is_local
+from airflow_sfcc.extract.land.vacuum import vacuum
+from airflow_sfcc.extract.plan.planner import RunIdentity
 from airflow_sfcc.salesforce.errors import NotFoundError, QueryError, UnexpectedAnswerError
-from airflow_sfcc.vacuum_command import vacuum as vacuum_command
 from tests.extract.runs import read_rows
 from tests.quarter.simulation import DAY, FIRST_NIGHT
 from tests.quarter.world import World, run_of

@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from salesforce_localorg.records import Records
 from upath import UPath
 
-from airflow_sfcc.extract import join_ahead
+from airflow_sfcc.extract.convert.formats import FileFormat
+from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.formats import FileFormat
-from airflow_sfcc.extract.join_ahead import JoinAhead
-from airflow_sfcc.extract.joining import parts_of
-from airflow_sfcc.extract.landing import Landing
+from airflow_sfcc.extract.land import join_ahead
+from airflow_sfcc.extract.land.join_ahead import JoinAhead
+from airflow_sfcc.extract.land.joining import parts_of
+from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.pages import LandedPage, page_name
-from airflow_sfcc.extract.parts import EXTENSIONS, part_writer
-from airflow_sfcc.extract.plan import ExtractRequest, make_plan
-from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
 from airflow_sfcc.salesforce.errors import RowCountError
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import RunningOrg

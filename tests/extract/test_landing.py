@@ -11,14 +11,14 @@ from typing import Any
 
 import duckdb
 import pytest
+from salesforce_localorg.records import Records
 from upath import UPath
 
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.landing import Landing
+from airflow_sfcc.extract.land.staging import Landing
+from airflow_sfcc.extract.land.vacuum import Leftover, vacuum
 from airflow_sfcc.extract.pages import LandedPage
-from airflow_sfcc.extract.plan import ExtractRequest, make_plan
-from airflow_sfcc.extract.vacuum import Leftover, vacuum
-from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, run_identity, wait_for_job
 from tests.storages import files_below

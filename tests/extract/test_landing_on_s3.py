@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from airflow_sfcc.extract.landing import Landing
+from airflow_sfcc.extract.land.staging import Landing
 from tests.extract.test_bulk_pages import (  # noqa: F401
     test_a_job_whose_pages_do_not_add_up_lands_nothing,
     test_a_page_that_stays_broken_lands_nothing,

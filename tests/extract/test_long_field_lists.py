@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from salesforce_localorg.clock import Clock
+from salesforce_localorg.org import LocalOrg
+from salesforce_localorg.records import Records
+from salesforce_localorg.schema import Schema
+from salesforce_localorg.server import OrgServer
 from upath import UPath
 
-from airflow_sfcc.localorg.clock import Clock
-from airflow_sfcc.localorg.org import LocalOrg
-from airflow_sfcc.localorg.records import Records
-from airflow_sfcc.localorg.schema import Schema
-from airflow_sfcc.localorg.server import OrgServer
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.errors import QueryError
-from airflow_sfcc.salesforce.queries import fits_uri
+from airflow_sfcc.salesforce.query import fits_uri
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import CONFIG, RunningOrg
 from tests.extract.runs import extract, read_rows

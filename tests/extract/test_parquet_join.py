@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_sfcc.extract.parquet_join import ParquetJoinError, join_parquet
-from airflow_sfcc.extract.parts import CountedFile
-from airflow_sfcc.extract.thrift_compact import read_struct, write_struct
+from airflow_sfcc.extract.convert.writers import CountedFile
+from airflow_sfcc.extract.land.parquet_concat.join import ParquetJoinError, join_parquet
+from airflow_sfcc.extract.land.parquet_concat.thrift_compact import read_struct, write_struct
 
 VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.string(): st.text(max_size=5) | st.sampled_from(["NA", "", "a\0b", "same", "same too"]),

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from salesforce_localorg.records import Records
 
-from airflow_sfcc.extract.plan import ExtractPlan, ExtractRequest, make_plan
-from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.extract.plan.planner import ExtractPlan, ExtractRequest, make_plan
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.errors import ConfigurationError, NotFoundError, QueryError, SalesforceError
 from tests.conftest import RunningOrg

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_sfcc.extract.progress import Progress, WaitingProgress
 from airflow_sfcc.salesforce.bulk import BulkJob
-from airflow_sfcc.salesforce.retries import RetryPolicy
+from airflow_sfcc.salesforce.retry import RetryPolicy
 from airflow_sfcc.salesforce.usage import ApiUsage
 
 

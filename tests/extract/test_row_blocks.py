@@ -12,8 +12,8 @@ import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sfcc.extract.page_stream import PageStream
-from airflow_sfcc.extract.row_blocks import row_blocks
+from airflow_sfcc.extract.convert.page_stream import PageStream
+from airflow_sfcc.extract.convert.row_blocks import row_blocks
 from airflow_sfcc.salesforce.errors import IncompleteResultError
 
 VALUES = st.text(st.sampled_from('a,"\n\r\u00e9'), max_size=12)

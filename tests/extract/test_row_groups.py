@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_sfcc.extract.convert.row_groups import SMALL_PAGE_ROWS, larger_groups
+from airflow_sfcc.extract.convert.writers import ROW_GROUP_ROWS, CountedFile, part_writer
+from airflow_sfcc.extract.land.parquet_concat.join import ParquetJoinError, join_parquet
 from airflow_sfcc.extract.pages import LandedPage
-from airflow_sfcc.extract.parquet_join import ParquetJoinError, join_parquet
-from airflow_sfcc.extract.parts import ROW_GROUP_ROWS, CountedFile, part_writer
-from airflow_sfcc.extract.row_groups import SMALL_PAGE_ROWS, larger_groups
 from tests.extract.test_parquet_join import Source
 
 SCHEMA = pa.schema(

@@ -12,11 +12,11 @@ import pytest
 import requests
 from upath import UPath
 
-from airflow_sfcc.extract.columns import Column
-from airflow_sfcc.extract.convert import ConversionError
+from airflow_sfcc.extract.convert.arrow_types import ConversionError
+from airflow_sfcc.extract.convert.json_reader import JsonPageReader
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.json_pages import JsonPageReader
-from airflow_sfcc.extract.plan import ExtractRequest, make_plan
+from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
 from airflow_sfcc.salesforce.errors import (
     IncompleteResultError,
     JobFailedError,

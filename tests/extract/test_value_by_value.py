@@ -9,9 +9,9 @@ from datetime import date, datetime, time, timezone
 from typing import Any
 
 import pytest
+from salesforce_localorg.records import Records
 from upath import UPath
 
-from airflow_sfcc.localorg.records import Records
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, read_rows
 

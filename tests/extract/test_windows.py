@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sfcc.extract.windows import RunTimes, Window, choose_cursor, covered_until, iso, moment, plan_window
+from airflow_sfcc.extract.incremental.windows import (
+    RunTimes,
+    Window,
+    choose_cursor,
+    covered_until,
+    iso,
+    moment,
+    plan_window,
+)
 from airflow_sfcc.salesforce.errors import QueryError
 
 MINUTE = timedelta(minutes=1)

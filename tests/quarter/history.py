@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from airflow_sfcc.localorg.records import Records
+from salesforce_localorg.records import Records
+
 from tests.extract.test_value_by_value import canonical
 
 Row = Mapping[str, str]

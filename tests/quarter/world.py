@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.clock import Clock
+from salesforce_localorg.org import LocalOrg
+from salesforce_localorg.records import Records
+from salesforce_localorg.schema import Schema
+from salesforce_localorg.server import OrgServer
 from upath import UPath
 
 from airflow_sfcc.extract import current_table_sql, latest_state, register_storage
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.landing import MANIFEST
-from airflow_sfcc.extract.plan import ExtractRequest, RunIdentity, make_plan
-from airflow_sfcc.extract.state import ConcurrentRunError
-from airflow_sfcc.extract.windows import moment
-from airflow_sfcc.localorg.bulk_jobs import BulkTimings
-from airflow_sfcc.localorg.clock import Clock
-from airflow_sfcc.localorg.org import LocalOrg
-from airflow_sfcc.localorg.records import Records
-from airflow_sfcc.localorg.schema import Schema
-from airflow_sfcc.localorg.server import OrgServer
+from airflow_sfcc.extract.incremental.state import ConcurrentRunError
+from airflow_sfcc.extract.incremental.windows import moment
+from airflow_sfcc.extract.land.staging import MANIFEST
+from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import CONFIG, RunningOrg

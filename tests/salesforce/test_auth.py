@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from salesforce_localorg.faults import Fault
 
-from airflow_sfcc.localorg.faults import Fault
 from airflow_sfcc.salesforce import connect
 from airflow_sfcc.salesforce.errors import (
     ApiLimitError,

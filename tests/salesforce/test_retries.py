@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tenacity
 
-from airflow_sfcc.salesforce import retries
+from airflow_sfcc.salesforce import retry as retries
 from airflow_sfcc.salesforce.errors import (
     AccessError,
     ApiBudgetError,

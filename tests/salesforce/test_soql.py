@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from salesforce_localorg.soql import parse
 
-from airflow_sfcc.localorg.soql import parse
 from airflow_sfcc.salesforce import soql
 from airflow_sfcc.salesforce.errors import QueryError
 

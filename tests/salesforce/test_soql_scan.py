@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from salesforce_localorg.soql import SoqlError, parse
+from salesforce_localorg.soql.ast import CallItem, ChildItem, FieldItem, Query
+from salesforce_localorg.soql.rules import is_grouped
+from soql_judge.texts import texts
+from soql_judge.world import World, open_world
 
-from airflow_sfcc.localorg.soql import SoqlError, parse
-from airflow_sfcc.localorg.soql.ast import CallItem, ChildItem, FieldItem, Query
-from airflow_sfcc.localorg.soql.rules import is_grouped
 from airflow_sfcc.salesforce import soql
-from tests.localorg.soql.texts import texts
-from tests.localorg.soql.world import World, open_world
 
 ROWS = {
     "User": 5,

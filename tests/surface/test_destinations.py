@@ -9,9 +9,9 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from click.testing import CliRunner
 
+from airflow_sfcc._airflow.vacuum_command import vacuum
 from airflow_sfcc.operators import SalesforceExtractOperator
 from airflow_sfcc.salesforce.errors import SalesforceError
-from airflow_sfcc.vacuum_command import vacuum
 from tests.conftest import RunningOrg
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.faults import Fault
+from salesforce_localorg.records import Records
 from upath import UPath
 
-from airflow_sfcc.localorg.bulk_jobs import BulkTimings
-from airflow_sfcc.localorg.faults import Fault
-from airflow_sfcc.localorg.records import Records
+from airflow_sfcc._airflow.task_state import KEY
 from airflow_sfcc.operators import SalesforceExtractOperator
 from airflow_sfcc.salesforce.errors import (
     ApiBudgetError,
@@ -26,7 +27,6 @@ from airflow_sfcc.salesforce.errors import (
     SalesforceError,
     UnavailableError,
 )
-from airflow_sfcc.task_state import KEY
 from tests.conftest import RunningOrg
 from tests.extract.runs import NIGHT
 from tests.storages import files_below, on_all_storages
@@ -308,7 +308,7 @@ def test_a_try_that_died_in_its_commit_goes_on_there(
     paged_org: RunningOrg, task: TaskInstance, monkeypatch: pytest.MonkeyPatch, records: Records
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("airflow_sfcc.extract.landing.Landing._set_aside", lambda self: 1 / 0)
+        broken.setattr("airflow_sfcc.extract.land.staging.Landing._set_aside", lambda self: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             task.run()
     asked = paged_org.calls("job_results")

@@ -14,8 +14,8 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG, Asset, AssetAlias
 
+from airflow_sfcc._airflow.lineage import dataset_names
 from airflow_sfcc.assets import create_asset, destination_uri, sanitize_uri
-from airflow_sfcc.lineage import dataset_names
 from airflow_sfcc.links import BulkJobLink, ListViewLink
 from airflow_sfcc.operators import SalesforceExtractOperator
 from airflow_sfcc.provider import get_provider_info

@@ -16,10 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from salesforce_localorg.faults import Fault
+from salesforce_localorg.records import Records
 from upath import UPath
 
-from airflow_sfcc.localorg.faults import Fault
-from airflow_sfcc.localorg.records import Records
 from tests.conftest import RunningOrg
 from tests.extract.runs import read_rows
 from tests.storages import files_below

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
+from salesforce_localorg.bulk_jobs import BulkTimings
 from upath import UPath
 
-from airflow_sfcc.localorg.bulk_jobs import BulkTimings
 from airflow_sfcc.operators import SalesforceExtractOperator
 from airflow_sfcc.salesforce.errors import ApiLimitError, SalesforceError
 from airflow_sfcc.taskgroups import PlanOperator, salesforce_extract

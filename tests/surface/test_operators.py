@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.records import Records
 from upath import UPath
 
-from airflow_sfcc.extract.commit_lock import commit_lock
-from airflow_sfcc.extract.landing import Landing
-from airflow_sfcc.extract.plan import ExtractRequest
-from airflow_sfcc.localorg.bulk_jobs import BulkTimings
-from airflow_sfcc.localorg.records import Records
+from airflow_sfcc.extract.land.lock import commit_lock
+from airflow_sfcc.extract.land.staging import Landing
+from airflow_sfcc.extract.plan.planner import ExtractRequest
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator
 from airflow_sfcc.salesforce.errors import JobAbortedError, JobTimeoutError, SalesforceError
 from airflow_sfcc.triggers import BulkJobTrigger

@@ -16,16 +16,16 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 from airflow.sdk import DAG, task
+from salesforce_localorg.org import LocalOrg
 
-from airflow_sfcc import versions
-from airflow_sfcc.localorg.org import LocalOrg
+from airflow_sfcc._airflow import versions
+from airflow_sfcc._airflow.versions import INSTALLED
 from airflow_sfcc.operators import SalesforceExtractOperator
 from airflow_sfcc.provider import get_provider_info
 from airflow_sfcc.retry_policy import SALESFORCE_RETRY_POLICY
 from airflow_sfcc.salesforce import errors
 from airflow_sfcc.sensors import SalesforceQuerySensor
 from airflow_sfcc.triggers import QueryTrigger
-from airflow_sfcc.versions import INSTALLED
 from airflow_sfcc.watchers import SalesforceRecordsTrigger
 from tests.conftest import SECRET, RunningOrg
 
@@ -187,7 +187,8 @@ def fresh_org(connect: Callable[..., None]) -> Any:
     """An org with records of its own, which a test may change."""
     from dataclasses import replace
 
-    from airflow_sfcc.localorg.server import OrgServer
+    from salesforce_localorg.server import OrgServer
+
     from tests.conftest import CONFIG
 
     with LocalOrg(replace(CONFIG, counts={"Account": 20})) as org:

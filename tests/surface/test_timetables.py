@@ -15,7 +15,7 @@ from airflow.timetables.trigger import CronTriggerTimetable
 from upath import UPath
 
 from airflow_sfcc.extract import latest_state
-from airflow_sfcc.extract.windows import iso
+from airflow_sfcc.extract.incremental.windows import iso
 from airflow_sfcc.operators import SalesforceExtractOperator
 from tests.conftest import RunningOrg
 

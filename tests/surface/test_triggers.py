@@ -14,11 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from salesforce_localorg.bulk_jobs import BulkTimings
 
-from airflow_sfcc import shared_clients, triggers, versions
-from airflow_sfcc.localorg.bulk_jobs import BulkTimings
+from airflow_sfcc import triggers
+from airflow_sfcc._airflow import shared_clients, versions
+from airflow_sfcc._airflow.shared_clients import SharedClients
 from airflow_sfcc.salesforce.usage import Tally
-from airflow_sfcc.shared_clients import SharedClients
 from airflow_sfcc.triggers import BulkJobTrigger
 from tests.conftest import RunningOrg
 from tests.surface.conftest import Connect

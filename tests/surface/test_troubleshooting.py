@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.faults import Fault
+from salesforce_localorg.org import LocalOrg
 
-from airflow_sfcc.localorg.bulk_jobs import BulkTimings
-from airflow_sfcc.localorg.faults import Fault
-from airflow_sfcc.localorg.org import LocalOrg
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator
 from airflow_sfcc.salesforce import errors
 from tests.conftest import KEY, SECRET, RunningOrg

@@ -1,6 +1,6 @@
 """`make up` on folders of its own, and a headless Chromium that is signed in to its Airflow.
 
-Both carry the mark of the test's folder, so that a watchdog ends them whatever ends pytest (demo/processes.py).
+Both carry the mark of the test's folder, so that a watchdog ends them whatever ends pytest (dev/processes.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from demo.ports import free_port
-from demo.processes import MARK, ROOT, ProcessGroup, tail
+from dev.ports import free_port
+from dev.processes import MARK, ROOT, ProcessGroup, tail
 from tests.ui.airflow_ui import AirflowUi
 from tests.ui.stack import Stack
 
@@ -50,7 +50,7 @@ def stack(home: Path, processes: ProcessGroup) -> Stack:
     if running := os.environ.get("UI_STACK"):
         return Stack(home=Path(running).parent, **json.loads(Path(running).read_text()))
     ready = home / "ready.json"
-    command = [sys.executable, "-m", "demo.up", "--home", str(home), "--ready-file", str(ready)]
+    command = [sys.executable, "-m", "dev.up", "--home", str(home), "--ready-file", str(ready)]
     command += ["--airflow-port", str(free_port()), "--org-port", str(free_port())]
     processes.start("up", command, {**os.environ, "PYTHONPATH": str(ROOT)})
     deadline = time.monotonic() + START_SECONDS

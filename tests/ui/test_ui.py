@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from demo.airflow_api import AirflowApi
+from dev.airflow_api import AirflowApi
 from tests.secret_search import SecretForms, files, tables
 from tests.ui.airflow_ui import AirflowUi
 from tests.ui.stack import Stack

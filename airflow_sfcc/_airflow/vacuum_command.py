@@ -1,0 +1,62 @@
+"""`airflow-sfcc vacuum`: removing what nobody reads from a destination."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from airflow_sfcc.extract.land.staging import StoragePath
+
+
+@click.command()
+@click.argument("destination")
+@click.option("--superseded", is_flag=True, help="Also remove extracts that were read before the newest full one.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    default=48.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Leave leftovers younger than this alone.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+def vacuum(destination: str, superseded: bool, older_than: float, dry_run: bool) -> None:
+    """Remove what runs that died left in DESTINATION (one object's folder: a path, or a URL as in a DAG).
+
+    Committed extracts stay, but for those that --superseded names.
+    """
+    from airflow_sfcc.extract.land.vacuum import vacuum as remove
+    from airflow_sfcc.salesforce.errors import SalesforceError
+
+    try:
+        removed = remove(
+            _path(destination), superseded=superseded, older_than=timedelta(hours=older_than), dry_run=dry_run
+        )
+    except (SalesforceError, OSError, ValueError) as problem:
+        raise click.ClickException(str(problem)) from problem
+    if not removed and not any(_path(destination).glob("extract=*")):
+        click.echo(f"{destination} holds no extracts: name the folder of one object, as the DAG's destination does.")
+    for leftover in removed:
+        click.echo(f"{leftover.path}: {_size(leftover.files, 'file', leftover.bytes)}: {leftover.reason}")
+    what = _size(len(removed), "folder", sum(leftover.bytes for leftover in removed))
+    click.echo(f"{'Would remove' if dry_run else 'Removed'} {what}.")
+
+
+def _size(number: int, noun: str, size: int) -> str:
+    from airflow_sfcc.salesforce.counted import counted
+
+    return f"{counted(number, noun)}, {counted(size, 'byte')}"
+
+
+def _path(destination: str) -> StoragePath:
+    if "://" not in destination:
+        from upath import UPath
+
+        local: StoragePath = UPath(destination).absolute()
+        return local
+    from airflow_sfcc._airflow.destinations import destination_path  # knows `s3://conn_id@bucket/…`
+
+    return destination_path(destination)

@@ -1,0 +1,1 @@
+"""Result pages to typed Arrow batches, and batches to part files."""

@@ -1,0 +1,284 @@
+"""From what the wire carries to typed Arrow: Bulk's CSV text, and REST's JSON records.
+
+A value is exact or an error that names the column, the row and the value; nothing becomes null on the way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.salesforce.errors import SalesforceError, UnexpectedAnswerError
+from airflow_sfcc.salesforce.query import Record, plain
+
+_EXACT = pa.decimal128(38, 9)
+_LONGEST_SHOWN = 100
+
+TEXT_IN_JSON = frozenset({"date32", "timestamp[ms, UTC]", "time32[ms]"})
+"""Types whose values are text in JSON."""
+
+
+class ConversionError(SalesforceError):
+    """A value that its column's type cannot hold."""
+
+    permanent = True
+
+
+def arrow_type(column: Column) -> pa.DataType:
+    """The Arrow type that a column's `type` names."""
+    if column.type.startswith("decimal128"):
+        precision, scale = column.type[len("decimal128(") : -1].split(",")
+        return pa.decimal128(int(precision), int(scale))
+    return _ARROW_TYPES[column.type]
+
+
+_ARROW_TYPES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "boolean": pa.bool_(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "date32": pa.date32(),
+    "timestamp[ms, UTC]": pa.timestamp("ms", tz="UTC"),
+    "time32[ms]": pa.time32("ms"),
+}
+
+
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+    """The schema of what lands. Every field may be null: describe's `nillable` holds for new records only."""
+    return pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
+
+
+class Converter:
+    """Types batches of one extract. `schema` is what comes out."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
+        self.schema = arrow_schema(columns)
+
+    def from_csv(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+        """Type a batch whose columns are this extract's, in its order: strings, or of the right type already.
+
+        Rows count from `first_row`.
+        """
+        if batch.schema.equals(self.schema):
+            return batch
+        arrays = [_typed(array, column, first_row) for array, column in zip(batch.columns, self.columns)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def from_struct(self, records: pa.StructArray, first_row: int) -> pa.RecordBatch:
+        """Type REST records that are in Arrow already, dates and times as text."""
+        arrays = [
+            _from_arrow(pc.struct_field(records, column.name.split(".")), column, first_row) for column in self.columns
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def from_records(self, records: Sequence[Record], first_row: int) -> pa.RecordBatch:
+        """Type REST records; `Account.Owner.Name` is looked up through the nested parents.
+
+        Raises UnexpectedAnswerError when a record lacks a column.
+        """
+        arrays = []
+        for column in self.columns:
+            path = [column.name] if column.name in (records[0] if records else {}) else column.name.split(".")
+            try:
+                values = _values(records, path)
+            except (KeyError, TypeError):
+                raise _missing(column) from None
+            arrays.append(_from_json(values, column, first_row))
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def _values(records: Sequence[Record], path: Sequence[str]) -> list[Any]:
+    if len(path) == 1:
+        (name,) = path
+        return [record[name] for record in records]
+    return [_look_up(record, path) for record in records]
+
+
+def _look_up(record: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        if record is None:
+            return None
+        record = record[name]
+    return record
+
+
+def _typed(text: pa.Array, column: Column, first_row: int) -> pa.Array:
+    if text.type == arrow_type(column):
+        return text
+    parse = _parser(column)
+    try:
+        return parse(text)
+    except pa.ArrowInvalid:
+        raise _locate(text, column, parse, first_row) from None
+
+
+def _parser(column: Column) -> Callable[[pa.Array], pa.Array]:
+    if column.type == "int64":
+        return _parse_int
+    if column.type == "time32[ms]":
+        return _parse_time
+    target = arrow_type(column)
+    return lambda text: pc.cast(text, target)
+
+
+def _parse_int(text: pa.Array) -> pa.Array:
+    try:
+        return pc.cast(text, pa.int64())
+    except pa.ArrowInvalid:
+        # Salesforce writes integers as Java doubles at times: `5.0`, `9.0E7` (reference 3.8).
+        return pc.cast(pc.cast(text, _EXACT), pa.int64())
+
+
+def _parse_time(text: pa.Array) -> pa.Array:
+    moments = pc.binary_join_element_wise("1970-01-01T", pc.utf8_rtrim(text, "Z"), "Z", "")
+    return pc.cast(pc.cast(moments, pa.timestamp("ms", tz="UTC")), pa.time32("ms"))
+
+
+def _locate(text: pa.Array, column: Column, parse: Callable[[pa.Array], pa.Array], first_row: int) -> ConversionError:
+    for index in range(len(text)):
+        try:
+            parse(text.slice(index, 1))
+        except pa.ArrowInvalid:
+            return _unfit(column, first_row + index, text[index].as_py())
+    return _unfit(column, first_row, None)
+
+
+def _unfit(column: Column, row: int, value: Any) -> ConversionError:
+    shown = repr(value)
+    shown = shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + "…"
+    advice = (
+        "use numbers='float'"
+        if column.type.startswith("decimal")
+        else "correct the record, or list it in exclude_fields"
+    )
+    return ConversionError(
+        f"Column {column.name} (Salesforce type {column.salesforce_type}), row {row + 1:,}: the value {shown} does not fit "
+        f"{column.type}; nothing was landed. To go on, {advice}."
+    )
+
+
+def _missing(column: Column) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(
+        f"Salesforce answered a record without {column.name}, which the query asked for; nothing was landed. Did fields "
+        "change while it ran? Clear the task to run it again."
+    )
+
+
+def _from_arrow(values: pa.Array, column: Column, first_row: int) -> pa.Array:
+    if column.type in TEXT_IN_JSON:
+        return _typed(values, column, first_row)
+    return _without_empty(values) if column.type == "string" else values
+
+
+def _without_empty(text: pa.Array) -> pa.Array:
+    """Salesforce has no empty strings."""
+    return pc.if_else(pc.equal(text, ""), _NO_TEXT, text)
+
+
+def _from_json(values: Sequence[Any], column: Column, first_row: int) -> pa.Array:
+    if column.type in TEXT_IN_JSON:
+        return _typed(pa.array(values, pa.string()), column, first_row)
+    try:
+        return _json_array(values, column)
+    except _UNFIT_JSON:
+        for index, value in enumerate(values):
+            try:
+                _json_array([value], column)
+            except _UNFIT_JSON:
+                raise _unfit(column, first_row + index, value) from None
+        raise
+
+
+_NO_TEXT = pa.scalar(None, pa.string())
+_UNFIT_JSON = (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError)
+
+
+def _json_array(values: Sequence[Any], column: Column) -> pa.Array:
+    try:
+        return _array_at_once(values, column)
+    except (*_UNFIT_JSON, OverflowError):
+        return _array_value_by_value(values, column)
+
+
+def _array_at_once(values: Sequence[Any], column: Column) -> pa.Array:
+    """The plain cases without a Python call for each value; raises for every other."""
+    kinds = _PLAIN_JSON.get(column.type)
+    if kinds is None or not kinds.issuperset(map(type, values)):
+        raise TypeError(column.type)
+    array = pa.array(values, arrow_type(column))
+    return _without_empty(array) if column.type == "string" else array
+
+
+def _array_value_by_value(values: Sequence[Any], column: Column) -> pa.Array:
+    convert: Callable[[Any], Any] = _JSON_CONVERTERS.get(column.type, _decimal)
+    return pa.array([None if value is None else convert(value) for value in values], arrow_type(column))
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, dict):
+        value = [plain(child) for child in value["records"]] if "records" in value else plain(value)
+    # With numbers="decimal" numbers come as Decimal, and stay numbers in text; they are doubles on the wire.
+    return json.dumps(value, ensure_ascii=False, default=float)
+
+
+def _integer(value: Any) -> int:
+    number = int(value)
+    if number != value:
+        raise ValueError(value)
+    return number
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, (bool, str)):
+        raise TypeError(value)
+    return float(value)
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(value)
+    return value
+
+
+def _decimal(value: Any) -> Decimal:
+    return value if isinstance(value, Decimal) else Decimal(str(value))
+
+
+_PLAIN_JSON: Mapping[str, frozenset[type]] = {
+    "string": frozenset({str, type(None)}),
+    "int64": frozenset({int, type(None)}),
+    "float64": frozenset({float, type(None)}),
+    "boolean": frozenset({bool, type(None)}),
+}
+_JSON_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
+    "string": _text,
+    "int64": _integer,
+    "float64": _float,
+    "boolean": _boolean,
+}
+
+
+def as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Dates, times and decimals as the text that Bulk's CSV has for them; booleans, numbers and text stay."""
+    arrays = [_as_text(array) for array in batch.columns]
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _as_text(array: pa.Array) -> pa.Array:
+    kind = array.type
+    if pa.types.is_timestamp(kind):
+        return pc.strftime(array, format="%Y-%m-%dT%H:%M:%SZ")
+    if pa.types.is_time(kind):
+        return pc.binary_join_element_wise(pc.cast(array, pa.string()), "", "Z")
+    if pa.types.is_date(kind) or pa.types.is_decimal(kind):
+        return pc.cast(array, pa.string())
+    return array

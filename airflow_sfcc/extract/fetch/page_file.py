@@ -1,0 +1,109 @@
+"""One result page, from its open answer to a staged file of its own.
+
+For CSV files a page's gzip data is kept as it came, when it says what the file is to say: the same columns in the same
+order, and every value one that its column's type can hold. It is unpacked and parsed beside that, so it is verified
+like the pages that are converted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import requests
+
+from airflow_sfcc.extract.convert.arrow_types import Converter
+from airflow_sfcc.extract.convert.csv_reader import CsvPage
+from airflow_sfcc.extract.convert.page_stream import PageStream
+from airflow_sfcc.extract.convert.writers import EXTENSIONS, CountedFile, Dictionaries, part_writer
+from airflow_sfcc.extract.land.staging import Landing
+from airflow_sfcc.extract.pages import LandedPage, page_name
+from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.extract.plan.planner import ExtractPlan
+from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
+from airflow_sfcc.salesforce.content_coding import is_gzip
+from airflow_sfcc.salesforce.counted import counted
+from airflow_sfcc.salesforce.errors import RowCountError, SalesforceError
+
+
+class NotAsSentError(SalesforceError):
+    """A page's own CSV cannot be kept: the page has to be read again, and converted."""
+
+
+class PageFiles:
+    """Writes the page files of one extract; safe to share between threads."""
+
+    def __init__(self, plan: ExtractPlan, landing: Landing) -> None:
+        self._plan = plan
+        self._landing = landing
+        self._converter = Converter(plan.columns)
+        self._dictionaries = Dictionaries()
+        self._converts_csv = False
+
+    def write(self, page: ResultPage, response: requests.Response) -> LandedPage:
+        """Land the page's rows.
+
+        Raises RowCountError when they are not as many as Salesforce reports, IncompleteResultError when the body breaks
+        off, and NotAsSentError, after which another try converts the page.
+        """
+        name = page_name(page.index, EXTENSIONS[self._plan.file_format])
+        as_sent = self._plan.file_format == "csv" and is_gzip(response) and not self._converts_csv
+        with self._landing.open_file(name) as file:
+            rows = self._keep(response, file) if as_sent else self._convert(response, file)
+            _require_rows(page, reported_rows(response), rows)
+        return LandedPage(page.index, name, rows, file.bytes, file.sha256, page.url, next_locator(response))
+
+    def _convert(self, response: requests.Response, file: CountedFile) -> int:
+        """Write typed values; returns the number of rows."""
+        schema = self._converter.schema
+        writer = part_writer(self._plan.file_format, file, schema, dictionaries=self._dictionaries)
+        rows = 0
+        for batch in CsvPage(PageStream(response)).batches(self._plan.columns):
+            writer.write(self._converter.from_csv(batch, rows))
+            rows += batch.num_rows
+        writer.finish()
+        return rows
+
+    def _keep(self, response: requests.Response, file: CountedFile) -> int:
+        """Write the body as it came, and verify it; returns the number of rows."""
+        try:
+            return self._verified_rows(CsvPage(PageStream(response, keep=file.write)))
+        except NotAsSentError:
+            self._converts_csv = True
+            raise
+
+    def _verified_rows(self, page: CsvPage) -> int:
+        if page.header != [column.name for column in self._plan.columns]:
+            raise NotAsSentError("A result page's header is not that of the file.")
+        typed = _typed_columns(self._plan.columns)
+        converter = Converter(typed)
+        rows = 0
+        for batch in page.batches_of(typed, [column.name for column in typed]):
+            _require_plain_integers(batch, converter.from_csv(batch, rows))
+            rows += batch.num_rows
+        if not page.can_be_joined:
+            raise NotAsSentError("A result page begins with a byte order mark, or ends without a line break.")
+        return rows
+
+
+def _typed_columns(columns: Sequence[Column]) -> list[Column]:
+    """The columns whose text may not fit their type, or any one column, to count rows by."""
+    return [column for column in columns if column.type != "string"] or list(columns[:1])
+
+
+def _require_plain_integers(read: pa.RecordBatch, typed: pa.RecordBatch) -> None:
+    """Salesforce writes integers as `5.0` or `9.0E7` at times (reference 3.8), which readers of CSV take for no integer."""
+    for column, field in zip(read.columns, typed.schema):
+        if pa.types.is_integer(field.type):
+            try:
+                column.cast(pa.int64())
+            except pa.ArrowInvalid:
+                raise NotAsSentError(f"Column {field.name} has integers in another notation.") from None
+
+
+def _require_rows(page: ResultPage, reported: int | None, rows: int) -> None:
+    if reported is not None and rows != reported:
+        raise RowCountError(
+            f"Result page {page.index} of Bulk job {page.job_id} was reported to hold {counted(reported, 'row')} and holds "
+            f"{rows:,}; nothing was landed. Clear the task to run it again."
+        )

@@ -1,0 +1,164 @@
+"""Hard deletes: ids that only getDeleted tells of, as `deleted-00000` beside the rows (reference 2.7 and 4).
+
+The org's log of deletions goes back 15 days at most, is asked in whole minutes, and says up to when it is complete.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from airflow_sfcc.extract.convert.arrow_types import arrow_schema
+from airflow_sfcc.extract.incremental.windows import Window, iso, moment
+from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.salesforce.client import SalesforceClient
+from airflow_sfcc.salesforce.errors import QueryError, SalesforceError, UnexpectedAnswerError
+
+log = logging.getLogger(__name__)
+
+LOG_DAYS = timedelta(days=15)
+_MINUTE = timedelta(minutes=1)
+_ROOM = timedelta(minutes=2)
+"""The call's start must lie more than a minute before its end, and its seconds are ignored."""
+
+COLUMNS = (Column("Id", "id", "string", False), Column("DeletedDate", "datetime", "timestamp[ms, UTC]", False))
+
+
+class DeleteLogError(SalesforceError):
+    """The org's log of deletions does not go back to where the destination's knowledge of them ends."""
+
+    permanent = True
+
+
+@dataclass(frozen=True)
+class DeletesPlan:
+    """Which deletions to ask for: those in `window`, none of which may be missing after `needed_from` (None: any may)."""
+
+    window: Window
+    needed_from: datetime | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"window": self.window.to_json(), "needed_from": iso(self.needed_from) if self.needed_from else None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DeletesPlan:
+        needed = data["needed_from"]
+        return cls(Window.from_json(data["window"]), moment(needed) if needed else None)
+
+
+@dataclass(frozen=True)
+class Deletions:
+    """Moments of deletion by id, and the stretch of which all are known (None: of nothing)."""
+
+    moments: Mapping[str, datetime]
+    known: Window | None
+
+    def table(self) -> pa.Table:
+        """Id and DeletedDate, oldest first."""
+        rows = sorted(self.moments.items(), key=lambda item: (item[1], item[0]))
+        arrays = [[record_id for record_id, _ in rows], [when for _, when in rows]]
+        return pa.Table.from_arrays(
+            [pa.array(values, field.type) for values, field in zip(arrays, arrow_schema(COLUMNS))],
+            schema=arrow_schema(COLUMNS),
+        )
+
+
+def require_replicateable(describe: Mapping[str, Any]) -> None:
+    """Raise QueryError for an object whose deletions Salesforce does not log."""
+    if not describe.get("replicateable", True):
+        raise QueryError(
+            f"Salesforce keeps no log of deletions for {describe['name']} (its describe says replicateable: false), so "
+            "deletes='hard' cannot work: use deletes='soft', and a full extract from time to time."
+        )
+
+
+def require_log(plan: DeletesPlan, sobject: str, *, now: datetime) -> None:
+    """Raise DeleteLogError, before anything is asked for, when the log cannot go back far enough."""
+    if plan.needed_from is not None and plan.needed_from < _oldest(now):
+        raise _too_old(sobject, plan.needed_from, _oldest(now))
+
+
+def find_deletions(client: SalesforceClient, sobject: str, plan: DeletesPlan, *, now: datetime) -> Deletions:
+    """All deletions in the plan's window that the org still knows of.
+
+    Raises DeleteLogError when some that are needed were purged from its log.
+    """
+    if plan.window.start is None:
+        return Deletions({}, plan.window)  # nothing was extracted before, so nothing extracted can be gone
+    known_from, known_until = max(plan.window.start, _oldest(now)), plan.window.end
+    if known_until <= known_from:
+        return Deletions({}, None)
+    moments: dict[str, datetime] = {}
+    for until, answer in _answers(client, sobject, known_from, plan.window.end):
+        stretch = _read(answer, sobject)
+        if stretch.earliest is not None:
+            if plan.needed_from is not None and stretch.earliest > plan.needed_from:
+                raise _too_old(sobject, plan.needed_from, stretch.earliest)
+            known_from = max(known_from, stretch.earliest)
+        if stretch.latest < until:
+            known_until = min(known_until, stretch.latest)
+        for record_id, when in stretch.deleted:
+            if when < plan.window.end:
+                moments[record_id] = max(when, moments.get(record_id, when))
+    return Deletions(moments, Window(known_from, known_until) if known_from < known_until else None)
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """One answer of getDeleted; `earliest` is None where Salesforce never removed a record for good."""
+
+    deleted: Sequence[tuple[str, datetime]]
+    earliest: datetime | None
+    latest: datetime
+
+
+def _read(answer: Mapping[str, Any], sobject: str) -> _Stretch:
+    """earliestDateAvailable is the moment of the last physically deleted record, of which there may be none (API guide,
+    getDeleted)."""
+    try:
+        deleted = [(str(entry["id"]), moment(entry["deletedDate"])) for entry in answer["deletedRecords"]]
+        earliest = answer.get("earliestDateAvailable")
+        return _Stretch(deleted, moment(earliest) if earliest else None, moment(answer["latestDateCovered"]))
+    except (AttributeError, KeyError, TypeError, QueryError):
+        raise UnexpectedAnswerError(
+            f"Salesforce's answer on the deleted records of {sobject} is not what it documents; nothing was landed. Try "
+            "again, or use deletes='soft'."
+        ) from None
+
+
+def _oldest(now: datetime) -> datetime:
+    return now - LOG_DAYS + _ROOM
+
+
+def _answers(
+    client: SalesforceClient, sobject: str, start: datetime, end: datetime
+) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
+    """getDeleted's answers with the end of the stretch that each is for, oldest first.
+
+    The window is widened to whole minutes, and cut where an answer would hold more ids than Salesforce sends.
+    """
+    first = start.replace(second=0, microsecond=0)
+    last = max(end.replace(second=0, microsecond=0) + _MINUTE, first + _ROOM)
+    waiting = [(first, last)]
+    while waiting:
+        first, last = waiting.pop()
+        try:
+            yield last, client.get_deleted(sobject, first, last)
+        except SalesforceError as refusal:
+            middle = (first + (last - first) / 2).replace(second=0, microsecond=0)
+            if refusal.code != "EXCEEDED_ID_LIMIT" or middle - first < _ROOM:
+                raise
+            waiting += [(middle, last), (first, middle)]
+
+
+def _too_old(sobject: str, needed: datetime, earliest: datetime) -> DeleteLogError:
+    return DeleteLogError(
+        f"Deletions of {sobject} are known in this destination up to {iso(needed)}, and the org's log of them begins at "
+        f"{iso(earliest)} now, so some can be missing. Run the extract once with mode='full' into the same destination: "
+        "incremental extracts then go on from there."
+    )

@@ -1,0 +1,283 @@
+"""Where an extract stands among those of its destination: what it begins from, what it moves, what changed in between.
+
+It is decided when the extract is planned, travels with the plan as plain JSON, and ends up in the manifest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from airflow_sfcc.extract.incremental.deletions import LOG_DAYS, DeletesPlan, require_log, require_replicateable
+from airflow_sfcc.extract.incremental.schema_drift import (
+    OnSchemaChange,
+    changes_between,
+    refuse_changes,
+    sentence,
+    wider,
+)
+from airflow_sfcc.extract.incremental.state import ConcurrentRunError, State, check_same_source
+from airflow_sfcc.extract.incremental.windows import (
+    CURSOR_FIELDS,
+    DEFAULT_LAG,
+    DEFAULT_LOOKBACK,
+    RunTimes,
+    Window,
+    choose_cursor,
+    iso,
+    plan_window,
+    whole_second,
+)
+from airflow_sfcc.extract.land.manifests import Manifest, StateError
+from airflow_sfcc.extract.plan.columns import Column
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["full", "incremental"]
+Deletes = Literal["ignore", "soft", "hard"]
+
+
+@dataclass(frozen=True)
+class IncrementalOptions:
+    """How an extract goes on from the ones before; names and meanings are those of SalesforceExtractOperator."""
+
+    mode: Mode = "full"
+    deletes: Deletes = "ignore"
+    cursor_field: str | None = None
+    initial_start: datetime | None = None
+    lookback: timedelta = DEFAULT_LOOKBACK
+    lag: timedelta = DEFAULT_LAG
+    on_schema_change: OnSchemaChange = "evolve"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is extracted. `is_whole` says that a full extract of it leaves out nothing that an incremental one would bring:
+    no query with a limit, say."""
+
+    org_id: str | None
+    describe: Mapping[str, Any]
+    columns: tuple[Column, ...]
+    where: str | None
+    is_whole: bool
+
+    @property
+    def sobject(self) -> str:
+        return str(self.describe["name"])
+
+    def has(self, column: str) -> bool:
+        return any(each.name == column for each in self.columns)
+
+
+@dataclass(frozen=True)
+class Position:
+    """See the module. Moments are text as in manifests.
+
+    `read_at` is the org's time at which the extract was planned: it sees at least all that was visible then.
+    `planned_from` is the watermark that the window's start was taken from, which must still hold when the extract is
+    committed if `from_watermark` is set.
+    """
+
+    mode: Mode
+    read_at: str
+    where: str | None = None
+    cursor_field: str | None = None
+    window: dict[str, str | None] | None = None
+    watermark: str | None = None
+    deletes: dict[str, Any] | None = None
+    initial_start: str | None = None
+    from_watermark: bool = False
+    planned_from: str | None = None
+    stale_fields: tuple[str, ...] = ()
+    schema_changes: tuple[dict[str, Any], ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Position:
+        return cls(
+            **{
+                **data,
+                "stale_fields": tuple(data["stale_fields"]),
+                "schema_changes": tuple(data["schema_changes"]),
+            }
+        )
+
+    @property
+    def condition(self) -> str | None:
+        """The window as a SOQL condition; None for a full extract."""
+        if self.window is None or self.cursor_field is None:
+            return None
+        return Window.from_json(self.window).condition(self.cursor_field)
+
+    @property
+    def sentence(self) -> str:
+        """What of the object is read, for people."""
+        if self.window is None:
+            return "It reads the whole object."
+        start, end = self.window["start"], self.window["end"]
+        return (
+            f"It reads what changed by {self.cursor_field} {f'from {start} ' if start else ''}up to {end}; what changes later "
+            f"comes with a later run (in the org it is {self.read_at})"
+        )
+
+    @property
+    def deletes_plan(self) -> DeletesPlan | None:
+        return DeletesPlan.from_json(self.deletes) if self.deletes else None
+
+    def require_unchanged(self, state: State, extract_id: str) -> None:
+        """Raise ConcurrentRunError when the state that this extract was planned from is no longer the state."""
+        if not self.from_watermark:
+            return
+        watermark = state.without(extract_id).watermark
+        now = iso(watermark) if watermark else None
+        if now != self.planned_from:
+            newest = state.newest
+            raise ConcurrentRunError(
+                f"Another run committed to this destination while this one was under way: it was planned when the destination "
+                f"was complete up to {self.planned_from or 'nothing'}, and now that is {now or 'nothing'}"
+                f"{' (run ' + str(newest['run_id']) + ')' if newest else ''}. Nothing was committed over it. Run this task "
+                "again to have it go on from there, and give the DAG max_active_runs=1."
+            )
+
+
+def find_position(
+    source: Source, options: IncrementalOptions, times: RunTimes, extract_id: str, state: State, *, now: datetime
+) -> tuple[Position, tuple[Column, ...]]:
+    """The extract's position, and its columns with types that hold what is there already.
+
+    `now` is the org's. Raises QueryError for what cannot be extracted that way, StateError when the destination holds
+    something else, DeleteLogError when deletions would be missed, SchemaChangedError for on_schema_change="fail".
+    """
+    own, others = state.own(extract_id), state.without(extract_id)
+    if options.mode == "full":
+        position = _full_position(source, options, others, now)
+        columns = source.columns
+    else:
+        position = _incremental_position(source, options, times, own, others, now)
+        columns = _widened(source.columns, others.relevant)
+    changes = changes_between(others.newest["schema"], columns) if others.newest else []
+    if options.on_schema_change == "fail":
+        refuse_changes(source.sobject, changes)
+    for change in changes:
+        log.warning("%s: %s", source.sobject, sentence(change))
+    return replace(position, schema_changes=tuple(changes)), columns
+
+
+def _full_position(source: Source, options: IncrementalOptions, others: State, now: datetime) -> Position:
+    """A full extract is what incremental ones can go on from when it has what they need."""
+    cursor = _cursor_of_full(source, options)
+    if any(each.get("window") for each in others.manifests):
+        _require_fits(source, cursor, others)
+    watermark = iso(whole_second(now - options.lag)) if cursor else None
+    deletes = None
+    if options.deletes == "hard":
+        require_replicateable(source.describe)
+        window = Window(whole_second(now - LOG_DAYS), whole_second(now - options.lag))
+        deletes = DeletesPlan(window, None).to_json()
+    return Position("full", iso(now), where=source.where, cursor_field=cursor, watermark=watermark, deletes=deletes)
+
+
+def _require_fits(source: Source, cursor: str | None, others: State) -> None:
+    """Raise StateError for a full extract that those of an incremental destination could not go on from: its rows would
+    only lie among theirs."""
+    check_same_source(others.relevant, {"org_id": source.org_id, "sobject": source.sobject})
+    if cursor is None:
+        lacks = "has LIMIT or OFFSET or aggregates" if not source.is_whole else "lacks Id or the cursor field"
+        raise StateError(
+            f"The destination holds incremental extracts of {source.sobject}, and this full extract {lacks}, so they could not "
+            "go on from it: mend that, or use another destination."
+        )
+
+
+def _cursor_of_full(source: Source, options: IncrementalOptions) -> str | None:
+    if not (source.is_whole and source.has("Id")):
+        return None
+    wanted = [options.cursor_field] if options.cursor_field else list(CURSOR_FIELDS)
+    best = next((name for name in wanted if name in {str(f["name"]) for f in source.describe["fields"]}), None)
+    return best if best and source.has(best) else None
+
+
+def _incremental_position(
+    source: Source,
+    options: IncrementalOptions,
+    times: RunTimes,
+    own: Manifest | None,
+    others: State,
+    now: datetime,
+) -> Position:
+    cursor = choose_cursor(source.describe, options.cursor_field)
+    if cursor == "CreatedDate" and "History" not in source.sobject:
+        log.warning("%s has no field that moves when a record changes: only new records are extracted", source.sobject)
+    wanted = {"org_id": source.org_id, "sobject": source.sobject, "where": source.where, "cursor_field": cursor}
+    check_same_source(others.relevant, wanted)
+    if own and own.get("window"):
+        check_same_source([own], wanted)
+        window, from_watermark = Window.from_json(own["window"]), False
+    else:
+        planned = plan_window(
+            times,
+            others.watermark,
+            now=now,
+            lag=options.lag,
+            lookback=options.lookback,
+            initial_start=options.initial_start,
+        )
+        window, from_watermark = planned.window, planned.from_watermark
+    deletes = None
+    if options.deletes == "hard":
+        plan = _deletes_plan(source, options, times, own, others, window)
+        require_log(plan, source.sobject, now=now)
+        deletes = plan.to_json()
+    return Position(
+        "incremental",
+        iso(now),
+        where=source.where,
+        cursor_field=cursor,
+        window=window.to_json(),
+        watermark=iso(window.end),
+        deletes=deletes,
+        initial_start=iso(options.initial_start) if options.initial_start else None,
+        from_watermark=from_watermark,
+        planned_from=iso(others.watermark) if others.watermark else None,
+        stale_fields=stale_fields(source),
+    )
+
+
+def _deletes_plan(
+    source: Source,
+    options: IncrementalOptions,
+    times: RunTimes,
+    own: Manifest | None,
+    others: State,
+    window: Window,
+) -> DeletesPlan:
+    """Which deletions to ask for: from where they are known in the destination, however far back that is."""
+    require_replicateable(source.describe)
+    if own and own.get("deletes"):
+        return DeletesPlan(Window.from_json(own["deletes"]), None)
+    if (own and own.get("window")) or (times.is_backfill and times.interval and others.manifests):
+        return DeletesPlan(window, None)
+    known = others.deletes_watermark or others.oldest_end
+    if known is None:
+        return DeletesPlan(Window(None, window.end), None)
+    if known >= window.end:  # a run that comes late, after others went past its end
+        return DeletesPlan(Window(window.end - options.lookback, window.end), None)
+    return DeletesPlan(Window(known - options.lookback, window.end), known)
+
+
+def stale_fields(source: Source) -> tuple[str, ...]:
+    """Columns whose values can change while the cursor stays: formulas and roll-ups, and what is read from parents."""
+    calculated = {str(field["name"]) for field in source.describe["fields"] if field.get("calculated")}
+    return tuple(column.name for column in source.columns if "." in column.name or column.name in calculated)
+
+
+def _widened(columns: Sequence[Column], manifests: Sequence[Manifest]) -> tuple[Column, ...]:
+    types = {column.name: column.type for column in columns}
+    for manifest in manifests:
+        for earlier in manifest["schema"]:
+            name = str(earlier["name"])
+            if name in types:
+                types[name] = wider(str(earlier["type"]), types[name])
+    return tuple(replace(column, type=types[column.name]) for column in columns)

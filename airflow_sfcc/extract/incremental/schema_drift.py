@@ -1,0 +1,133 @@
+"""How an object's columns differ from those of the extract before, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.salesforce.errors import ACCESS, SalesforceError
+
+OnSchemaChange = Literal["evolve", "fail"]
+SchemaChange = dict[str, Any]
+
+_DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
+_NO_SUCH_COLUMN = re.compile(r"No such column '([^']+)'")
+"""Reference 2.4."""
+
+_LARGEST_PRECISION = 38
+
+
+class SchemaChangedError(SalesforceError):
+    """The object's columns are not those of the extract before, and the task is not to go on then."""
+
+    permanent = True
+
+
+class FieldVanishedError(SalesforceError):
+    """A field was there when the extract was planned and is not there now. Running again takes the object as it is then."""
+
+
+def changes_between(before: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[SchemaChange]:
+    """What is different now from the `schema` of an earlier manifest, by column name.
+
+    `change` is `added`, `removed`, `access_lost` or `retyped`. Only custom fields can be deleted, so a standard field that
+    is gone was hidden from the Run As user; a custom field may be either, and counts as removed.
+    """
+    earlier = {str(column["name"]): column for column in before}
+    now = {column.name: column for column in columns}
+    found: list[SchemaChange] = [
+        {"column": name, "change": "added", "to": _types(column.to_json())}
+        for name, column in now.items()
+        if name not in earlier
+    ]
+    for name, was in earlier.items():
+        column = now.get(name)
+        if column is None:
+            found.append({"column": name, "change": _loss(name), "from": _types(was)})
+        elif _types(was) != _types(column.to_json()):
+            found.append({"column": name, "change": "retyped", "from": _types(was), "to": _types(column.to_json())})
+    return found
+
+
+def _types(column: Mapping[str, Any]) -> dict[str, str]:
+    return {"salesforce_type": str(column["salesforce_type"]), "type": str(column["type"])}
+
+
+def _loss(name: str) -> str:
+    return "removed" if "__" in name else "access_lost"
+
+
+def refuse_changes(sobject: str, changes: Sequence[SchemaChange]) -> None:
+    """Raise SchemaChangedError when there are any; for `on_schema_change="fail"`."""
+    if changes:
+        raise SchemaChangedError(
+            f"The columns of {sobject} changed since the last extract: {'; '.join(map(sentence, changes))}. Nothing was asked "
+            "for. Look at what reads the files, then let the task go on once with on_schema_change='evolve'."
+        )
+
+
+def sentence(change: SchemaChange) -> str:
+    """One change, for people."""
+    name = change["column"]
+    if change["change"] == "retyped":
+        before, after = (f"{side['type']} ({side['salesforce_type']})" for side in (change["from"], change["to"]))
+        return f"{name} was {before} and is {after}"
+    if change["change"] == "access_lost":
+        return f"{name} is hidden from the Run As user now ({ACCESS})"
+    return f"{name} was {change['change']}" + (
+        " (or hidden from the Run As user)" if change["change"] == "removed" else ""
+    )
+
+
+def wider(one: str, other: str) -> str:
+    """The narrowest column type that holds the values of both; text holds everything.
+
+    Where `numbers` was changed between float and decimal, the task's present choice, `other`, holds.
+    """
+    if one == other:
+        return one
+    numbers = {one, other}
+    if "float64" in numbers and any(kind.startswith("decimal") for kind in numbers):
+        return other
+    if numbers == {"int64", "float64"}:
+        return "float64"
+    if all(kind == "int64" or kind.startswith("decimal") for kind in numbers):
+        return _wider_decimal(*(_digits(kind) for kind in (one, other)))
+    return "string"
+
+
+def _digits(kind: str) -> tuple[int, int]:
+    """Digits before and after the point; an int64 from Salesforce has at most 19."""
+    found = _DECIMAL.fullmatch(kind)
+    return (int(found[1]) - int(found[2]), int(found[2])) if found else (19, 0)
+
+
+def _wider_decimal(one: tuple[int, int], other: tuple[int, int]) -> str:
+    before, after = max(one[0], other[0]), max(one[1], other[1])
+    return f"decimal128({before + after}, {after})" if before + after <= _LARGEST_PRECISION else "string"
+
+
+_OF_THE_NAME_OBJECT = "on entity 'Name'"
+"""Polymorphic parents are read through the Name object, whose fields no describe vouched for."""
+
+
+@contextmanager
+def vanishing_fields_explained(sobject: str, columns: Sequence[Column]) -> Iterator[None]:
+    """Turn Salesforce's refusal of a column that describe had just vouched for into FieldVanishedError."""
+    try:
+        yield
+    except SalesforceError as refusal:
+        found = _NO_SUCH_COLUMN.search(refusal.message)
+        known = {part.lower() for column in columns for part in (column.name, column.name.rsplit(".", 1)[-1])}
+        if found is None or found[1].lower() not in known or _OF_THE_NAME_OBJECT in refusal.message:
+            raise
+        raise FieldVanishedError(
+            f"The field {found[1]} of {sobject} was there when this extract was planned and is gone now: it was removed, or "
+            "hidden from the Run As user, while the run was under way. Nothing was landed. Run it again: it takes the object "
+            "as it is then.",
+            step=ACCESS,
+            code="INVALID_FIELD",
+        ) from refusal

@@ -1,0 +1,139 @@
+"""What is committed beside the rows that were just read: deletions, and rows that only an earlier reading saw."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from airflow_sfcc.extract.convert.arrow_types import arrow_schema
+from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
+from airflow_sfcc.extract.incremental.carried_rows import carry_rows
+from airflow_sfcc.extract.incremental.deletions import COLUMNS, Deletions, find_deletions
+from airflow_sfcc.extract.incremental.state import is_snapshot, latest_state
+from airflow_sfcc.extract.incremental.windows import Window, moment
+from airflow_sfcc.extract.land.manifests import Manifest
+from airflow_sfcc.extract.land.staging import Landing, StoragePath
+from airflow_sfcc.extract.pages import Part, part_name
+from airflow_sfcc.extract.plan.planner import ExtractPlan
+from airflow_sfcc.salesforce.client import SalesforceClient
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Part files of carried rows, files of deletions (their names are those they are staged by), and the stretch of which
+    all deletions are known, as in the manifest."""
+
+    carried: tuple[Part, ...] = ()
+    deleted: tuple[Part, ...] = ()
+    deletes_known: dict[str, str | None] | None = None
+
+    @property
+    def deleted_rows(self) -> int | None:
+        """Deletions in the files; None where none were asked for."""
+        return sum(part.rows for part in self.deleted) if self.deleted else None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The staged file behind each file of the extract."""
+        return {part.name: part.name for part in (*self.carried, *self.deleted)}
+
+
+NO_COMPANIONS = Companions()
+
+
+def gather_companions(
+    client: SalesforceClient, landing: Landing, plan: ExtractPlan, parts: Mapping[Part, str]
+) -> Companions:
+    """Stage what belongs to the extract beside its `parts` (with the staged files behind them).
+
+    Raises DeleteLogError when deletions are missing.
+    """
+    if plan.position.mode == "full" and plan.position.deletes is None:
+        return NO_COMPANIONS
+    before = _version_before(landing) if plan.position.mode == "incremental" else None
+    carried = _carried(landing, before, parts) if before else ()
+    deletions = _deletions(client, landing, plan, before)
+    if deletions is None:
+        return Companions(carried)
+    known = deletions.known.to_json() if deletions.known else None
+    return Companions(carried, (_write_deletions(landing, plan, deletions),), known)
+
+
+def _version_before(landing: Landing) -> Manifest | None:
+    """What this extract committed before, unless a full extract has been read since: then nothing of it counts."""
+    manifest = landing.find_manifest()
+    if manifest is None or not manifest.get("window"):
+        return None
+    relevant = latest_state(landing.destination).relevant
+    counting = {each["extract_id"] for each in relevant if not is_snapshot(each)}
+    return manifest if manifest["extract_id"] in counting else None
+
+
+def _carried(landing: Landing, before: Manifest, parts: Mapping[Part, str]) -> tuple[Part, ...]:
+    files = carry_rows(
+        [landing.folder / file["path"] for file in before["files"] if file["rows"]],
+        [landing.staging / staged for staged in parts.values()],
+        landing.open_file,
+        lambda index, extension: part_name(len(parts) + index, extension),
+    )
+    return tuple(Part(file.name, file.rows, file.bytes, file.sha256) for file in files)
+
+
+def _deletions(
+    client: SalesforceClient, landing: Landing, plan: ExtractPlan, before: Manifest | None
+) -> Deletions | None:
+    """Deletions as the org knows them now, together with those that the version before had."""
+    wanted = plan.position.deletes_plan
+    if wanted is None:
+        return None
+    found = find_deletions(client, plan.sobject, wanted, now=moment(plan.position.read_at))
+    if before is None or not before.get("deletes"):
+        return found
+    moments = dict(found.moments)
+    for record_id, when in _read_deletions(landing.folder / file["path"] for file in before["deleted_files"]):
+        moments[record_id] = max(when, moments.get(record_id, when))
+    return Deletions(moments, Window.from_json(before["deletes"]))
+
+
+def _write_deletions(landing: Landing, plan: ExtractPlan, deletions: Deletions) -> Part:
+    name = f"deleted-00000.{EXTENSIONS[plan.file_format]}"
+    with landing.open_file(name) as file:
+        writer = part_writer(plan.file_format, file, arrow_schema(COLUMNS))
+        for batch in deletions.table().to_batches():
+            writer.write(batch)
+        writer.finish()
+    return Part(name, len(deletions.moments), file.bytes, file.sha256)
+
+
+def _read_deletions(paths: Iterable[StoragePath]) -> Iterator[tuple[str, datetime]]:
+    for path in paths:
+        for row in _ROWS[path.name.split(".", 1)[1]](path):
+            yield row["Id"], moment(row["DeletedDate"])
+
+
+def _parquet_rows(path: StoragePath) -> list[dict[str, Any]]:
+    with path.open("rb") as file:
+        rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+        return rows
+
+
+def _csv_rows(path: StoragePath) -> list[dict[str, Any]]:
+    return list(csv.DictReader(gzip.decompress(path.read_bytes()).decode().splitlines()))
+
+
+def _json_rows(path: StoragePath) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+_ROWS: Mapping[str, Callable[[StoragePath], list[dict[str, Any]]]] = {
+    "parquet": _parquet_rows,
+    "csv.gz": _csv_rows,
+    "jsonl.gz": _json_rows,
+}

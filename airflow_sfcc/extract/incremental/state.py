@@ -1,0 +1,122 @@
+"""What a destination already holds. Its committed manifests are the state of the next extract; there is no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from airflow_sfcc.extract.incremental.windows import Window, covered_until, moment
+from airflow_sfcc.extract.land.manifests import Manifest, StateError, read_short_manifests
+from airflow_sfcc.extract.land.staging import StoragePath
+from airflow_sfcc.salesforce.errors import SalesforceError
+
+
+class ConcurrentRunError(SalesforceError):
+    """Another run committed to the destination, or is about to, while this one was under way. Running again helps."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What the manifests of one destination say together; they may lack soql, files and deleted_files.
+
+    `base` is where the destination is meant to begin (`initial_start`), None for everything.
+    """
+
+    manifests: tuple[Manifest, ...]
+    base: datetime | None = None
+
+    @cached_property
+    def snapshot(self) -> Manifest | None:
+        """The newest full extract of everything: it says what there was, so nothing read before it matters any more."""
+        return next((each for each in reversed(self.manifests) if is_snapshot(each)), None)
+
+    @cached_property
+    def relevant(self) -> tuple[Manifest, ...]:
+        """The newest snapshot and what was read after it."""
+        if self.snapshot is None:
+            return self.manifests
+        return self.manifests[self.manifests.index(self.snapshot) :]
+
+    @cached_property
+    def newest(self) -> Manifest | None:
+        """The extract that was read last."""
+        return self.manifests[-1] if self.manifests else None
+
+    @cached_property
+    def watermark(self) -> datetime | None:
+        """Up to where every change is in the files: by windows, not by when they were committed. None: nowhere yet."""
+        return covered_until(filter(None, map(_rows_window, self.relevant)), self.base)
+
+    @cached_property
+    def deletes_watermark(self) -> datetime | None:
+        """Up to where every hard delete is in the files."""
+        return covered_until(filter(None, map(_deletes_window, self.relevant)), None)
+
+    @cached_property
+    def oldest_end(self) -> datetime | None:
+        """The earliest end of a window: rows deleted before it never came, those deleted after it may be in the files."""
+        windows = [window for window in map(_rows_window, self.relevant) if window]
+        return min((window.end for window in windows), default=None)
+
+    def own(self, extract_id: str) -> Manifest | None:
+        """What this extract committed before."""
+        return next((each for each in self.manifests if each["extract_id"] == extract_id), None)
+
+    def without(self, extract_id: str) -> State:
+        return State(tuple(each for each in self.manifests if each["extract_id"] != extract_id), self.base)
+
+
+def latest_state(destination: StoragePath | str, *, initial_start: datetime | None = None) -> State:
+    """The state that the next incremental extract into `destination` goes on from."""
+    return State(tuple(read_short_manifests(destination)), initial_start)
+
+
+def is_snapshot(manifest: Mapping[str, Any]) -> bool:
+    """Whether an extract holds everything the object had when it was read."""
+    return manifest["mode"] == "full" and manifest.get("watermark") is not None
+
+
+def _rows_window(manifest: Manifest) -> Window | None:
+    if is_snapshot(manifest):
+        return Window(None, moment(manifest["watermark"]))
+    return Window.from_json(manifest["window"]) if manifest.get("window") else None
+
+
+def _deletes_window(manifest: Manifest) -> Window | None:
+    if is_snapshot(manifest):
+        return Window(None, moment(manifest["watermark"]))
+    return Window.from_json(manifest["deletes"]) if manifest.get("deletes") else None
+
+
+def check_same_source(manifests: Iterable[Manifest], wanted: Mapping[str, Any]) -> None:
+    """Raise StateError unless the extracts come from where the next one comes from.
+
+    `wanted` has org_id and sobject; where and cursor_field too unless they may differ.
+    """
+    for manifest in manifests:
+        for name, (is_called, way_out) in _SOURCE.items():
+            if name not in wanted:
+                continue
+            there = manifest.get(name)
+            if name == "where" and manifest.get("watermark") is None:
+                continue  # a query's answer that lies here and moves nothing
+            if name == "cursor_field" and not manifest.get("window"):
+                continue
+            if (there or None) != (wanted[name] or None):
+                raise StateError(
+                    f"The destination holds an extract ({manifest['extract_id']}) with {is_called} {there!r}, and this one "
+                    f"has {wanted[name]!r}, so it cannot go on from there: {way_out}"
+                )
+
+
+_ELSEWHERE = "give each its own destination."
+_FULL_RUN = "use another destination, or run once with mode='full', from which incremental extracts then go on."
+_SOURCE = {
+    "org_id": ("the org", _ELSEWHERE),
+    "sobject": ("the object", "give each object its own destination, for example with {sobject} in it."),
+    "where": ("the condition", _FULL_RUN),
+    "cursor_field": ("the cursor field", _FULL_RUN),
+}

@@ -1,0 +1,1 @@
+"""Staged files, their commit with a manifest, and what cleans up after them."""

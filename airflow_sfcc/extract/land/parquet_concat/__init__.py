@@ -1,0 +1,1 @@
+"""Parquet files joined without decoding a value."""

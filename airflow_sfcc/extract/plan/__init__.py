@@ -1,0 +1,1 @@
+"""What an extract will do, decided before the first row is requested."""

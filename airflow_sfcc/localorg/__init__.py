@@ -1,3 +1,0 @@
-"""A Salesforce org that runs on your machine: real wire, generated records, no account needed."""
-
-from __future__ import annotations

@@ -1,7 +1,0 @@
-"""The HTTP side of the local org: Salesforce's routes, errors and formats over ASGI."""
-
-from __future__ import annotations
-
-from airflow_sfcc.localorg.wire.gateway import Gateway
-
-__all__ = ["Gateway"]

@@ -1,0 +1,234 @@
+"""REST queries, page by page (reference 2.3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import requests
+from typing_extensions import Self
+
+from airflow_sfcc.salesforce.counted import counted
+from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
+from airflow_sfcc.salesforce.responses import json_object_of, refusal_of
+
+if TYPE_CHECKING:
+    from airflow_sfcc.salesforce.client import SalesforceClient
+
+LONGEST_URI = 16_384
+"""Bytes of URI, and of URI and headers together, that Salesforce takes (reference 2.1: 414 and 431)."""
+
+_HEADER_ROOM = 2_000
+_TOO_LONG = (414, 431)
+_COUNTING = re.compile(r"\s*SELECT\s+COUNT\s*\(\s*\)\s+FROM\b", re.IGNORECASE)
+"""COUNT() answers its number as `totalSize`, with no records at all."""
+
+_WAY_OUT = (
+    "Nothing was landed. Run it again; if that does not help, look for a proxy that changes answers, or use api='bulk'."
+)
+
+Record = dict[str, Any]
+JsonReader = Callable[[requests.Response], Mapping[str, Any]]
+LinkFinder = Callable[[requests.Response], str | None]
+
+
+@dataclass(frozen=True)
+class QueryPage:
+    """One page: records as Salesforce sent them (dicts, unless the page's reader made something else of them), and how many
+    rows the whole query has; None when Salesforce does not know."""
+
+    records: Any
+    total_size: int | None
+
+
+def is_counting(soql: str) -> bool:
+    """Whether a query is `SELECT COUNT() FROM ...`, whose answer has a number and no records."""
+    return _COUNTING.match(soql) is not None
+
+
+def fits_uri(soql: str) -> bool:
+    """Whether a query is short enough to be sent by GET."""
+    return len(quote(soql, safe="")) + _HEADER_ROOM <= LONGEST_URI
+
+
+def query_pages(
+    client: SalesforceClient,
+    soql: str,
+    *,
+    include_deleted: bool = False,
+    read: JsonReader = json_object_of,
+    find_link: LinkFinder | None = None,
+) -> Iterator[QueryPage]:
+    """All pages of a query; the number of records yielded equals `totalSize`, or IncompleteResultError is raised.
+
+    Of external objects Salesforce may not know how many rows there are, and says -1 (Apex Developer Guide, "queryMore with
+    the Apex Connector Framework"); then the last page must say that it is the last.
+
+    `read` turns an answer into JSON and raises for a refusal, for callers that need values parsed their own way; its `records`
+    may be a collection of another kind than a list, if they have no child records. Child records that come in pages of their
+    own are read before the next parent page, which would invalidate their cursors.
+
+    `find_link` finds the `nextRecordsUrl` of an answer sooner than `read` does, if it can: then that page is asked for while
+    this one is read. Only for queries without child records, and for a client of one's own (see `stoppable`): a failure
+    stops it, lest the page asked for ahead is waited for.
+    """
+    with _Answers(client, read, find_link) as answers:
+        yield from _complete_pages(client, answers, soql, "/queryAll" if include_deleted else "/query")
+
+
+def _complete_pages(client: SalesforceClient, answers: _Answers, soql: str, resource: str) -> Iterator[QueryPage]:
+    body = answers.first(soql, resource)
+    yielded, seen = 0, set[str]()
+    while True:
+        records, total_size, link = _records(body), _total_size(body), _link(body)
+        if isinstance(records, list):
+            for record in records:
+                _complete_children(record, answers)
+        yielded += len(records)
+        yield QueryPage(records, total_size)
+        if not link:
+            break
+        if link in seen:
+            raise UnexpectedAnswerError(
+                f"Salesforce paged a query in a circle (the same nextRecordsUrl twice). {_WAY_OUT}"
+            )
+        seen.add(link)
+        del records, body  # pages are large: no two of them are held here
+        body = answers.follow(link)
+    if total_size is None and body.get("done") is not True:
+        raise IncompleteResultError(
+            f"Salesforce sent {counted(yielded, 'row')} of a query, said that there are more, and did not say where; nothing "
+            "was landed. Run it again."
+        )
+    if total_size is not None and total_size != yielded and not is_counting(soql):
+        raise IncompleteResultError(
+            f"Salesforce reported {counted(total_size, 'row')} for a query and sent {yielded:,}; nothing was landed. "
+            "Run it again."
+        )
+
+
+class _Answers:
+    """The answers to one query, read."""
+
+    def __init__(self, client: SalesforceClient, read: JsonReader, find_link: LinkFinder | None) -> None:
+        self._client = client
+        self._read_json = read
+        self._find_link = find_link
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="next-page")
+        self._ahead: tuple[str, Future[requests.Response]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failure: object, *_: object) -> None:
+        if failure and self._ahead:
+            self._client.session.stop.set()  # the page that nobody wants any more may be long in coming
+        self._pool.shutdown()
+
+    def first(self, soql: str, resource: str) -> Mapping[str, Any]:
+        """The first answer to a query, however long it is."""
+        if not fits_uri(soql):
+            return self._ask_in_a_body(soql, resource)
+        response = self._client.request("GET", resource, params={"q": soql})
+        if response.status_code in _TOO_LONG:
+            # The headers count too, and a token that is a JWT takes more of them than is foreseen.
+            return self._ask_in_a_body(soql, resource)
+        return self._read(response)
+
+    def follow(self, link: str) -> Mapping[str, Any]:
+        """The answer that another one's `nextRecordsUrl` leads to."""
+        ahead, self._ahead = self._ahead, None
+        return self._read(ahead[1].result() if ahead and ahead[0] == link else self._get(link))
+
+    def _get(self, link: str) -> requests.Response:
+        return self._client.request("GET", self._client.resolve(link))
+
+    def _read(self, response: requests.Response) -> Mapping[str, Any]:
+        if self._find_link and (link := self._find_link(response)):
+            self._ahead = link, self._pool.submit(self._get, link)
+        return self._read_json(response)
+
+    def _ask_in_a_body(self, soql: str, resource: str) -> Mapping[str, Any]:
+        """The first page of a query that is too long for a URI: composite/batch carries the URI in its body (reference 2.5).
+
+        The pages after it are asked for as ever, since their links are short.
+        """
+        url = f"v{self._client.api_version}{resource}?q={quote(soql, safe='')}"
+        batch = {"batchRequests": [{"method": "GET", "url": url}]}
+        response = self._client.request("POST", "/composite/batch", json=batch)
+        results = self._read_json(response).get("results")
+        first = results[0] if isinstance(results, list) and results else None
+        if not (isinstance(first, Mapping) and str(first.get("statusCode")).isdecimal()):
+            raise UnexpectedAnswerError(
+                f"Salesforce answered a query that was sent in a batch without a result. {_WAY_OUT}"
+            )
+        status, body = int(first["statusCode"]), first.get("result")
+        if status != 200 or not isinstance(body, Mapping):
+            raise refusal_of(status, body, f"GET {resource}")
+        return body
+
+
+def _records(body: Mapping[str, Any]) -> Any:
+    records = body.get("records")
+    if not isinstance(records, Sized) or isinstance(records, (str, dict)):
+        raise UnexpectedAnswerError(f"Salesforce answered a query without a list of records. {_WAY_OUT}")
+    if isinstance(records, list) and not all(isinstance(record, dict) for record in records):
+        raise UnexpectedAnswerError(f"Salesforce answered a query with a record that is no JSON object. {_WAY_OUT}")
+    return records
+
+
+def _link(body: Mapping[str, Any]) -> str | None:
+    link = body.get("nextRecordsUrl")
+    if link is not None and not isinstance(link, str):
+        raise UnexpectedAnswerError(f"Salesforce answered a query with a nextRecordsUrl that is no text. {_WAY_OUT}")
+    return link or None
+
+
+def _total_size(body: Mapping[str, Any]) -> int | None:
+    total_size = body.get("totalSize")
+    if not isinstance(total_size, int) or isinstance(total_size, bool):
+        raise UnexpectedAnswerError(
+            f"Salesforce answered a query without saying how many rows it has (totalSize). {_WAY_OUT}"
+        )
+    return total_size if total_size >= 0 else None
+
+
+def _complete_children(record: Record, answers: _Answers) -> None:
+    for value in record.values():
+        if not (isinstance(value, dict) and isinstance(value.get("records"), list)):
+            continue
+        block: Mapping[str, Any] = value
+        records = _records(value)
+        while link := _link(block):
+            block = answers.follow(link)
+            records.extend(_records(block))
+        _require_all_children(value, block)
+        for child in records:
+            _complete_children(child, answers)
+
+
+def _require_all_children(first: Mapping[str, Any], last: Mapping[str, Any]) -> None:
+    """Raise IncompleteResultError when child records are missing, by the number reported or since there were to be more."""
+    reported, sent = first.get("totalSize"), len(first["records"])
+    if last.get("done") is False or (isinstance(reported, int) and sent < reported):
+        raise IncompleteResultError(
+            f"Salesforce reported {reported} child records of one record and sent {sent}; nothing was landed. Run it again, "
+            "or read the child object by a query of its own."
+        )
+
+
+def plain(record: Record) -> Record:
+    """A record without `attributes`, its parents likewise, its children as lists of such records."""
+    return {name: _plain_value(value) for name, value in record.items() if name != "attributes"}
+
+
+def _plain_value(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("records"), list):
+        return [plain(child) for child in value["records"]]
+    return plain(value)

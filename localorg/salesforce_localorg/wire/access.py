@@ -1,0 +1,60 @@
+"""Who may call: bearer tokens for the API, the loopback interface for the org's own pages."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+
+from salesforce_localorg.org import LocalOrg
+from salesforce_localorg.sessions import Session
+from salesforce_localorg.wire.errors import CHALLENGE, ApiError, invalid_session
+
+
+def bearer_token(headers: Headers) -> str | None:
+    """The token of an Authorization header; None when the header uses another scheme."""
+    scheme, _, token = headers.get("authorization", "Bearer ").partition(" ")
+    return token.strip() if scheme.lower() in ("bearer", "oauth") else None
+
+
+def admit(org: LocalOrg, headers: Headers) -> Session:
+    """The live session of the call, its idle time starting anew.
+
+    Raises ApiError 401 without one.
+    """
+    token = bearer_token(headers)
+    if token is None:
+        raise ApiError(401, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE", headers=CHALLENGE)
+    session = org.sessions.use(token)
+    if session is None:
+        raise invalid_session()
+    return session
+
+
+def check_admin(org: LocalOrg, is_local: bool) -> None:
+    """Refuse the org's own pages to other machines.
+
+    Raises ApiError 403.
+    """
+    if not is_local and not org.config.admin_from_anywhere:
+        raise ApiError(
+            403,
+            "ADMIN_FROM_LOOPBACK_ONLY",
+            "The local org's own pages answer callers on this machine only; start the org with --open-admin to open them.",
+        )
+
+
+def check_api_enabled(org: LocalOrg) -> None:
+    """Refuse users without API Enabled, whose sessions were opened before they lost it.
+
+    Raises ApiError 403 API_CURRENTLY_DISABLED (reference 2.1).
+    """
+    if "ApiEnabled" not in org.permissions:
+        raise ApiError(403, "API_CURRENTLY_DISABLED", "API is disabled for this User")
+
+
+def check_bulk_enabled(org: LocalOrg) -> None:
+    """Refuse Bulk jobs where the org does not have them.
+
+    Raises ApiError 400 FEATURENOTENABLED (reference 3.6).
+    """
+    if not org.bulk_enabled:
+        raise ApiError(400, "FEATURENOTENABLED", "Bulk API isn't enabled for this organization")

@@ -1,0 +1,112 @@
+"""Every route of the org, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from salesforce_localorg.wire import (
+    admin,
+    admin_data,
+    async_bulk,
+    bulk,
+    collections,
+    composite,
+    console,
+    describe,
+    limits,
+    oauth,
+    query,
+    replication,
+    rows,
+    versions,
+)
+from salesforce_localorg.wire.routes import Route
+
+BULK_QUERY_SINCE = 47
+RESULT_PAGES_SINCE = 58
+COLLECTIONS_SINCE = 42
+DATA = "/services/data/v{version}"
+SOBJECT = DATA + "/sobjects/{sobject}"
+COLLECTIONS = DATA + "/composite/sobjects"
+JOBS = DATA + "/jobs/query"
+JOB = JOBS + "/{job_id}"
+ASYNC_JOBS = "/services/async/{version}/job"
+ASYNC_JOB = ASYNC_JOBS + "/{job_id}"
+ASYNC_BATCHES = ASYNC_JOB + "/batch"
+ASYNC_BATCH = ASYNC_BATCHES + "/{batch_id}"
+
+OAUTH = (
+    Route("token", ("POST",), "/services/oauth2/token", oauth.token, "open"),
+    Route("revoke", ("GET", "POST"), "/services/oauth2/revoke", oauth.revoke, "open"),
+    Route("introspect", ("POST",), "/services/oauth2/introspect", oauth.introspect, "open"),
+    Route("userinfo", ("GET", "POST"), "/services/oauth2/userinfo", oauth.userinfo, "open"),
+    Route("identity", ("GET",), "/id/{org_id}/{user_id}", oauth.identity, "open"),
+)
+REST = (
+    Route("versions", ("GET",), "/services/data", versions.list_versions, "open"),
+    Route("resources", ("GET",), DATA, versions.list_resources),
+    Route("query", ("GET",), DATA + "/query", query.query),
+    Route("query_all", ("GET",), DATA + "/queryAll", query.query_all),
+    Route("query_more", ("GET",), DATA + "/query/{locator}", query.query_more),
+    Route("query_more", ("GET",), DATA + "/queryAll/{locator}", query.query_more),
+    Route("limits", ("GET",), DATA + "/limits", limits.limits),
+    Route("record_count", ("GET",), DATA + "/limits/recordCount", limits.record_count),
+    Route("describe_global", ("GET",), DATA + "/sobjects", describe.describe_global),
+    Route("describe", ("GET",), SOBJECT + "/describe", describe.describe),
+    Route("updated", ("GET",), SOBJECT + "/updated", replication.updated),
+    Route("deleted", ("GET",), SOBJECT + "/deleted", replication.deleted),
+    Route("sobject", ("GET",), SOBJECT, describe.basic_information),
+    Route("row_create", ("POST",), SOBJECT, rows.create),
+    Route("row_read", ("GET",), SOBJECT + "/{record_id}", rows.read),
+    Route("row_update", ("PATCH",), SOBJECT + "/{record_id}", rows.update),
+    Route("row_delete", ("DELETE",), SOBJECT + "/{record_id}", rows.delete),
+    Route("row_read_by", ("GET",), SOBJECT + "/{field}/{value:path}", rows.read_by_external_id),
+    Route("row_upsert", ("PATCH",), SOBJECT + "/{field}/{value:path}", rows.upsert),
+    Route("row_delete_by", ("DELETE",), SOBJECT + "/{field}/{value:path}", rows.delete_by_external_id),
+)
+COMPOSITE = (
+    # A batch is not metered itself: each call inside it is. A composite is one request, whatever it holds.
+    Route("composite_batch", ("POST",), DATA + "/composite/batch", composite.batch, metered=False),
+    Route("composite", ("POST",), DATA + "/composite", composite.composite),
+    Route("rows_create", ("POST",), COLLECTIONS, collections.create, since=COLLECTIONS_SINCE),
+    Route("rows_update", ("PATCH",), COLLECTIONS, collections.update, since=COLLECTIONS_SINCE),
+    Route("rows_delete", ("DELETE",), COLLECTIONS, collections.delete, since=COLLECTIONS_SINCE),
+    Route("rows_read", ("GET", "POST"), COLLECTIONS + "/{sobject}", collections.read, since=COLLECTIONS_SINCE),
+    Route("rows_upsert", ("PATCH",), COLLECTIONS + "/{sobject}/{field}", collections.upsert, since=COLLECTIONS_SINCE),
+)
+BULK = (
+    Route("job_create", ("POST",), JOBS, bulk.create, since=BULK_QUERY_SINCE),
+    Route("job_list", ("GET",), JOBS, bulk.list_jobs, since=BULK_QUERY_SINCE),
+    Route("job_poll", ("GET",), JOB, bulk.poll, since=BULK_QUERY_SINCE),
+    Route("job_update", ("PATCH",), JOB, bulk.update, since=BULK_QUERY_SINCE),
+    Route("job_delete", ("DELETE",), JOB, bulk.delete, since=BULK_QUERY_SINCE),
+    Route("job_results", ("GET",), JOB + "/results", bulk.results, since=BULK_QUERY_SINCE),
+    Route("job_result_pages", ("GET",), JOB + "/resultPages", bulk.result_pages, since=RESULT_PAGES_SINCE),
+)
+ASYNC = (
+    Route("async_job_create", ("POST",), ASYNC_JOBS, async_bulk.create_job, "open"),
+    Route("async_job", ("GET",), ASYNC_JOB, async_bulk.read_job, "open"),
+    Route("async_job_end", ("POST",), ASYNC_JOB, async_bulk.end_job, "open"),
+    Route("async_batch_create", ("POST",), ASYNC_BATCHES, async_bulk.add_batch, "open"),
+    Route("async_batches", ("GET",), ASYNC_BATCHES, async_bulk.list_batches, "open"),
+    Route("async_batch", ("GET",), ASYNC_BATCH, async_bulk.read_batch, "open"),
+    Route("async_query", ("GET",), ASYNC_BATCH + "/request", async_bulk.read_query, "open"),
+    Route("async_results", ("GET",), ASYNC_BATCH + "/result", async_bulk.list_results, "open"),
+    Route("async_result", ("GET",), ASYNC_BATCH + "/result/{result_id}", async_bulk.read_result, "open"),
+)
+ADMIN = (
+    Route("console", ("GET",), "/", console.page, "admin"),
+    Route("org_faults", ("GET",), "/_org/faults", admin.list_faults, "admin"),
+    Route("org_faults", ("POST",), "/_org/faults", admin.add_fault, "admin"),
+    Route("org_faults", ("DELETE",), "/_org/faults", admin.clear_faults, "admin"),
+    Route("org_clock", ("GET",), "/_org/clock", admin.read_clock, "admin"),
+    Route("org_clock", ("POST",), "/_org/clock", admin.move_clock, "admin"),
+    Route("org_calls", ("GET",), "/_org/calls", admin.list_calls, "admin"),
+    Route("org_calls", ("DELETE",), "/_org/calls", admin.clear_calls, "admin"),
+    Route("org_sessions", ("GET",), "/_org/sessions", admin.list_tokens, "admin"),
+    Route("org_sessions", ("DELETE",), "/_org/sessions", admin.expire_sessions, "admin"),
+    Route("org_records", ("POST",), "/_org/records", admin_data.change_records, "admin"),
+    Route("org_schema", ("POST",), "/_org/schema", admin_data.change_schema, "admin"),
+    Route("org_settings", ("GET",), "/_org/settings", admin.read_settings, "admin"),
+    Route("org_settings", ("PATCH",), "/_org/settings", admin.change_settings, "admin"),
+)
+ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + COMPOSITE + BULK + ASYNC + ADMIN
+ADMIN_ROUTES = frozenset(route.name for route in ADMIN)
