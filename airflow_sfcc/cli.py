@@ -57,14 +57,14 @@ def check(conn_id: str, sobjects: tuple[str, ...]) -> None:
     step has failed.
     """
     from airflow_sfcc._airflow.check import check_org, lines
-    from airflow_sfcc.salesforce.counted import counted
+    from airflow_sfcc.wording import plural
 
     failed = 0
     for finding, text in lines(check_org(lambda: _client(conn_id), sobjects)):
         click.echo(text)
         failed += finding.verdict == "failed"
     if failed:
-        click.echo(f"{counted(failed, 'step')} failed.")
+        click.echo(f"{plural(failed, 'step')} failed.")
         sys.exit(1)
 
 

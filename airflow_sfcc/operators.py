@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
 
     from airflow_sfcc._airflow.task_state import TaskState
+    from airflow_sfcc.errors import SalesforceError
     from airflow_sfcc.extract.checkpoint import Checkpoint
     from airflow_sfcc.extract.extraction import Extraction
     from airflow_sfcc.extract.pages import LandedPage
     from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity
     from airflow_sfcc.hooks import SalesforceClientCredentialsHook
     from airflow_sfcc.salesforce import SalesforceClient
-    from airflow_sfcc.salesforce.errors import SalesforceError
 
 DEFAULT_CONN_ID = "sfcc_default"
 DEFAULT_TIMEOUT = timedelta(hours=12)
@@ -46,7 +46,7 @@ def airflow_failures() -> Iterator[None]:
     """Errors that trying again cannot mend fail the task at once, without using up its retries."""
     from airflow.providers.common.compat.sdk import AirflowFailException
 
-    from airflow_sfcc.salesforce.errors import SalesforceError
+    from airflow_sfcc.errors import SalesforceError
 
     try:
         yield
@@ -90,11 +90,11 @@ class SalesforceQueryOperator(BaseOperator):
         self.salesforce_conn_id = salesforce_conn_id
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
+        from airflow_sfcc.errors import QueryError
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
         from airflow_sfcc.salesforce import soql
-        from airflow_sfcc.salesforce.counted import counted
-        from airflow_sfcc.salesforce.errors import QueryError
         from airflow_sfcc.salesforce.query import is_counting, plain
+        from airflow_sfcc.wording import plural
 
         hook = SalesforceClientCredentialsHook(self.salesforce_conn_id)
         records: list[dict[str, Any]] = []
@@ -106,11 +106,11 @@ class SalesforceQueryOperator(BaseOperator):
                 found = max(page.total_size or 0, len(records) + len(page.records))
                 if found > self.max_records:
                     raise QueryError(
-                        f"The query has {counted(found, 'record')}, and max_records is {self.max_records:,}: use "
+                        f"The query has {plural(found, 'record')}, and max_records is {self.max_records:,}: use "
                         "SalesforceExtractOperator, which writes files instead of returning records, or add a LIMIT."
                     )
                 records.extend(plain(record) for record in page.records)
-        self.log.info("%s with %s", counted(len(records), "record"), counted(hook.client.usage.calls, "API call"))
+        self.log.info("%s with %s", plural(len(records), "record"), plural(hook.client.usage.calls, "API call"))
         return records
 
 
@@ -252,7 +252,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         return super().partial(**kwargs)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with airflow_failures(), storage_failures(self.destination), self._ending_tidily(context):
+        with airflow_failures(), storage_failures(self.destination), self._cleanup_on_failure(context):
             state = self._remembered(context)
             extraction = self._plan(context, state.checkpoint)
             extraction.start(state.checkpoint, abandoned=state.abandoned_job)
@@ -269,8 +269,8 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         plan = extraction.plan
         api = "Bulk API 2.0" if plan.api == "bulk" else "REST"
         self.log.info("Extracting %s by %s, since %s", plan.sobject, api, plan.api_reason)
-        if plan.position.mode == "incremental":
-            self.log.info("%s", plan.position.sentence)
+        if plan.increment.mode == "incremental":
+            self.log.info("%s", plan.increment.sentence)
         if plan.job_id is not None:
             jobs = "Bulk job" if len(plan.job_ids) == 1 else f"{len(plan.job_ids)} Bulk jobs, one for each slice:"
             verb = "Going on with" if extraction.continues else "Submitted"
@@ -278,7 +278,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
 
     def _resubmitting(self, extraction: Extraction, go_on: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What `go_on` returns; when the Bulk job or its results are gone, the query is submitted again."""
-        from airflow_sfcc.salesforce.errors import ResultsExpiredError
+        from airflow_sfcc.errors import ResultsExpiredError
 
         try:
             return go_on()
@@ -329,8 +329,8 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         return self._extraction
 
     def _request(self) -> ExtractRequest:
-        from airflow_sfcc.extract.incremental.windows import moment
         from airflow_sfcc.extract.plan.planner import ExtractRequest
+        from airflow_sfcc.timestamps import timestamp
 
         return ExtractRequest(
             sobject=self.sobject,
@@ -344,7 +344,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             mode=self.mode,
             deletes=self.deletes,
             cursor_field=self.cursor_field,
-            initial_start=moment(self.initial_start, "initial_start") if self.initial_start else None,
+            initial_start=timestamp(self.initial_start, "initial_start") if self.initial_start else None,
             lookback=self.lookback,
             lag=self.lag,
             on_schema_change=self.on_schema_change,
@@ -383,10 +383,10 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on after the trigger fired: land the finished job."""
+        from airflow_sfcc import errors
         from airflow_sfcc.extract.extraction import Extraction
-        from airflow_sfcc.salesforce import errors
 
-        with airflow_failures(), storage_failures(self.destination), self._ending_tidily(context):
+        with airflow_failures(), storage_failures(self.destination), self._cleanup_on_failure(context):
             self._remembered(context)
             client = self._hook().client
             destination = self._destination(self._sobject_name(client))
@@ -427,12 +427,12 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
                 raise self._kill_of(f"The task was killed while it waited for Bulk job {job.id}.")
 
     def _kill_of(self, message: str) -> SalesforceError:
-        from airflow_sfcc.salesforce.errors import JobAbortedError, StoppedError
+        from airflow_sfcc.errors import JobAbortedError, StoppedError
 
         return JobAbortedError(message) if self.cancel_on_kill else StoppedError(message)
 
     def _give_up(self, extraction: Extraction) -> None:
-        from airflow_sfcc.salesforce.errors import JobTimeoutError
+        from airflow_sfcc.errors import JobTimeoutError
 
         extraction.abandon_jobs()
         raise JobTimeoutError(
@@ -441,22 +441,22 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         )
 
     def _land(self, extraction: Extraction) -> dict[str, Any]:
-        from airflow_sfcc.salesforce.counted import counted
+        from airflow_sfcc.wording import plural
 
         result = commit_or_skip(extraction, extraction.land(), skip_if_empty=self.skip_if_empty)
         self.log.info(
             "Landed %s of %s in %s, %s, with %s: %s",
-            counted(result["rows"], "row"),
+            plural(result["rows"], "row"),
             extraction.plan.sobject,
-            counted(len(result["files"]), "file"),
-            counted(result["bytes"], "byte"),
-            counted(result["api_calls"], "API call"),
+            plural(len(result["files"]), "file"),
+            plural(result["bytes"], "byte"),
+            plural(result["api_calls"], "API call"),
             result["manifest"],
         )
         return self._done(result)
 
     @contextmanager
-    def _ending_tidily(self, context: Context) -> Iterator[None]:
+    def _cleanup_on_failure(self, context: Context) -> Iterator[None]:
         """A failure leaves nothing staged and no job running, unless the next try can go on from there."""
         from airflow.providers.common.compat.sdk import TaskDeferred
 
@@ -506,7 +506,7 @@ def commit_or_skip(
 
     plan = extraction.plan
     is_empty = skip_if_empty and not any(page.rows for page in pages)
-    if is_empty and plan.position.mode == "full":
+    if is_empty and plan.increment.mode == "full":
         raise AirflowSkipException(f"{plan.sobject}: no rows, so nothing was landed.")
     result = extraction.commit(pages, other_calls=other_calls)
     if is_empty and not result["deleted_rows"]:

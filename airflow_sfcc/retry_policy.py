@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_sfcc._airflow.versions import HAS_3_3
 
-ERRORS = "airflow_sfcc.salesforce.errors"
+ERRORS = "airflow_sfcc.errors"
 
 _RULES: tuple[tuple[tuple[str, ...], str, timedelta | None, str], ...] = (
     (

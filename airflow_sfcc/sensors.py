@@ -56,8 +56,8 @@ class SalesforceQuerySensor(BaseSensorOperator):
 
     def _query(self) -> str:
         """The query with its values. Raises QueryError for one that finds a record whatever the org holds."""
+        from airflow_sfcc.errors import QueryError
         from airflow_sfcc.salesforce import soql
-        from airflow_sfcc.salesforce.errors import QueryError
 
         query = soql.bind(self.soql, self.bind)
         scanned = soql.scan(query)
@@ -73,12 +73,12 @@ class SalesforceQuerySensor(BaseSensorOperator):
         from airflow.sdk import PokeReturnValue
 
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
-        from airflow_sfcc.salesforce.counted import counted
+        from airflow_sfcc.wording import plural
 
         with airflow_failures():
             client = SalesforceClientCredentialsHook(self.salesforce_conn_id).client
             found = client.count(self._query(), include_deleted=self.include_deleted)
-        self.log.info("The query finds %s", counted(found, "record"))
+        self.log.info("The query finds %s", plural(found, "record"))
         return PokeReturnValue(is_done=found > 0, xcom_value=found)
 
     def execute(self, context: Context) -> Any:
@@ -105,7 +105,7 @@ class SalesforceQuerySensor(BaseSensorOperator):
         """Go on after the trigger fired."""
         from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
 
-        from airflow_sfcc.salesforce import errors
+        from airflow_sfcc import errors
 
         if event["status"] == "found":
             return int(event["records"])

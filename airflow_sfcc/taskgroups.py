@@ -102,14 +102,14 @@ class PlanOperator(SalesforceExtractOperator):
         self.slice_at = slice_at
 
     def _request(self) -> ExtractRequest:
-        from airflow_sfcc.extract.incremental.windows import moment
-        from airflow_sfcc.salesforce.errors import QueryError
+        from airflow_sfcc.errors import QueryError
+        from airflow_sfcc.timestamps import timestamp
 
         if isinstance(self.slice_at, (str, datetime)):
             raise QueryError(
                 f"slice_at is a list of moments, and got {self.slice_at!r}: write slice_at=[...], or leave it out."
             )
-        return replace(super()._request(), slice_at=[moment(each, "slice_at") for each in self.slice_at])
+        return replace(super()._request(), slice_at=[timestamp(each, "slice_at") for each in self.slice_at])
 
     def _land(self, extraction: Extraction) -> Any:
         plan = extraction.plan
@@ -146,7 +146,7 @@ class _StageOperator(BaseOperator):
         destination = destination_path(self.destination.replace("{sobject}", share["sobject"]))
         extraction = Extraction.resume(client, destination, share["extract_id"])
         if extraction.plan.job_id != share["job_id"]:
-            from airflow_sfcc.salesforce.errors import SalesforceError
+            from airflow_sfcc.errors import SalesforceError
 
             raise SalesforceError(
                 "The extract was planned anew since this task got its share: clear the task `plan` with everything downstream."
@@ -176,14 +176,14 @@ class DownloadOperator(_StageOperator):
         import socket
 
         from airflow_sfcc.salesforce.bulk import ResultPage
-        from airflow_sfcc.salesforce.counted import counted
+        from airflow_sfcc.wording import plural
 
         with airflow_failures(), storage_failures(self.destination):
             extraction = self._extraction = self._resume(self.share)
             landed = extraction.land_pages(ResultPage.from_json(page) for page in self.share["pages"])
         rows = sum(page.rows for page in landed)
         sobject = extraction.plan.sobject
-        self.log.info("Landed %s of %s with %s", counted(len(landed), "result page"), sobject, counted(rows, "row"))
+        self.log.info("Landed %s of %s with %s", plural(len(landed), "result page"), sobject, plural(rows, "row"))
         return {
             "pages": [page.to_json() for page in landed],
             "rows": rows,
@@ -227,7 +227,7 @@ class CommitOperator(ExtractSurface, _StageOperator):
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
         from airflow_sfcc.extract.pages import LandedPage
-        from airflow_sfcc.salesforce.counted import counted
+        from airflow_sfcc.wording import plural
 
         with airflow_failures(), storage_failures(self.destination):
             extraction = self._extraction = self._resume(self.shares[0])
@@ -239,5 +239,5 @@ class CommitOperator(ExtractSurface, _StageOperator):
             except AirflowSkipException:
                 extraction.discard()
                 raise
-        self.log.info("Landed %s: %s", counted(result["rows"], "row"), result["manifest"])
+        self.log.info("Landed %s: %s", plural(result["rows"], "row"), result["manifest"])
         return self.announce(context, result)

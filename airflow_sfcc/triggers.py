@@ -18,8 +18,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow_sfcc._airflow.shared_clients import Kind
+    from airflow_sfcc.errors import SalesforceError
     from airflow_sfcc.salesforce import SalesforceClient
-    from airflow_sfcc.salesforce.errors import SalesforceError
     from airflow_sfcc.salesforce.usage import Tally
 
 T = TypeVar("T")
@@ -34,7 +34,8 @@ _KILL_SECONDS = 10.0
 async def load_client() -> None:
     """Import the client in a thread: on the event loop it would stop all the triggerer's triggers for that fraction of a
     second, which Airflow warns of."""
-    await asyncio.to_thread(import_module, "airflow_sfcc._airflow.shared_clients")
+    for name in ("airflow_sfcc._airflow.shared_clients", "airflow_sfcc._airflow.connection"):
+        await asyncio.to_thread(import_module, name)
 
 
 class WaitingTrigger(BaseTrigger):
@@ -66,8 +67,8 @@ class WaitingTrigger(BaseTrigger):
 
         Passing faults and spent API limits are waited for; all else that goes wrong is raised.
         """
+        from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, UnavailableError
         from airflow_sfcc.salesforce.bulk import poll_delays
-        from airflow_sfcc.salesforce.errors import ApiBudgetError, ApiLimitError, UnavailableError
 
         answered_at = time.monotonic()
         for delay in poll_delays(self.poll_interval, longest):
@@ -95,7 +96,7 @@ class WaitingTrigger(BaseTrigger):
         """The event that `wait` makes, or one that tells what went wrong: never an exception, whose traceback Airflow
         would store with the task instance."""
         await load_client()
-        from airflow_sfcc.salesforce.errors import SalesforceError
+        from airflow_sfcc.errors import SalesforceError
 
         try:
             event: TriggerEvent = await wait()

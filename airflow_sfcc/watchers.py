@@ -78,7 +78,7 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         await load_client()
         from airflow_sfcc._airflow.shared_clients import SharedClients
-        from airflow_sfcc.salesforce.errors import SalesforceError
+        from airflow_sfcc.errors import SalesforceError
         from airflow_sfcc.salesforce.usage import Tally
 
         seen = await self._remembered()

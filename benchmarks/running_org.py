@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan, utc_now
+from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan
 from airflow_sfcc.salesforce import SalesforceClient, connect
+from airflow_sfcc.timestamps import utc_now
 from benchmarks.environments import PROJECT
 from benchmarks.workload import CONSUMER_KEY, CONSUMER_SECRET, PAGE_ROWS, SOBJECT, soql
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from airflow_sfcc.salesforce.counted import counted
+from airflow_sfcc.wording import plural
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def differences(landed: Sequence[Landed], in_org: Mapping[str, int], *, extracts
     """
     sentences = []
     if len(landed) != extracts or not landed:
-        sentences.append(f"{counted(extracts, 'extract')} ran but {len(landed)} landed.")
+        sentences.append(f"{plural(extracts, 'extract')} ran but {len(landed)} landed.")
     for extract in landed:
         if extract.rows != in_org.get(extract.sobject):
             sentences.append(
-                f"{extract.sobject} landed {counted(extract.rows, 'row')} but the org counts {in_org.get(extract.sobject)}."
+                f"{extract.sobject} landed {plural(extract.rows, 'row')} but the org counts {in_org.get(extract.sobject)}."
             )
     return sentences + [sentence for extract in landed for sentence in _file_differences(extract)]
 
@@ -114,7 +114,7 @@ def _file_differences(extract: Landed) -> list[str]:
 
 
 def _size(rows: int, size: int) -> str:
-    return f"{counted(rows, 'row')} in {counted(size, 'byte')}"
+    return f"{plural(rows, 'row')} in {plural(size, 'byte')}"
 
 
 def _read(manifest: Path) -> dict[str, Any]:

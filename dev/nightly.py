@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-from airflow_sfcc.salesforce.counted import counted
+from airflow_sfcc.wording import plural
 from dev.airflow_api import TaskState
 from dev.errors import StackError
 from dev.landing import Landed, as_table, differences, landed_by
@@ -108,7 +108,7 @@ def _run_dag(airflow: LocalAirflow, progress: Progress) -> tuple[str, int]:
 
 
 def _conclude(progress: Progress, landed: list[Landed]) -> None:
-    rows, objects = counted(sum(extract.rows for extract in landed), "row"), counted(len(landed), "object")
+    rows, objects = plural(sum(extract.rows for extract in landed), "row"), plural(len(landed), "object")
     progress.say(
         f"{rows} of {objects} landed as typed Parquet with manifests, as many as the org holds outside its recycle bin. "
         f"See {LANDING.relative_to(HERE.parent)}/<Object>/extract=*/",

@@ -152,7 +152,7 @@ def test_operations_tells_the_memory_that_the_benchmark_measured() -> None:
 
 
 def test_every_error_class_is_in_troubleshooting() -> None:
-    from airflow_sfcc.salesforce import errors
+    from airflow_sfcc import errors
 
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     kinds = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)]

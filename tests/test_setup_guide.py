@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from airflow.models.connection import Connection
 
-from airflow_sfcc.salesforce import errors
-from airflow_sfcc.salesforce.errors import SetupStep
+from airflow_sfcc import errors
+from airflow_sfcc.errors import SetupStep
 from airflow_sfcc.salesforce.token_errors import REFUSALS, TokenRefusal
 
 ROOT = Path(__file__).parents[1]

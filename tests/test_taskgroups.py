@@ -10,7 +10,7 @@ import pytest
 from salesforce_localorg.bulk_jobs import BulkTimings
 from upath import UPath
 
-from airflow_sfcc.salesforce.errors import QueryError
+from airflow_sfcc.errors import QueryError
 from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
 from tests.extract.runs import read_rows
 from tests.extract.test_landing import MANIFEST_KEYS

@@ -1,4 +1,4 @@
-"""The testing kit from outside: the sample project, in a folder of its own, with airflow-sfcc installed from its wheel."""
+"""The testing kit from outside: the sample project, in a folder of its own, with airflow-sfcc and the local org installed from their wheels."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ def run(*command: str, cwd: Path, **env: str) -> str:
 
 
 def installed_wheel(folder: Path) -> Path:
-    """A Python that has airflow-sfcc from its wheel; what the wheel depends on comes from the Python that runs this test."""
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist"), cwd=ROOT)
-    (wheel,) = (folder / "dist").glob("airflow_sfcc-*.whl")
+    """A Python that has both distributions from their wheels; what the wheel depends on comes from the Python that runs this test."""
+    for project in (ROOT, ROOT / "localorg"):
+        run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist"), cwd=project)
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     (packages,) = (folder / "venv").glob("lib/python*/site-packages")
-    shutil.unpack_archive(wheel, packages, "zip")
+    for wheel in (folder / "dist").glob("*.whl"):
+        shutil.unpack_archive(wheel, packages, "zip")
     theirs = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "dependencies.pth").write_text("\n".join(theirs) + "\n")
     return folder / "venv" / "bin" / "python"

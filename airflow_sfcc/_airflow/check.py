@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from airflow_sfcc.extract.incremental.windows import CURSOR_FIELDS
-from airflow_sfcc.salesforce import SalesforceClient, SalesforceError
-from airflow_sfcc.salesforce.counted import counted
-from airflow_sfcc.salesforce.errors import (
+from airflow_sfcc.errors import (
     ACCESS,
     CONSUMER_KEY_AND_SECRET,
     ENABLE_FLOW,
@@ -27,7 +24,10 @@ from airflow_sfcc.salesforce.errors import (
     UnavailableError,
     UnexpectedAnswerError,
 )
+from airflow_sfcc.extract.incremental.windows import CURSOR_FIELDS
+from airflow_sfcc.salesforce import SalesforceClient, SalesforceError
 from airflow_sfcc.salesforce.responses import json_object_of
+from airflow_sfcc.wording import plural
 
 Verdict = Literal["passed", "failed", "not checkable"]
 
@@ -235,7 +235,7 @@ def _object(client: SalesforceClient, sobject: str) -> Iterator[Finding]:
     fields = [str(field["name"]) for field in describe["fields"]]
     cursor = next((name for name in CURSOR_FIELDS if name in fields), None)
     by = f"cursor {cursor}" if cursor else "no cursor: it can only be extracted in full"
-    yield Finding(sobject, "passed", f"{counted(rows, 'row')}, {counted(len(fields), 'field')}, {by}")
+    yield Finding(sobject, "passed", f"{plural(rows, 'row')}, {plural(len(fields), 'field')}, {by}")
     yield from _all_rows(client, sobject, rows)
 
 
@@ -250,8 +250,8 @@ def _all_rows(client: SalesforceClient, sobject: str, rows: int) -> Iterator[Fin
     yield _verdict(
         name,
         rows >= whole * FEWEST_SEEN,
-        f"the org counts about {counted(whole, 'row')}",
-        f"the org counts about {counted(whole, 'row')}, the user sees {rows:,}",
+        f"the org counts about {plural(whole, 'row')}",
+        f"the org counts about {plural(whole, 'row')}, the user sees {rows:,}",
         f"Grant View All Records on it: {SETUP_GUIDE}#{ACCESS.anchor}",
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from airflow_sfcc.errors import ConfigurationError
 from airflow_sfcc.salesforce import SalesforceClient, connect
-from airflow_sfcc.salesforce.errors import ConfigurationError
 from airflow_sfcc.salesforce.transport import TransportOptions
 
 CONN_TYPE = "sfcc"

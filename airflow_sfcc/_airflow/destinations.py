@@ -26,7 +26,7 @@ def destination_path(url: str) -> ObjectStoragePath:
     """The path that an ObjectStoragePath URL names. Raises ConfigurationError where nothing here reads or writes such."""
     from airflow.sdk import ObjectStoragePath
 
-    from airflow_sfcc.salesforce.errors import ConfigurationError
+    from airflow_sfcc.errors import ConfigurationError
 
     scheme = url.partition("://")[0]
     try:
@@ -44,7 +44,7 @@ def storage_failures(url: Any) -> Iterator[None]:
     """Say of an error of the storage which destination it is about. Such a failure is worth another try."""
     import requests
 
-    from airflow_sfcc.salesforce.errors import SalesforceError
+    from airflow_sfcc.errors import SalesforceError
 
     try:
         yield

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from airflow_sfcc.salesforce.errors import ConfigurationError
+from airflow_sfcc.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce import SalesforceClient

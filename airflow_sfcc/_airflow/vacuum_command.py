@@ -28,8 +28,8 @@ def vacuum(destination: str, superseded: bool, older_than: float, dry_run: bool)
 
     Committed extracts stay, but for those that --superseded names.
     """
+    from airflow_sfcc.errors import SalesforceError
     from airflow_sfcc.extract.land.vacuum import vacuum as remove
-    from airflow_sfcc.salesforce.errors import SalesforceError
 
     try:
         removed = remove(
@@ -46,9 +46,9 @@ def vacuum(destination: str, superseded: bool, older_than: float, dry_run: bool)
 
 
 def _size(number: int, noun: str, size: int) -> str:
-    from airflow_sfcc.salesforce.counted import counted
+    from airflow_sfcc.wording import plural
 
-    return f"{counted(number, noun)}, {counted(size, 'byte')}"
+    return f"{plural(number, noun)}, {plural(size, 'byte')}"
 
 
 def _path(destination: str) -> StoragePath:

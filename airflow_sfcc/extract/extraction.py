@@ -26,15 +26,23 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from airflow_sfcc.errors import (
+    JobAbortedError,
+    JobFailedError,
+    JobTimeoutError,
+    ResultsExpiredError,
+    RowCountError,
+    SalesforceError,
+    UnexpectedAnswerError,
+)
 from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
 from airflow_sfcc.extract.convert.arrow_types import arrow_schema
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.fetch.bulk import BulkFetcher
 from airflow_sfcc.extract.fetch.rest import RestFetcher
 from airflow_sfcc.extract.incremental.schema_drift import vanishing_fields_explained
-from airflow_sfcc.extract.incremental.side_files import gather_companions
+from airflow_sfcc.extract.incremental.side_files import gather_side_files
 from airflow_sfcc.extract.incremental.state import latest_state
-from airflow_sfcc.extract.incremental.windows import moment
 from airflow_sfcc.extract.land.join_ahead import JoinAhead
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.manifest import make_manifest
@@ -44,22 +52,14 @@ from airflow_sfcc.extract.plan.planner import ExtractPlan, calls_by_rest
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.bulk_support import is_refusal_of_bulk
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.counted import counted
-from airflow_sfcc.salesforce.errors import (
-    JobAbortedError,
-    JobFailedError,
-    JobTimeoutError,
-    ResultsExpiredError,
-    RowCountError,
-    SalesforceError,
-    UnexpectedAnswerError,
-)
 from airflow_sfcc.salesforce.stopping import Stop
+from airflow_sfcc.timestamps import timestamp
+from airflow_sfcc.wording import plural
 
 log = logging.getLogger(__name__)
 
 _ABANDON_SECONDS = 5.0
-_SPOILING = (
+_NOT_RESUMABLE = (
     JobFailedError,
     JobAbortedError,
     JobTimeoutError,
@@ -153,7 +153,7 @@ class Extraction:
         if left is not None and calls > left:
             log.warning(
                 "REST is not tried instead: it would take some %s, of which %s are left",
-                counted(calls, "API call"),
+                plural(calls, "API call"),
                 left,
             )
             raise problem
@@ -189,7 +189,7 @@ class Extraction:
     def can_go_on_after(self, problem: BaseException) -> bool:
         """Whether another try can go on with the job and the staged pages after this failure."""
         return self.checkpoint() is not None and not (
-            isinstance(problem, _SPOILING) or getattr(problem, "permanent", False)
+            isinstance(problem, _NOT_RESUMABLE) or getattr(problem, "permanent", False)
         )
 
     def abandon_jobs(self, seconds: float = _ABANDON_SECONDS) -> None:
@@ -205,7 +205,7 @@ class Extraction:
         plan = self.plan
         if plan.job_id is None or plan.slices:
             return None
-        return Checkpoint(plan.job_id, fingerprint(plan), plan.started_at, plan.position.read_at, self._calls)
+        return Checkpoint(plan.job_id, fingerprint(plan), plan.started_at, plan.increment.read_at, self._calls)
 
     @property
     def _calls(self) -> int:
@@ -292,11 +292,11 @@ class Extraction:
         """
         self._require_every_row(pages)
         parts = self._joined.parts_of(pages) or self._empty_part()
-        companions = gather_companions(self.client, self.landing, self.plan, parts)
-        manifest = make_manifest(self.plan, list(parts), companions, api_calls=self._calls + other_calls)
+        side_files = gather_side_files(self.client, self.landing, self.plan, parts)
+        manifest = make_manifest(self.plan, list(parts), side_files, api_calls=self._calls + other_calls)
         files = {part.name: staged for part, staged in parts.items()}
         with self._alone() as require_alone:
-            path = self.landing.commit(manifest, {**files, **companions.files}, require_alone)
+            path = self.landing.commit(manifest, {**files, **side_files.files}, require_alone)
         return self._result(manifest, path)
 
     @contextmanager
@@ -305,14 +305,14 @@ class Extraction:
 
         Yields what raises ConcurrentRunError when that is no longer so. Raises the same.
         """
-        position, destination = self.plan.position, self.landing.destination
-        if position.mode == "full":
+        increment, destination = self.plan.increment, self.landing.destination
+        if increment.mode == "full":
             yield lambda: None
             return
         with commit_lock(destination, self.plan.extract_id) as require_alone:
-            initial_start = moment(position.initial_start) if position.initial_start else None
+            initial_start = timestamp(increment.initial_start) if increment.initial_start else None
             state = latest_state(destination, initial_start=initial_start)
-            position.require_unchanged(state, self.plan.extract_id)
+            increment.require_unchanged(state, self.plan.extract_id)
             yield require_alone
 
     def _require_every_row(self, pages: Sequence[LandedPage]) -> None:
@@ -333,7 +333,7 @@ class Extraction:
         reported = _reported(self._complete_jobs())
         if reported not in (None, rows):
             raise RowCountError(
-                f"{name} reported {counted(reported, 'row')} and its pages hold {rows:,}; nothing was landed. "
+                f"{name} reported {plural(reported, 'row')} and its pages hold {rows:,}; nothing was landed. "
                 "Clear the task to run it again."
             )
 

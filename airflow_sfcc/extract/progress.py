@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 
 from airflow_sfcc.salesforce.bulk import BulkJob
-from airflow_sfcc.salesforce.counted import counted
 from airflow_sfcc.salesforce.retry import RetryPolicy
 from airflow_sfcc.salesforce.usage import ApiUsage
+from airflow_sfcc.wording import plural
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +61,13 @@ class Progress:
         """What there is to say now."""
         seconds = max(self._clock() - self._began, 1e-3)
         expected = self.expected_rows
-        rows = counted(self._rows, "row") if expected is None else f"{self._rows:,} of {counted(expected, 'row')}"
+        rows = plural(self._rows, "row") if expected is None else f"{self._rows:,} of {plural(expected, 'row')}"
         share = f" ({100 * self._rows // expected} %)" if expected else ""
         written = f", {self._bytes / seconds / 1e6:.1f} MB/s written" if self._bytes else ""
-        retried = f", {counted(self._retries.retried, 'retry', 'retries')}" if self._retries.retried else ""
+        retried = f", {plural(self._retries.retried, 'retry', 'retries')}" if self._retries.retried else ""
         return (
-            f"{self._sobject}: {rows}{share}, {counted(self._pages, 'page')}, "
-            f"{self._rows / seconds:,.0f} rows/s{written}, {counted(self._usage.calls, 'API call')}{retried}"
+            f"{self._sobject}: {rows}{share}, {plural(self._pages, 'page')}, "
+            f"{self._rows / seconds:,.0f} rows/s{written}, {plural(self._usage.calls, 'API call')}{retried}"
         )
 
 
@@ -96,5 +96,5 @@ class WaitingProgress:
             job.sobject,
             job.progress,
             now - self._began,
-            counted(calls, "API call"),
+            plural(calls, "API call"),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_sfcc.errors import SalesforceError
 from airflow_sfcc.salesforce.client import SalesforceClient, connect
-from airflow_sfcc.salesforce.errors import SalesforceError
 
 __all__ = ["SalesforceClient", "SalesforceError", "connect"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from airflow_sfcc.salesforce.errors import (
+from airflow_sfcc.errors import (
     ACCESS,
     API_ENABLED,
     IP_RESTRICTIONS,

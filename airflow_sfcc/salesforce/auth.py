@@ -13,7 +13,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
-from airflow_sfcc.salesforce.errors import MY_DOMAIN, AuthenticationError, UnexpectedAnswerError
+from airflow_sfcc.errors import MY_DOMAIN, AuthenticationError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, require_same_origin
 from airflow_sfcc.salesforce.responses import parsed
 from airflow_sfcc.salesforce.token_errors import token_error

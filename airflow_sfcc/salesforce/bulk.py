@@ -13,8 +13,7 @@ from urllib.parse import quote
 
 import requests
 
-from airflow_sfcc.salesforce.counted import counted
-from airflow_sfcc.salesforce.errors import (
+from airflow_sfcc.errors import (
     BulkUnsupportedError,
     JobAbortedError,
     JobFailedError,
@@ -25,6 +24,7 @@ from airflow_sfcc.salesforce.errors import (
     UnexpectedAnswerError,
 )
 from airflow_sfcc.salesforce.responses import json_object_of, one_line, raise_for_refusal
+from airflow_sfcc.wording import plural
 
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce.client import SalesforceClient
@@ -79,7 +79,7 @@ class BulkJob:
     @property
     def progress(self) -> str:
         """State and rows so far, for a log line."""
-        rows = "" if self.records_processed is None else f", {counted(self.records_processed, 'row')}"
+        rows = "" if self.records_processed is None else f", {plural(self.records_processed, 'row')}"
         return f"{self.state}{rows}"
 
     def require_complete(self) -> None:

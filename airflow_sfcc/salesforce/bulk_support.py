@@ -6,7 +6,7 @@ the org's own refusal decides.
 
 from __future__ import annotations
 
-from airflow_sfcc.salesforce.errors import BulkUnsupportedError, SalesforceError
+from airflow_sfcc.errors import BulkUnsupportedError, SalesforceError
 
 _REFUSING_CODES = frozenset({"LIMIT_EXCEEDED", "FEATURENOTENABLED", "API_ERROR"})
 """The org's Bulk jobs or result bytes of 24 hours are used up; Bulk API is switched off; Bulk does not do it, in words that

@@ -13,10 +13,7 @@ from typing import Any
 
 import requests
 
-from airflow_sfcc.salesforce import soql as soql_text
-from airflow_sfcc.salesforce.auth import ClientCredentialsAuth, Credentials, Token
-from airflow_sfcc.salesforce.bulk import BulkQueryJobs
-from airflow_sfcc.salesforce.errors import (
+from airflow_sfcc.errors import (
     CONSUMER_KEY_AND_SECRET,
     MY_DOMAIN,
     AccessError,
@@ -26,13 +23,16 @@ from airflow_sfcc.salesforce.errors import (
     SalesforceError,
     UnexpectedAnswerError,
 )
+from airflow_sfcc.salesforce import soql as soql_text
+from airflow_sfcc.salesforce.auth import ClientCredentialsAuth, Credentials, Token
+from airflow_sfcc.salesforce.bulk import BulkQueryJobs
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
 from airflow_sfcc.salesforce.query import JsonReader, LinkFinder, QueryPage, Record, plain, query_pages
 from airflow_sfcc.salesforce.responses import JsonObject, json_object_of, json_of
-from airflow_sfcc.salesforce.spelling import did_you_mean
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.transport import Transport, TransportOptions
 from airflow_sfcc.salesforce.usage import ApiUsage
+from airflow_sfcc.wording import did_you_mean
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from airflow_sfcc.salesforce.errors import MY_DOMAIN, ConfigurationError, UntrustedHostError
+from airflow_sfcc.errors import MY_DOMAIN, ConfigurationError, UntrustedHostError
 
 SALESFORCE_DOMAINS = ("salesforce.com", "salesforce.mil", "crmforce.mil", "sfcrmproducts.cn")
 """Domains that only Salesforce hands out API hosts under: commercial, US government, US military, China (Alibaba)."""

@@ -12,9 +12,9 @@ from urllib.parse import quote
 import requests
 from typing_extensions import Self
 
-from airflow_sfcc.salesforce.counted import counted
-from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
+from airflow_sfcc.errors import IncompleteResultError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.responses import json_object_of, refusal_of
+from airflow_sfcc.wording import plural
 
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce.client import SalesforceClient
@@ -101,12 +101,12 @@ def _complete_pages(client: SalesforceClient, answers: _Answers, soql: str, reso
         body = answers.follow(link)
     if total_size is None and body.get("done") is not True:
         raise IncompleteResultError(
-            f"Salesforce sent {counted(yielded, 'row')} of a query, said that there are more, and did not say where; nothing "
+            f"Salesforce sent {plural(yielded, 'row')} of a query, said that there are more, and did not say where; nothing "
             "was landed. Run it again."
         )
     if total_size is not None and total_size != yielded and not is_counting(soql):
         raise IncompleteResultError(
-            f"Salesforce reported {counted(total_size, 'row')} for a query and sent {yielded:,}; nothing was landed. "
+            f"Salesforce reported {plural(total_size, 'row')} for a query and sent {yielded:,}; nothing was landed. "
             "Run it again."
         )
 

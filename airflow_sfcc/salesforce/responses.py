@@ -13,8 +13,8 @@ from typing import Any
 
 import requests
 
+from airflow_sfcc.errors import SalesforceError, UnavailableError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.api_errors import NOT_SALESFORCE, judge
-from airflow_sfcc.salesforce.errors import SalesforceError, UnavailableError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.transport import describe
 
 JsonObject = dict[str, Any]

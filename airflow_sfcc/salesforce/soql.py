@@ -12,7 +12,7 @@ from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import Any
 
-from airflow_sfcc.salesforce.errors import QueryError
+from airflow_sfcc.errors import QueryError
 
 _TOKEN = re.compile(
     r"""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from airflow_sfcc.salesforce.errors import StoppedError
+from airflow_sfcc.errors import StoppedError
 
 
 class _Open(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import requests
 
-from airflow_sfcc.salesforce.errors import (
+from airflow_sfcc.errors import (
     API_ENABLED,
     CONSUMER_KEY_AND_SECRET,
     ENABLE_FLOW,

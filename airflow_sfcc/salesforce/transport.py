@@ -19,8 +19,8 @@ from requests.adapters import DEFAULT_POOLBLOCK, HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from airflow_sfcc import __version__
+from airflow_sfcc.errors import UnavailableError, UntrustedHostError
 from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, is_gzip, unpacked
-from airflow_sfcc.salesforce.errors import UnavailableError, UntrustedHostError
 from airflow_sfcc.salesforce.org_clock import OrgClock
 from airflow_sfcc.salesforce.retry import RetryPolicy
 from airflow_sfcc.salesforce.stopping import Stop

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from airflow_sfcc.salesforce.errors import ApiBudgetError
+from airflow_sfcc.errors import ApiBudgetError
 
 _API_USAGE = re.compile(r"(?:^|[;,\s])api-usage=(\d+)/(\d+)")
 _METERED = re.compile(r"/services/data/v\d")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from airflow_sfcc.errors import SalesforceError
 from airflow_sfcc.salesforce import SalesforceClient, connect
-from airflow_sfcc.salesforce.errors import SalesforceError
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conformance.conftest import ForeignOrg
 from tests.conftest import RunningOrg

@@ -10,8 +10,7 @@ import pytest
 from salesforce_localorg.records import Records
 from upath import UPath
 
-from airflow_sfcc.extract.convert.row_blocks import row_blocks
-from airflow_sfcc.salesforce.errors import (
+from airflow_sfcc.errors import (
     BulkUnsupportedError,
     IncompleteResultError,
     JobAbortedError,
@@ -20,6 +19,7 @@ from airflow_sfcc.salesforce.errors import (
     SalesforceError,
     UnexpectedAnswerError,
 )
+from airflow_sfcc.extract.convert.row_blocks import row_blocks
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, read_rows

@@ -17,6 +17,7 @@ from salesforce_localorg.faults import Fault
 from upath import UPath
 
 from airflow_sfcc._airflow.vacuum_command import vacuum as vacuum_command
+from airflow_sfcc.errors import NotFoundError, QueryError, UnexpectedAnswerError
 from airflow_sfcc.extract import current_table_sql, latest_state, read_manifests, register_storage
 from airflow_sfcc.extract.incremental.deletions import DeleteLogError
 from airflow_sfcc.extract.incremental.schema_drift import FieldVanishedError, SchemaChangedError
@@ -26,7 +27,6 @@ from airflow_sfcc.extract.land.manifests import StateError
 from airflow_sfcc.extract.land.staging import Landing, is_local
 from airflow_sfcc.extract.land.vacuum import vacuum
 from airflow_sfcc.extract.plan.planner import RunIdentity
-from airflow_sfcc.salesforce.errors import NotFoundError, QueryError, UnexpectedAnswerError
 from tests.extract.runs import read_rows
 from tests.quarter.simulation import DAY, FIRST_NIGHT
 from tests.quarter.world import World, run_of

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from salesforce_localorg.records import Records
 from upath import UPath
 
+from airflow_sfcc.errors import RowCountError
 from airflow_sfcc.extract.convert.formats import FileFormat
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.extraction import Extraction
@@ -27,7 +28,6 @@ from airflow_sfcc.extract.land.joining import parts_of
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.pages import LandedPage, page_name
 from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
-from airflow_sfcc.salesforce.errors import RowCountError
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import RunningOrg
 from tests.extract.runs import read_rows, run_identity, wait_for_job

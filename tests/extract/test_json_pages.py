@@ -11,10 +11,10 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_sfcc.errors import QueryError, UnexpectedAnswerError
 from airflow_sfcc.extract.convert.arrow_types import Converter
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader
 from airflow_sfcc.extract.plan.columns import Column, Numbers
-from airflow_sfcc.salesforce.errors import QueryError, UnexpectedAnswerError
 
 NAME = Column("Name", "string", "string", True)
 OWNER = Column("Owner.Manager.Name", "string", "string", True)

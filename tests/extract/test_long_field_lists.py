@@ -14,8 +14,8 @@ from salesforce_localorg.schema import Schema
 from salesforce_localorg.server import OrgServer
 from upath import UPath
 
+from airflow_sfcc.errors import QueryError
 from airflow_sfcc.salesforce import SalesforceClient
-from airflow_sfcc.salesforce.errors import QueryError
 from airflow_sfcc.salesforce.query import fits_uri
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import CONFIG, RunningOrg

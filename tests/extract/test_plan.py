@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from salesforce_localorg.records import Records
 
+from airflow_sfcc.errors import ConfigurationError, NotFoundError, QueryError, SalesforceError
 from airflow_sfcc.extract.plan.planner import ExtractPlan, ExtractRequest, make_plan
 from airflow_sfcc.salesforce import SalesforceClient
-from airflow_sfcc.salesforce.errors import ConfigurationError, NotFoundError, QueryError, SalesforceError
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, read_rows, run_identity
 

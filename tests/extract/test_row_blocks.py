@@ -12,9 +12,9 @@ import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_sfcc.errors import IncompleteResultError
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.row_blocks import row_blocks
-from airflow_sfcc.salesforce.errors import IncompleteResultError
 
 VALUES = st.text(st.sampled_from('a,"\n\r\u00e9'), max_size=12)
 ROWS = st.lists(st.tuples(VALUES, VALUES), max_size=20)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from airflow_sfcc.errors import QueryError
 from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
-from airflow_sfcc.salesforce.errors import QueryError
 from tests.conftest import RunningOrg
 from tests.extract.runs import run_identity
 

@@ -12,17 +12,17 @@ import pytest
 import requests
 from upath import UPath
 
-from airflow_sfcc.extract.convert.arrow_types import ConversionError
-from airflow_sfcc.extract.convert.json_reader import JsonPageReader
-from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.plan.columns import Column
-from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
-from airflow_sfcc.salesforce.errors import (
+from airflow_sfcc.errors import (
     IncompleteResultError,
     JobFailedError,
     SalesforceError,
     UnexpectedAnswerError,
 )
+from airflow_sfcc.extract.convert.arrow_types import ConversionError
+from airflow_sfcc.extract.convert.json_reader import JsonPageReader
+from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
 from tests.extract.runs import extract, read_rows, run_identity
 from tests.storages import files_below
 from tests.wire_server import SOBJECT, VERSION, Wire, wire

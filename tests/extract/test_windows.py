@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sfcc.extract.incremental.windows import (
-    RunTimes,
-    Window,
-    choose_cursor,
-    covered_until,
-    iso,
-    moment,
-    plan_window,
-)
-from airflow_sfcc.salesforce.errors import QueryError
+from airflow_sfcc.errors import QueryError
+from airflow_sfcc.extract.incremental.windows import RunTimes, Window, choose_cursor, covered_until, plan_window
+from airflow_sfcc.timestamps import iso, timestamp
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -142,8 +135,8 @@ def test_no_usable_cursor_says_what_to_do(asked: str | None, words: str) -> None
 
 def test_moments_are_read_as_salesforce_and_people_write_them() -> None:
     for text in ("2026-11-23T02:00:00Z", "2026-11-23T02:00:00.000+0000", "2026-11-23T04:00:00+02:00"):
-        assert moment(text) == NIGHT
-    assert iso(NIGHT) == "2026-11-23T02:00:00.000Z" and moment(iso(NIGHT)) == NIGHT
+        assert timestamp(text) == NIGHT
+    assert iso(NIGHT) == "2026-11-23T02:00:00.000Z" and timestamp(iso(NIGHT)) == NIGHT
     for wrong in ("yesterday", "2026-11-23T02:00:00"):
         with pytest.raises(QueryError, match="write it like"):
-            moment(wrong)
+            timestamp(wrong)

@@ -22,11 +22,11 @@ from upath import UPath
 from airflow_sfcc.extract import current_table_sql, latest_state, register_storage
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.incremental.state import ConcurrentRunError
-from airflow_sfcc.extract.incremental.windows import moment
 from airflow_sfcc.extract.land.staging import MANIFEST
 from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.transport import TransportOptions
+from airflow_sfcc.timestamps import timestamp
 from tests.conftest import CONFIG, RunningOrg
 from tests.extract.runs import wait_for_job
 from tests.quarter.history import History, Row, Version, row_of
@@ -189,7 +189,7 @@ class World:
 
     def _committed(self, run: RunIdentity, manifest: dict[str, Any], read_at: datetime) -> None:
         table = self.current_table()
-        end = moment(manifest["watermark"])
+        end = timestamp(manifest["watermark"])
         if manifest["mode"] == "full":
             self._check_full(table, read_at)
         elif self.watermark is None or end > self.watermark:

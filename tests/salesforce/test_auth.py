@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from salesforce_localorg.faults import Fault
 
-from airflow_sfcc.salesforce import connect
-from airflow_sfcc.salesforce.errors import (
+from airflow_sfcc.errors import (
     ApiLimitError,
     AuthenticationError,
     ConfigurationError,
@@ -20,6 +19,7 @@ from airflow_sfcc.salesforce.errors import (
     UnavailableError,
     UntrustedHostError,
 )
+from airflow_sfcc.salesforce import connect
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import KEY, SECRET, RunningOrg
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_sfcc.salesforce.errors import ConfigurationError, UntrustedHostError
+from airflow_sfcc.errors import ConfigurationError, UntrustedHostError
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
 
 ACME = Origin("https", "acme.my.salesforce.com", 443)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from airflow_sfcc.errors import UnexpectedAnswerError
 from airflow_sfcc.salesforce.api_errors import judge
-from airflow_sfcc.salesforce.errors import UnexpectedAnswerError
 from tests.conftest import RunningOrg
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import tenacity
 
-from airflow_sfcc.salesforce import retry as retries
-from airflow_sfcc.salesforce.errors import (
+from airflow_sfcc.errors import (
     AccessError,
     ApiBudgetError,
     ApiLimitError,
@@ -21,6 +20,7 @@ from airflow_sfcc.salesforce.errors import (
     UnavailableError,
     UnexpectedAnswerError,
 )
+from airflow_sfcc.salesforce import retry as retries
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import RunningOrg
 

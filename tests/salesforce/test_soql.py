@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from salesforce_localorg.soql import parse
 
+from airflow_sfcc.errors import QueryError
 from airflow_sfcc.salesforce import soql
-from airflow_sfcc.salesforce.errors import QueryError
 
 
 @pytest.mark.parametrize(

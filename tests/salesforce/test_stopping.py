@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from airflow_sfcc.salesforce.errors import StoppedError
+from airflow_sfcc.errors import StoppedError
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import RunningOrg

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_sfcc.salesforce.errors import UntrustedHostError
+from airflow_sfcc.errors import UntrustedHostError
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract
 

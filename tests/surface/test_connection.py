@@ -14,9 +14,9 @@ from airflow.sdk import Connection
 from salesforce_localorg.bulk_jobs import BulkTimings
 
 from airflow_sfcc._airflow.connection import client_for
+from airflow_sfcc.errors import ConfigurationError, ResultsExpiredError
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.provider import get_provider_info
-from airflow_sfcc.salesforce.errors import ConfigurationError, ResultsExpiredError
 from tests.conftest import KEY, SECRET, RunningOrg
 from tests.surface.conftest import Connect
 

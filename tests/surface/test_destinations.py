@@ -10,8 +10,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from click.testing import CliRunner
 
 from airflow_sfcc._airflow.vacuum_command import vacuum
+from airflow_sfcc.errors import SalesforceError
 from airflow_sfcc.operators import SalesforceExtractOperator
-from airflow_sfcc.salesforce.errors import SalesforceError
 from tests.conftest import RunningOrg
 
 

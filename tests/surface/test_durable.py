@@ -18,8 +18,7 @@ from salesforce_localorg.records import Records
 from upath import UPath
 
 from airflow_sfcc._airflow.task_state import KEY
-from airflow_sfcc.operators import SalesforceExtractOperator
-from airflow_sfcc.salesforce.errors import (
+from airflow_sfcc.errors import (
     ApiBudgetError,
     JobFailedError,
     ResultsExpiredError,
@@ -27,6 +26,7 @@ from airflow_sfcc.salesforce.errors import (
     SalesforceError,
     UnavailableError,
 )
+from airflow_sfcc.operators import SalesforceExtractOperator
 from tests.conftest import RunningOrg
 from tests.extract.runs import NIGHT
 from tests.storages import files_below, on_all_storages

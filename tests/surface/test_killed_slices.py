@@ -19,8 +19,8 @@ from airflow.sdk import DAG
 from salesforce_localorg.bulk_jobs import BulkTimings
 from upath import UPath
 
+from airflow_sfcc.errors import ApiLimitError, SalesforceError
 from airflow_sfcc.operators import SalesforceExtractOperator
-from airflow_sfcc.salesforce.errors import ApiLimitError, SalesforceError
 from airflow_sfcc.taskgroups import PlanOperator, salesforce_extract
 from airflow_sfcc.triggers import BulkJobTrigger
 from tests.conftest import RunningOrg

@@ -17,11 +17,11 @@ from salesforce_localorg.bulk_jobs import BulkTimings
 from salesforce_localorg.records import Records
 from upath import UPath
 
+from airflow_sfcc.errors import JobAbortedError, JobTimeoutError, SalesforceError
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.plan.planner import ExtractRequest
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator
-from airflow_sfcc.salesforce.errors import JobAbortedError, JobTimeoutError, SalesforceError
 from airflow_sfcc.triggers import BulkJobTrigger
 from tests.conftest import KEY, SECRET, RunningOrg
 from tests.storages import CREDENTIALS, files_below, on_all_storages

@@ -18,12 +18,12 @@ from airflow.providers.common.compat.sdk import (
 from airflow.sdk import DAG, task
 from salesforce_localorg.org import LocalOrg
 
+from airflow_sfcc import errors
 from airflow_sfcc._airflow import versions
 from airflow_sfcc._airflow.versions import INSTALLED
 from airflow_sfcc.operators import SalesforceExtractOperator
 from airflow_sfcc.provider import get_provider_info
 from airflow_sfcc.retry_policy import SALESFORCE_RETRY_POLICY
-from airflow_sfcc.salesforce import errors
 from airflow_sfcc.sensors import SalesforceQuerySensor
 from airflow_sfcc.triggers import QueryTrigger
 from airflow_sfcc.watchers import SalesforceRecordsTrigger

@@ -15,8 +15,8 @@ from airflow.timetables.trigger import CronTriggerTimetable
 from upath import UPath
 
 from airflow_sfcc.extract import latest_state
-from airflow_sfcc.extract.incremental.windows import iso
 from airflow_sfcc.operators import SalesforceExtractOperator
+from airflow_sfcc.timestamps import iso
 from tests.conftest import RunningOrg
 
 START = datetime(2026, 3, 2, tzinfo=timezone.utc)

@@ -22,8 +22,8 @@ from salesforce_localorg.bulk_jobs import BulkTimings
 from salesforce_localorg.faults import Fault
 from salesforce_localorg.org import LocalOrg
 
+from airflow_sfcc import errors
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator
-from airflow_sfcc.salesforce import errors
 from tests.conftest import KEY, SECRET, RunningOrg
 from tests.surface.conftest import Connect
 

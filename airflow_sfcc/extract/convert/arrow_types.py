@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_sfcc.errors import SalesforceError, UnexpectedAnswerError
 from airflow_sfcc.extract.plan.columns import Column
-from airflow_sfcc.salesforce.errors import SalesforceError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.query import Record, plain
 
 _EXACT = pa.decimal128(38, 9)

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from airflow_sfcc.errors import IncompleteResultError, UnexpectedAnswerError
 from airflow_sfcc.extract.convert.arrow_types import arrow_type
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.row_blocks import row_blocks
 from airflow_sfcc.extract.plan.columns import Column
 from airflow_sfcc.salesforce.api_errors import NOT_SALESFORCE
-from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
 
 _LONGEST_LINE_END = 2
 _MOST_SHOWN = 20

@@ -10,8 +10,8 @@ import requests
 import urllib3
 from isal import isal_zlib
 
+from airflow_sfcc.errors import IncompleteResultError
 from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, is_gzip
-from airflow_sfcc.salesforce.errors import IncompleteResultError
 from airflow_sfcc.salesforce.transport import is_framed
 
 _CHUNK = 64 * 1024

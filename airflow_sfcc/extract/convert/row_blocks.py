@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_sfcc.errors import IncompleteResultError, UnexpectedAnswerError
 from airflow_sfcc.extract.convert.page_stream import PageStream
-from airflow_sfcc.salesforce.errors import IncompleteResultError, UnexpectedAnswerError
 
 BLOCK_BYTES = 1024 * 1024
 LARGEST_BLOCK_BYTES = 256 * 1024 * 1024

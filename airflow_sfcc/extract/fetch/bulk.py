@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import requests
 
-from airflow_sfcc.extract.fetch.page_file import NotAsSentError, PageFiles
+from airflow_sfcc.errors import IncompleteResultError, RowCountError, UnexpectedAnswerError
+from airflow_sfcc.extract.fetch.page_file import ContentChangedError, PageFiles
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.pages import LandedPage
 from airflow_sfcc.extract.plan.planner import ExtractPlan
 from airflow_sfcc.extract.progress import Progress
 from airflow_sfcc.salesforce.bulk import BulkJob, ResultPage, next_locator
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.errors import IncompleteResultError, RowCountError, UnexpectedAnswerError
 from airflow_sfcc.salesforce.stopping import Stop
 
 
@@ -163,7 +163,7 @@ class BulkFetcher:
 
         what = f"result page {opened.page.index}"
         while True:
-            with suppress(NotAsSentError), _naming(opened.page):
+            with suppress(ContentChangedError), _naming(opened.page):
                 page = self._client.session.retries.run(attempt, what=what, also=(IncompleteResultError,))
                 self._landing.save_receipt(page)
                 return page

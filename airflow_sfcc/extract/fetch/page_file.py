@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import requests
 
+from airflow_sfcc.errors import RowCountError, SalesforceError
 from airflow_sfcc.extract.convert.arrow_types import Converter
 from airflow_sfcc.extract.convert.csv_reader import CsvPage
 from airflow_sfcc.extract.convert.page_stream import PageStream
@@ -22,11 +23,10 @@ from airflow_sfcc.extract.plan.columns import Column
 from airflow_sfcc.extract.plan.planner import ExtractPlan
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
 from airflow_sfcc.salesforce.content_coding import is_gzip
-from airflow_sfcc.salesforce.counted import counted
-from airflow_sfcc.salesforce.errors import RowCountError, SalesforceError
+from airflow_sfcc.wording import plural
 
 
-class NotAsSentError(SalesforceError):
+class ContentChangedError(SalesforceError):
     """A page's own CSV cannot be kept: the page has to be read again, and converted."""
 
 
@@ -44,7 +44,7 @@ class PageFiles:
         """Land the page's rows.
 
         Raises RowCountError when they are not as many as Salesforce reports, IncompleteResultError when the body breaks
-        off, and NotAsSentError, after which another try converts the page.
+        off, and ContentChangedError, after which another try converts the page.
         """
         name = page_name(page.index, EXTENSIONS[self._plan.file_format])
         as_sent = self._plan.file_format == "csv" and is_gzip(response) and not self._converts_csv
@@ -68,13 +68,13 @@ class PageFiles:
         """Write the body as it came, and verify it; returns the number of rows."""
         try:
             return self._verified_rows(CsvPage(PageStream(response, keep=file.write)))
-        except NotAsSentError:
+        except ContentChangedError:
             self._converts_csv = True
             raise
 
     def _verified_rows(self, page: CsvPage) -> int:
         if page.header != [column.name for column in self._plan.columns]:
-            raise NotAsSentError("A result page's header is not that of the file.")
+            raise ContentChangedError("A result page's header is not that of the file.")
         typed = _typed_columns(self._plan.columns)
         converter = Converter(typed)
         rows = 0
@@ -82,7 +82,7 @@ class PageFiles:
             _require_plain_integers(batch, converter.from_csv(batch, rows))
             rows += batch.num_rows
         if not page.can_be_joined:
-            raise NotAsSentError("A result page begins with a byte order mark, or ends without a line break.")
+            raise ContentChangedError("A result page begins with a byte order mark, or ends without a line break.")
         return rows
 
 
@@ -98,12 +98,12 @@ def _require_plain_integers(read: pa.RecordBatch, typed: pa.RecordBatch) -> None
             try:
                 column.cast(pa.int64())
             except pa.ArrowInvalid:
-                raise NotAsSentError(f"Column {field.name} has integers in another notation.") from None
+                raise ContentChangedError(f"Column {field.name} has integers in another notation.") from None
 
 
 def _require_rows(page: ResultPage, reported: int | None, rows: int) -> None:
     if reported is not None and rows != reported:
         raise RowCountError(
-            f"Result page {page.index} of Bulk job {page.job_id} was reported to hold {counted(reported, 'row')} and holds "
+            f"Result page {page.index} of Bulk job {page.job_id} was reported to hold {plural(reported, 'row')} and holds "
             f"{rows:,}; nothing was landed. Clear the task to run it again."
         )

@@ -13,11 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from airflow_sfcc.errors import QueryError, SalesforceError, UnexpectedAnswerError
 from airflow_sfcc.extract.convert.arrow_types import arrow_schema
-from airflow_sfcc.extract.incremental.windows import Window, iso, moment
+from airflow_sfcc.extract.incremental.windows import Window
 from airflow_sfcc.extract.plan.columns import Column
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.errors import QueryError, SalesforceError, UnexpectedAnswerError
+from airflow_sfcc.timestamps import iso, timestamp
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class DeletesPlan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DeletesPlan:
         needed = data["needed_from"]
-        return cls(Window.from_json(data["window"]), moment(needed) if needed else None)
+        return cls(Window.from_json(data["window"]), timestamp(needed) if needed else None)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def find_deletions(client: SalesforceClient, sobject: str, plan: DeletesPlan, *,
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class _Interval:
     """One answer of getDeleted; `earliest` is None where Salesforce never removed a record for good."""
 
     deleted: Sequence[tuple[str, datetime]]
@@ -117,13 +118,13 @@ class _Stretch:
     latest: datetime
 
 
-def _read(answer: Mapping[str, Any], sobject: str) -> _Stretch:
+def _read(answer: Mapping[str, Any], sobject: str) -> _Interval:
     """earliestDateAvailable is the moment of the last physically deleted record, of which there may be none (API guide,
     getDeleted)."""
     try:
-        deleted = [(str(entry["id"]), moment(entry["deletedDate"])) for entry in answer["deletedRecords"]]
+        deleted = [(str(entry["id"]), timestamp(entry["deletedDate"])) for entry in answer["deletedRecords"]]
         earliest = answer.get("earliestDateAvailable")
-        return _Stretch(deleted, moment(earliest) if earliest else None, moment(answer["latestDateCovered"]))
+        return _Interval(deleted, timestamp(earliest) if earliest else None, timestamp(answer["latestDateCovered"]))
     except (AttributeError, KeyError, TypeError, QueryError):
         raise UnexpectedAnswerError(
             f"Salesforce's answer on the deleted records of {sobject} is not what it documents; nothing was landed. Try "

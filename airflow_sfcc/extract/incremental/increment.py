@@ -27,12 +27,11 @@ from airflow_sfcc.extract.incremental.windows import (
     RunTimes,
     Window,
     choose_cursor,
-    iso,
     plan_window,
-    whole_second,
 )
 from airflow_sfcc.extract.land.manifests import Manifest, StateError
 from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.timestamps import iso, whole_second
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Position:
+class Increment:
     """See the module. Moments are text as in manifests.
 
     `read_at` is the org's time at which the extract was planned: it sees at least all that was visible then.
@@ -95,7 +94,7 @@ class Position:
     schema_changes: tuple[dict[str, Any], ...] = ()
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Position:
+    def from_json(cls, data: Mapping[str, Any]) -> Increment:
         return cls(
             **{
                 **data,
@@ -142,30 +141,30 @@ class Position:
             )
 
 
-def find_position(
+def find_increment(
     source: Source, options: IncrementalOptions, times: RunTimes, extract_id: str, state: State, *, now: datetime
-) -> tuple[Position, tuple[Column, ...]]:
-    """The extract's position, and its columns with types that hold what is there already.
+) -> tuple[Increment, tuple[Column, ...]]:
+    """The extract's increment, and its columns with types that hold what is there already.
 
     `now` is the org's. Raises QueryError for what cannot be extracted that way, StateError when the destination holds
     something else, DeleteLogError when deletions would be missed, SchemaChangedError for on_schema_change="fail".
     """
     own, others = state.own(extract_id), state.without(extract_id)
     if options.mode == "full":
-        position = _full_position(source, options, others, now)
+        increment = _full_increment(source, options, others, now)
         columns = source.columns
     else:
-        position = _incremental_position(source, options, times, own, others, now)
+        increment = _later_increment(source, options, times, own, others, now)
         columns = _widened(source.columns, others.relevant)
     changes = changes_between(others.newest["schema"], columns) if others.newest else []
     if options.on_schema_change == "fail":
         refuse_changes(source.sobject, changes)
     for change in changes:
         log.warning("%s: %s", source.sobject, sentence(change))
-    return replace(position, schema_changes=tuple(changes)), columns
+    return replace(increment, schema_changes=tuple(changes)), columns
 
 
-def _full_position(source: Source, options: IncrementalOptions, others: State, now: datetime) -> Position:
+def _full_increment(source: Source, options: IncrementalOptions, others: State, now: datetime) -> Increment:
     """A full extract is what incremental ones can go on from when it has what they need."""
     cursor = _cursor_of_full(source, options)
     if any(each.get("window") for each in others.manifests):
@@ -176,7 +175,7 @@ def _full_position(source: Source, options: IncrementalOptions, others: State, n
         require_replicateable(source.describe)
         window = Window(whole_second(now - LOG_DAYS), whole_second(now - options.lag))
         deletes = DeletesPlan(window, None).to_json()
-    return Position("full", iso(now), where=source.where, cursor_field=cursor, watermark=watermark, deletes=deletes)
+    return Increment("full", iso(now), where=source.where, cursor_field=cursor, watermark=watermark, deletes=deletes)
 
 
 def _require_fits(source: Source, cursor: str | None, others: State) -> None:
@@ -199,14 +198,14 @@ def _cursor_of_full(source: Source, options: IncrementalOptions) -> str | None:
     return best if best and source.has(best) else None
 
 
-def _incremental_position(
+def _later_increment(
     source: Source,
     options: IncrementalOptions,
     times: RunTimes,
     own: Manifest | None,
     others: State,
     now: datetime,
-) -> Position:
+) -> Increment:
     cursor = choose_cursor(source.describe, options.cursor_field)
     if cursor == "CreatedDate" and "History" not in source.sobject:
         log.warning("%s has no field that moves when a record changes: only new records are extracted", source.sobject)
@@ -230,7 +229,7 @@ def _incremental_position(
         plan = _deletes_plan(source, options, times, own, others, window)
         require_log(plan, source.sobject, now=now)
         deletes = plan.to_json()
-    return Position(
+    return Increment(
         "incremental",
         iso(now),
         where=source.where,

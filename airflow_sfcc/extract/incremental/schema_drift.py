@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from airflow_sfcc.errors import ACCESS, SalesforceError
 from airflow_sfcc.extract.plan.columns import Column
-from airflow_sfcc.salesforce.errors import ACCESS, SalesforceError
 
 OnSchemaChange = Literal["evolve", "fail"]
 SchemaChange = dict[str, Any]

@@ -17,16 +17,17 @@ from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.incremental.carried_rows import carry_rows
 from airflow_sfcc.extract.incremental.deletions import COLUMNS, Deletions, find_deletions
 from airflow_sfcc.extract.incremental.state import is_snapshot, latest_state
-from airflow_sfcc.extract.incremental.windows import Window, moment
+from airflow_sfcc.extract.incremental.windows import Window
 from airflow_sfcc.extract.land.manifests import Manifest
 from airflow_sfcc.extract.land.staging import Landing, StoragePath
 from airflow_sfcc.extract.pages import Part, part_name
 from airflow_sfcc.extract.plan.planner import ExtractPlan
 from airflow_sfcc.salesforce.client import SalesforceClient
+from airflow_sfcc.timestamps import timestamp
 
 
 @dataclass(frozen=True)
-class Companions:
+class SideFiles:
     """Part files of carried rows, files of deletions (their names are those they are staged by), and the stretch of which
     all deletions are known, as in the manifest."""
 
@@ -45,25 +46,25 @@ class Companions:
         return {part.name: part.name for part in (*self.carried, *self.deleted)}
 
 
-NO_COMPANIONS = Companions()
+NO_SIDE_FILES = SideFiles()
 
 
-def gather_companions(
+def gather_side_files(
     client: SalesforceClient, landing: Landing, plan: ExtractPlan, parts: Mapping[Part, str]
-) -> Companions:
+) -> SideFiles:
     """Stage what belongs to the extract beside its `parts` (with the staged files behind them).
 
     Raises DeleteLogError when deletions are missing.
     """
-    if plan.position.mode == "full" and plan.position.deletes is None:
-        return NO_COMPANIONS
-    before = _version_before(landing) if plan.position.mode == "incremental" else None
+    if plan.increment.mode == "full" and plan.increment.deletes is None:
+        return NO_SIDE_FILES
+    before = _version_before(landing) if plan.increment.mode == "incremental" else None
     carried = _carried(landing, before, parts) if before else ()
     deletions = _deletions(client, landing, plan, before)
     if deletions is None:
-        return Companions(carried)
+        return SideFiles(carried)
     known = deletions.known.to_json() if deletions.known else None
-    return Companions(carried, (_write_deletions(landing, plan, deletions),), known)
+    return SideFiles(carried, (_write_deletions(landing, plan, deletions),), known)
 
 
 def _version_before(landing: Landing) -> Manifest | None:
@@ -90,10 +91,10 @@ def _deletions(
     client: SalesforceClient, landing: Landing, plan: ExtractPlan, before: Manifest | None
 ) -> Deletions | None:
     """Deletions as the org knows them now, together with those that the version before had."""
-    wanted = plan.position.deletes_plan
+    wanted = plan.increment.deletes_plan
     if wanted is None:
         return None
-    found = find_deletions(client, plan.sobject, wanted, now=moment(plan.position.read_at))
+    found = find_deletions(client, plan.sobject, wanted, now=timestamp(plan.increment.read_at))
     if before is None or not before.get("deletes"):
         return found
     moments = dict(found.moments)
@@ -115,7 +116,7 @@ def _write_deletions(landing: Landing, plan: ExtractPlan, deletions: Deletions) 
 def _read_deletions(paths: Iterable[StoragePath]) -> Iterator[tuple[str, datetime]]:
     for path in paths:
         for row in _ROWS[path.name.split(".", 1)[1]](path):
-            yield row["Id"], moment(row["DeletedDate"])
+            yield row["Id"], timestamp(row["DeletedDate"])
 
 
 def _parquet_rows(path: StoragePath) -> list[dict[str, Any]]:

@@ -8,10 +8,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from airflow_sfcc.extract.incremental.windows import Window, covered_until, moment
+from airflow_sfcc.errors import SalesforceError
+from airflow_sfcc.extract.incremental.windows import Window, covered_until
 from airflow_sfcc.extract.land.manifests import Manifest, StateError, read_short_manifests
 from airflow_sfcc.extract.land.staging import StoragePath
-from airflow_sfcc.salesforce.errors import SalesforceError
+from airflow_sfcc.timestamps import timestamp
 
 
 class ConcurrentRunError(SalesforceError):
@@ -81,13 +82,13 @@ def is_snapshot(manifest: Mapping[str, Any]) -> bool:
 
 def _rows_window(manifest: Manifest) -> Window | None:
     if is_snapshot(manifest):
-        return Window(None, moment(manifest["watermark"]))
+        return Window(None, timestamp(manifest["watermark"]))
     return Window.from_json(manifest["window"]) if manifest.get("window") else None
 
 
 def _deletes_window(manifest: Manifest) -> Window | None:
     if is_snapshot(manifest):
-        return Window(None, moment(manifest["watermark"]))
+        return Window(None, timestamp(manifest["watermark"]))
     return Window.from_json(manifest["deletes"]) if manifest.get("deletes") else None
 
 

@@ -6,14 +6,14 @@ complete, minus `lookback`. docs/incremental.md tells why.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_sfcc.salesforce.errors import QueryError
+from airflow_sfcc.errors import QueryError
 from airflow_sfcc.salesforce.soql import datetime_literal
+from airflow_sfcc.timestamps import iso, timestamp, whole_second
 
 CURSOR_FIELDS = ("SystemModstamp", "LastModifiedDate", "CreatedDate", "LoginTime")
 """Best first: SystemModstamp moves on every change, the others on fewer (reference 4)."""
@@ -38,7 +38,7 @@ class Window:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Window:
-        return cls(moment(data["start"]) if data["start"] else None, moment(data["end"]))
+        return cls(timestamp(data["start"]) if data["start"] else None, timestamp(data["end"]))
 
     def condition(self, cursor_field: str) -> str:
         """The window as a SOQL condition."""
@@ -153,36 +153,3 @@ def _emptiness(field: Mapping[str, Any]) -> str | None:
     if field.get("nillable") and field["name"] not in CURSOR_FIELDS:
         return "can be empty, and rows without a value would never be extracted"
     return None
-
-
-def whole_second(value: datetime) -> datetime:
-    """`value` in UTC without its fraction: stamps have whole seconds (reference 4)."""
-    return value.astimezone(timezone.utc).replace(microsecond=0)
-
-
-def iso(value: datetime) -> str:
-    """`2026-11-23T02:00:00.000Z`, as manifests write moments."""
-    return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-_PLAIN_ZONE = re.compile(r"Z$|([+-]\d\d)(\d\d)$")
-"""`Z` and `+0000`, which Python 3.10 does not read."""
-
-
-def _zone(found: re.Match[str]) -> str:
-    return f"{found[1]}:{found[2]}" if found[1] else "+00:00"
-
-
-def moment(value: str | datetime, parameter: str = "") -> datetime:
-    """An aware moment from ISO 8601 text (or such a moment itself).
-
-    Raises QueryError, which names the `parameter` it is of, for what has no time zone or is no moment.
-    """
-    shown = f"{parameter}={str(value)!r}" if parameter else repr(str(value))
-    try:
-        read = value if isinstance(value, datetime) else datetime.fromisoformat(_PLAIN_ZONE.sub(_zone, value.strip()))
-    except ValueError:
-        raise QueryError(f"{shown} is no moment in time: write it like 2026-11-23T02:00:00Z.") from None
-    if read.tzinfo is None:
-        raise QueryError(f"{shown} has no time zone: write it like 2026-11-23T02:00:00Z.")
-    return read.astimezone(timezone.utc)

@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from isal import isal_zlib
 
+from airflow_sfcc.errors import SalesforceError
 from airflow_sfcc.extract.land.parquet_concat.join import Readable, Writable
 from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, GZIP_WINDOW
-from airflow_sfcc.salesforce.errors import SalesforceError
 
 GZIP_LEVEL = 1
 

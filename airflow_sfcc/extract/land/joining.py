@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from airflow_sfcc.errors import RowCountError
 from airflow_sfcc.extract.convert.formats import FileFormat
 from airflow_sfcc.extract.convert.row_groups import larger_groups
 from airflow_sfcc.extract.convert.writers import EXTENSIONS
@@ -12,8 +13,7 @@ from airflow_sfcc.extract.land.gzip_join import join_csv, join_json_lines
 from airflow_sfcc.extract.land.parquet_concat.join import Readable, Writable, join_parquet
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.pages import LARGE_CSV_PAGE, SMALLEST_PART, LandedPage, Part, grouped, part_name
-from airflow_sfcc.salesforce.counted import counted
-from airflow_sfcc.salesforce.errors import RowCountError
+from airflow_sfcc.wording import plural
 
 _Joiner = Callable[[Iterable[Readable], Writable], int | None]
 _JOINERS: dict[FileFormat, _Joiner] = {"parquet": join_parquet, "csv": join_csv, "jsonl": join_json_lines}
@@ -52,7 +52,7 @@ def _joined(name: str, group: Iterable[LandedPage], landing: Landing, file_forma
     rows = sum(page.rows for page in pages)
     if joined not in (None, rows):
         raise RowCountError(
-            f"Result pages of {counted(rows, 'row')} became a file of {joined:,}; nothing was landed. Clear the task to extract "
+            f"Result pages of {plural(rows, 'row')} became a file of {joined:,}; nothing was landed. Clear the task to extract "
             "them again."
         )
     return Part(name, rows, file.bytes, file.sha256)

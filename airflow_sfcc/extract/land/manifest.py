@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow_sfcc import __version__
-from airflow_sfcc.extract.incremental.side_files import NO_COMPANIONS, Companions
+from airflow_sfcc.extract.incremental.side_files import NO_SIDE_FILES, SideFiles
 from airflow_sfcc.extract.pages import Part
 from airflow_sfcc.extract.plan.columns import Column
-from airflow_sfcc.extract.plan.planner import ExtractPlan, utc_now
+from airflow_sfcc.extract.plan.planner import ExtractPlan
+from airflow_sfcc.timestamps import utc_now
 
 FORMAT_VERSION = 1
 
@@ -23,11 +24,11 @@ def schema_fingerprint(columns: Sequence[Column]) -> str:
 
 
 def make_manifest(
-    plan: ExtractPlan, parts: Sequence[Part], companions: Companions = NO_COMPANIONS, *, api_calls: int
+    plan: ExtractPlan, parts: Sequence[Part], side_files: SideFiles = NO_SIDE_FILES, *, api_calls: int
 ) -> dict[str, Any]:
     """The manifest of a finished extract. `api_calls` counts all stages."""
-    position = plan.position
-    all_parts = [*parts, *companions.carried]
+    increment = plan.increment
+    all_parts = [*parts, *side_files.carried]
     return {
         "format_version": FORMAT_VERSION,
         "extract_id": plan.extract_id,
@@ -39,24 +40,24 @@ def make_manifest(
         "api_version": plan.api_version,
         "job_id": plan.job_id,
         "job_ids": list(plan.job_ids),
-        "mode": position.mode,
-        "cursor_field": position.cursor_field,
-        "where": position.where,
-        "window": position.window,
-        "watermark": position.watermark,
-        "read_at": position.read_at,
-        "deletes": companions.deletes_known,
+        "mode": increment.mode,
+        "cursor_field": increment.cursor_field,
+        "where": increment.where,
+        "window": increment.window,
+        "watermark": increment.watermark,
+        "read_at": increment.read_at,
+        "deletes": side_files.deletes_known,
         "include_deleted": plan.include_deleted,
         "rows": sum(part.rows for part in all_parts),
-        "carried_rows": sum(part.rows for part in companions.carried),
-        "deleted_rows": companions.deleted_rows,
+        "carried_rows": sum(part.rows for part in side_files.carried),
+        "deleted_rows": side_files.deleted_rows,
         "bytes": sum(part.bytes for part in all_parts),
         "files": [_file(part) for part in all_parts],
-        "deleted_files": [_file(part) for part in companions.deleted],
+        "deleted_files": [_file(part) for part in side_files.deleted],
         "schema": [column.to_json() for column in plan.columns],
         "schema_fingerprint": schema_fingerprint(plan.columns),
-        "schema_changes": list(position.schema_changes),
-        "stale_fields": list(position.stale_fields),
+        "schema_changes": list(increment.schema_changes),
+        "stale_fields": list(increment.stale_fields),
         "api_calls": api_calls,
         "started_at": plan.started_at,
         "finished_at": utc_now(),

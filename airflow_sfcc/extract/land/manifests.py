@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from airflow_sfcc.errors import SalesforceError
 from airflow_sfcc.extract.land.staging import MANIFEST, StoragePath, is_local, write_whole
-from airflow_sfcc.salesforce.errors import SalesforceError
 
 Manifest = dict[str, Any]
 

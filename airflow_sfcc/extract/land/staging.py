@@ -19,9 +19,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from airflow_sfcc.errors import SalesforceError
 from airflow_sfcc.extract.convert.writers import CountedFile
 from airflow_sfcc.extract.pages import LandedPage
-from airflow_sfcc.salesforce.errors import SalesforceError
 
 if TYPE_CHECKING:
     from upath import UPath

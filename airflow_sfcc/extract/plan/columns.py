@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from airflow_sfcc.errors import ACCESS, NotFoundError, QueryError
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.errors import ACCESS, NotFoundError, QueryError
 from airflow_sfcc.salesforce.soql import Query, SelectItem
-from airflow_sfcc.salesforce.spelling import did_you_mean
+from airflow_sfcc.wording import did_you_mean
 
 Numbers = Literal["float", "decimal"]
 

@@ -9,16 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+from airflow_sfcc.errors import QueryError, QueryTimeoutError
 from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
 from airflow_sfcc.extract.convert.formats import FileFormat
-from airflow_sfcc.extract.incremental.increment import IncrementalOptions, Position, Source, find_position
+from airflow_sfcc.extract.incremental.increment import Increment, IncrementalOptions, Source, find_increment
 from airflow_sfcc.extract.incremental.state import State, latest_state
-from airflow_sfcc.extract.incremental.windows import (
-    FULL_INSTEAD,
-    RunTimes,
-    choose_cursor,
-    moment,
-)
+from airflow_sfcc.extract.incremental.windows import FULL_INSTEAD, RunTimes, choose_cursor
 from airflow_sfcc.extract.land.staging import StoragePath
 from airflow_sfcc.extract.plan.columns import Column, ColumnResolver, Numbers
 from airflow_sfcc.extract.plan.quirks import refuse_unwindowed
@@ -26,9 +22,9 @@ from airflow_sfcc.extract.plan.slices import cut
 from airflow_sfcc.salesforce import soql as soql_text
 from airflow_sfcc.salesforce.bulk_support import supports_bulk
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.counted import counted
-from airflow_sfcc.salesforce.errors import QueryError, QueryTimeoutError
 from airflow_sfcc.salesforce.query import fits_uri
+from airflow_sfcc.timestamps import timestamp, utc_now
+from airflow_sfcc.wording import plural
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +131,7 @@ class ExtractPlan:
     task_id: str
     run_id: str
     map_index: int
-    position: Position
+    increment: Increment
     expected_rows: int | None = None
     job_id: str | None = None
     job_ids: tuple[str, ...] = ()
@@ -151,7 +147,7 @@ class ExtractPlan:
     def from_json(cls, data: Mapping[str, Any]) -> ExtractPlan:
         columns = tuple(Column(**column) for column in data["columns"])
         tuples = {name: tuple(data.get(name, ())) for name in ("job_ids", "slices")}
-        return cls(**{**data, **tuples, "columns": columns, "position": Position.from_json(data["position"])})
+        return cls(**{**data, **tuples, "columns": columns, "increment": Increment.from_json(data["increment"])})
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -177,12 +173,12 @@ def make_plan(
     *,
     earlier: Checkpoint | None = None,
 ) -> ExtractPlan:
-    """Describe, resolve the columns, find the extract's position, write the SOQL, choose the API. Reads no row.
+    """Describe, resolve the columns, find the extract's increment, write the SOQL, choose the API. Reads no row.
 
     `destination` is where the object's extracts live, or says that of an object's name; without it nothing is known of
     earlier extracts. `earlier` is what an earlier try of the same task left: the plan is made as of the moment of that
     try's plan, so that it comes out the same, and takes over its Bulk job when it does. Raises QueryError, NotFoundError
-    or AccessError for what cannot be extracted, and what `find_position` raises.
+    or AccessError for what cannot be extracted, and what `find_increment` raises.
     """
     query, columns = _query_and_columns(client, request)
     if query.is_count:
@@ -190,11 +186,11 @@ def make_plan(
     planned_at = earlier.planned_at if earlier else utc_now()
     source = _source(client, request, query, columns)
     state = _state(request, destination, source.sobject)
-    now = moment(earlier.read_at) if earlier else moment(planned_at) + client.ahead
-    position, columns = find_position(source, request, run.times, run.extract_id, state, now=now)
-    if position.condition:
-        query = soql_text.scan(query.narrowed(position.condition))
-    draft = _draft(client, request, run, query, columns, planned_at, position)
+    now = timestamp(earlier.read_at) if earlier else timestamp(planned_at) + client.ahead
+    increment, columns = find_increment(source, request, run.times, run.extract_id, state, now=now)
+    if increment.condition:
+        query = soql_text.scan(query.narrowed(increment.condition))
+    draft = _draft(client, request, run, query, columns, planned_at, increment)
     if request.slice_at:
         draft = replace(draft, slices=cut(query, source, request.slice_at))
     if earlier and earlier.fingerprint == fingerprint(draft):
@@ -210,7 +206,7 @@ def _draft(
     query: soql_text.Query,
     columns: tuple[Column, ...],
     planned_at: str,
-    position: Position,
+    increment: Increment,
 ) -> ExtractPlan:
     """The plan but for its API."""
     token = client.auth.token
@@ -235,7 +231,7 @@ def _draft(
         task_id=run.task_id,
         run_id=run.run_id,
         map_index=run.map_index,
-        position=position,
+        increment=increment,
     )
 
 
@@ -291,10 +287,6 @@ def calls_by_rest(rows: int | None) -> int:
     return 1 + (rows or 0) // REST_PAGE_ROWS
 
 
-def utc_now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _query_and_columns(client: SalesforceClient, request: ExtractRequest) -> tuple[soql_text.Query, tuple[Column, ...]]:
     resolver = ColumnResolver(client, request.numbers)
     if request.soql:
@@ -344,4 +336,4 @@ def _choose_api(
     except (QueryTimeoutError, QueryError) as uncounted:
         log.info("The rows could not be counted (%s)", uncounted.code or type(uncounted).__name__)
         return "bulk", "its rows could not be counted", None
-    return ("rest" if rows < FEWEST_BULK_ROWS else "bulk"), f"it has {counted(rows, 'row')}", rows
+    return ("rest" if rows < FEWEST_BULK_ROWS else "bulk"), f"it has {plural(rows, 'row')}", rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_sfcc.salesforce.errors import QueryError
+from airflow_sfcc.errors import QueryError
 
 _NEEDS_IDS = "Salesforce only answers queries on it that filter by"
 

@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Sequence
 from datetime import datetime
 
+from airflow_sfcc.errors import QueryError
 from airflow_sfcc.extract.incremental.increment import Source
-from airflow_sfcc.salesforce.errors import QueryError
 from airflow_sfcc.salesforce.soql import Query, datetime_literal
 
 FIELD = "CreatedDate"

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, BinaryIO, Protocol
 
+from airflow_sfcc.errors import SalesforceError
 from airflow_sfcc.extract.land.parquet_concat import thrift_compact as thrift
 from airflow_sfcc.extract.land.parquet_concat.thrift_compact import Field, Struct
-from airflow_sfcc.salesforce.errors import SalesforceError
 
 _MAGIC = b"PAR1"
 _TAIL_BYTES = 8

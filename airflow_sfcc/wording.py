@@ -1,4 +1,4 @@
-"""Names that a person may have meant."""
+"""Pieces of sentences for people: numbers of things, and names that may have been meant."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     lowered = {candidate.lower(): candidate for candidate in known}
     close = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3)]
     return f"Did you mean {' or '.join(close)}?" if close else ""
+
+
+def plural(number: int, noun: str, nouns: str | None = None) -> str:
+    """`1 row`, `1,200 rows`; `nouns` where it is not the noun with an s."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
