@@ -1,4 +1,4 @@
-"""The testing kit from outside: the sample project, in a folder of its own, with airflow-sfcc and the local org installed from their wheels."""
+"""The testing kit from outside: the sample project in a folder of its own, with both distributions installed from wheels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(*command: str, cwd: Path, **env: str) -> str:
 
 
 def installed_wheel(folder: Path) -> Path:
-    """A Python that has both distributions from their wheels; what the wheel depends on comes from the Python that runs this test."""
+    """A Python that has both wheels; what they depend on comes from the Python that runs this test."""
     for project in (ROOT, ROOT / "localorg"):
         run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist"), cwd=project)
     venv.create(folder / "venv", with_pip=False, symlinks=True)
