@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import click  # comes with Airflow, by way of uvicorn
+import click
 
 from airflow_sfcc import __version__
 from airflow_sfcc._airflow.vacuum_command import vacuum

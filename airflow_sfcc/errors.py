@@ -102,7 +102,7 @@ class BulkUnsupportedError(QueryError):
 
 
 class QueryTimeoutError(SalesforceError):
-    """Salesforce gave up on the query after its own time limit (2 minutes; reference 2.3)."""
+    """Salesforce gave up on the query after its own time limit (2 minutes; salesforce-protocol.md#rest-queries)."""
 
 
 class ApiLimitError(SalesforceError):
@@ -138,7 +138,7 @@ class JobNotCompleteError(SalesforceError):
 
 
 class ResultsExpiredError(SalesforceError):
-    """The job, or its results, are gone: deleted, or older than 7 days (reference 3.7)."""
+    """The job, or its results, are gone: deleted, or older than 7 days (salesforce-protocol.md#bulk-limits)."""
 
 
 class IncompleteResultError(SalesforceError):

@@ -36,7 +36,7 @@ def iso(value: datetime) -> str:
 
 
 def whole_second(value: datetime) -> datetime:
-    """`value` in UTC without its fraction: stamps have whole seconds (reference 4)."""
+    """`value` in UTC without its fraction: stamps have whole seconds (salesforce-protocol.md#incremental-extracts)."""
     return value.astimezone(timezone.utc).replace(microsecond=0)
 
 

@@ -120,6 +120,22 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_comments_cite_headings_of_the_protocol() -> None:
+    """Facts about Salesforce name their source as `salesforce-protocol.md#heading`, several as `#one, #two`."""
+    there = anchors(ROOT / "docs" / "salesforce-protocol.md")
+    cited: set[str] = set()
+    for folder in ("airflow_sfcc", "localorg", "tests", "dev", "benchmarks", "dags"):
+        for file in (ROOT / folder).rglob("*.py"):
+            text = file.read_text(encoding="utf-8")
+            for anchor_list in re.findall(r"salesforce-protocol\.md(#[\w-]+(?:(?:,|,? and) #[\w-]+)*)", text):
+                names = set(re.findall(r"#([\w-]+)", anchor_list))
+                assert names <= there | {"heading"}, f"{file.relative_to(ROOT)}: {names - there}"
+                cited |= names
+            outdated = re.findall(r"\breference,? \d", text)
+            assert outdated == [], f"{file.relative_to(ROOT)} cites {outdated}"
+    assert len(cited & there) > 15
+
+
 def test_operators_names_every_parameter_with_its_default() -> None:
     from airflow_sfcc.operators import SalesforceExtractOperator
 

@@ -1,4 +1,4 @@
-"""What the API's refusals mean, and what to do about each (reference 2.4 and 3.6)."""
+"""What the API's refusals mean, and what to do about each (salesforce-protocol.md#query-errors, #job-errors)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The OAuth 2.0 client-credentials exchange, as a `requests` auth class.
 
-Source: Salesforce Help, "OAuth 2.0 Client Credentials Flow for Server-to-Server Integration" (reference 1.1 to 1.5).
+Source: Salesforce Help, "OAuth 2.0 Client Credentials Flow for Server-to-Server Integration"
+(salesforce-protocol.md#client-credentials).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Credentials:
 class Token:
     """A token and the verified instance that it may be sent to. The token is left out of `repr`.
 
-    `identity_url` ends in `/<org id>/<user id>` (reference 1.2); the answer holds no expiry.
+    `identity_url` ends in `/<org id>/<user id>` (salesforce-protocol.md#token-response); the answer holds no expiry.
     """
 
     access_token: str = field(repr=False)
@@ -67,7 +68,7 @@ class ClientCredentialsAuth(AuthBase):
 
     The token is fetched at first use and kept. A 401 renews it once and repeats the request; when several threads meet
     a 401 with the same token, one of them fetches and the others take what it got. The token is never revoked: other
-    processes may have been given the same one (reference 1.5).
+    processes may have been given the same one (salesforce-protocol.md#token-lifetime).
 
     `on_token` is told each new access token before it is used, so that a caller can mask it in its logs.
     """

@@ -37,12 +37,15 @@ COMPLETE, FAILED, ABORTED = "JobComplete", "Failed", "Aborted"
 _AGAIN = "Clear the task to run the query again, or use api='rest'."
 
 FIRST_VERSION = 47.0
-"""The API version that brought query jobs (reference 3)."""
+"""The API version that brought query jobs (salesforce-protocol.md#bulk-api-20-query)."""
 
 
 @dataclass(frozen=True)
 class BulkJob:
-    """A query job as Salesforce shows it (reference 3.1, 3.2). Counters are None until the job reports them."""
+    """A query job as Salesforce shows it. Counters are None until the job reports them.
+
+    Source: salesforce-protocol.md#create-a-job, #job-states.
+    """
 
     id: str
     state: str

@@ -1,7 +1,7 @@
 """What Bulk API 2.0 does not do: which refusals say so, and which objects it is known to refuse.
 
-The objects are those seen by production connectors (reference 3.9, [M]). The list only saves a call: where it is wrong,
-the org's own refusal decides.
+The objects are those seen by production connectors (salesforce-protocol.md#restricted-objects, [M]). The list only saves a
+call: where it is wrong, the org's own refusal decides.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from airflow_sfcc.errors import BulkUnsupportedError, SalesforceError
 
 _REFUSING_CODES = frozenset({"LIMIT_EXCEEDED", "FEATURENOTENABLED", "API_ERROR"})
 """The org's Bulk jobs or result bytes of 24 hours are used up; Bulk API is switched off; Bulk does not do it, in words that
-not every release shares (reference 3.6)."""
+not every release shares (salesforce-protocol.md#job-errors)."""
 
 _REFUSED = frozenset(
     {

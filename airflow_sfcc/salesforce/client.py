@@ -186,7 +186,7 @@ class SalesforceClient:
         return self.session.request(method, target, **options)
 
     def versions(self) -> list[str]:
-        """API versions that the org offers, such as `["41.0", ..., "68.0"]` (reference 2.2)."""
+        """API versions that the org offers, such as `["41.0", ..., "68.0"]` (salesforce-protocol.md#api-versions)."""
         answer = json_of(self.session.request("GET", f"{self.instance}/services/data"))
         try:
             offered = [str(entry["version"]) for entry in answer]
@@ -223,7 +223,7 @@ class SalesforceClient:
         return len(page.records) if page.total_size is None else page.total_size
 
     def describe(self, sobject: str) -> JsonObject:
-        """The object's description as the Run As user may see it (reference 2.6); kept for the client's life.
+        """The object's description as the Run As user may see it (salesforce-protocol.md#describe); kept for the client's life.
 
         Raises NotFoundError for objects that do not exist or are hidden.
         """
@@ -264,15 +264,21 @@ class SalesforceClient:
         return ""
 
     def describe_global(self) -> JsonObject:
-        """All objects that the Run As user may see (reference 2.6)."""
+        """All objects that the Run As user may see (salesforce-protocol.md#describe)."""
         return json_object_of(self.request("GET", "/sobjects"))
 
     def limits(self) -> JsonObject:
-        """The org's limits, accurate within 5 minutes; needs View Setup and Configuration (reference 2.7)."""
+        """The org's limits, accurate within 5 minutes; needs View Setup and Configuration.
+
+        Source: salesforce-protocol.md#limits-and-counts.
+        """
         return json_object_of(self.request("GET", "/limits"))
 
     def record_count(self, sobject: str) -> int:
-        """The object's row count, cached by Salesforce; excludes deleted and archived rows (reference 2.7)."""
+        """The object's row count, cached by Salesforce; excludes deleted and archived rows.
+
+        Source: salesforce-protocol.md#limits-and-counts.
+        """
         answer = json_object_of(self.request("GET", "/limits/recordCount", params={"sObjects": sobject}))
         with suppress(AttributeError, KeyError, TypeError, ValueError):
             counts = {str(entry["name"]).lower(): int(entry["count"]) for entry in answer["sObjects"]}
@@ -280,12 +286,15 @@ class SalesforceClient:
         raise UnexpectedAnswerError(f"Salesforce keeps no record count for {sobject}: count its records by a query.")
 
     def get_deleted(self, sobject: str, start: datetime, end: datetime) -> JsonObject:
-        """Ids deleted within [start, end): `deletedRecords`, `earliestDateAvailable`, `latestDateCovered` (reference 2.7)."""
+        """Ids deleted within [start, end): `deletedRecords`, `earliestDateAvailable`, `latestDateCovered`.
+
+        Source: salesforce-protocol.md#limits-and-counts.
+        """
         params = {"start": soql_text.datetime_literal(start), "end": soql_text.datetime_literal(end)}
         return json_object_of(self.request("GET", f"/sobjects/{sobject}/deleted/", params=params))
 
     def user_info(self) -> JsonObject:
-        """Who the Run As user is: `preferred_username`, `organization_id`, ... (reference 1.6)."""
+        """Who the Run As user is: `preferred_username`, `organization_id`, ... (salesforce-protocol.md#oauth-endpoints)."""
         return json_object_of(self.request("GET", f"{self.instance}/services/oauth2/userinfo"))
 
 

@@ -71,8 +71,8 @@ def _is_address(host: str) -> bool:
 def login_origin(host: str, *, port: int | None = None, scheme: str | None = None, allow_http: bool = False) -> Origin:
     """The origin that a person meant by what they typed as My Domain: a host name, or a URL pasted from a browser.
 
-    Raises ConfigurationError for hosts that never answer the client-credentials flow (reference 1.3), and for plain
-    http anywhere but on loopback.
+    Raises ConfigurationError for hosts that never answer the client-credentials flow (salesforce-protocol.md#my-domain), and
+    for plain http anywhere but on loopback.
     """
     typed = host.strip()
     if not typed:
@@ -183,7 +183,7 @@ def resolve_link(link: str, *, instance: Origin, api_version: str) -> str:
     """The absolute URL of a link that the instance sent.
 
     Links come absolute, as a path from the root (`/services/data/v67.0/query/...`, documented) or relative to the
-    version's root (`/jobs/query/...`, observed; see the two shapes of resultPages in the reference, 3.4).
+    version's root (`/jobs/query/...`, observed; see the two shapes of resultPages in salesforce-protocol.md#parallel-results).
     Raises UntrustedHostError when the link leaves the instance.
     """
     if "://" in link or link.startswith("//"):

@@ -1,4 +1,4 @@
-"""REST queries, page by page (reference 2.3)."""
+"""REST queries, page by page (salesforce-protocol.md#rest-queries)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_sfcc.salesforce.client import SalesforceClient
 
 LONGEST_URI = 16_384
-"""Bytes of URI, and of URI and headers together, that Salesforce takes (reference 2.1: 414 and 431)."""
+"""Bytes of URI, and of URI and headers together, that Salesforce takes (salesforce-protocol.md#rest-conventions, 414 and 431)."""
 
 _HEADER_ROOM = 2_000
 _TOO_LONG = (414, 431)
@@ -153,7 +153,8 @@ class _Answers:
         return self._read_json(response)
 
     def _ask_in_a_body(self, soql: str, resource: str) -> Mapping[str, Any]:
-        """The first page of a query that is too long for a URI: composite/batch carries the URI in its body (reference 2.5).
+        """The first page of a query that is too long for a URI: composite/batch carries the URI in its body
+        (salesforce-protocol.md#long-queries).
 
         The pages after it are asked for as ever, since their links are short.
         """

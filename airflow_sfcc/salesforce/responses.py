@@ -1,7 +1,7 @@
 """From an HTTP answer to its JSON, or to the exception that says what it means.
 
-Salesforce's error body is an array `[{"message", "errorCode", "fields"?}]` (reference 2.1); what its codes and texts
-mean stands in `api_errors`.
+Salesforce's error body is an array `[{"message", "errorCode", "fields"?}]` (salesforce-protocol.md#rest-conventions); what
+its codes and texts mean stands in `api_errors`.
 """
 
 from __future__ import annotations
@@ -108,6 +108,6 @@ def _error(status: int, refusal: Refusal, what: str) -> SalesforceError:
 
 
 def one_line(text: str, limit: int = 600) -> str:
-    """Salesforce's text on one line: caret messages span several (reference 2.4)."""
+    """Salesforce's text on one line: caret messages span several (salesforce-protocol.md#query-errors)."""
     line = " ".join(part.strip() for part in text.splitlines() if part.strip(" ^"))
     return line if len(line) <= limit else line[:limit] + "…"

@@ -1,7 +1,7 @@
 """Which faults pass by themselves, and how long to wait for that.
 
-Passing faults (reference 2.3, 2.4): connections that break, HTTP 406, 420, 429 and 5xx, too many long requests at
-once, and transaction security that took too long.
+Passing faults (salesforce-protocol.md#rest-conventions, #query-errors): connections that break, HTTP 406, 420, 429 and 5xx, too
+many long requests at once, and transaction security that took too long.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PASSING_STATUSES = frozenset({406, 420, 429})
-"""Besides 5xx. 406 and 420 are not in Salesforce's documents but seen in production (reference 2.3)."""
+"""Besides 5xx. 406 and 420 are not in Salesforce's documents but seen in production (salesforce-protocol.md#rest-conventions)."""
 
 LONGEST_WAIT = 300.0
 """Seconds. A Retry-After beyond this is not waited for here: the task's own retry is the better place."""

@@ -169,7 +169,7 @@ class Query:
         return len(self.items) == 1 and self.items[0].function == "COUNT" and not self.items[0].argument
 
     def rest_only_reason(self) -> str | None:
-        """Why Bulk API 2.0 will not do this query (reference 0.5, 3.6), or None when it may."""
+        """Why Bulk API 2.0 will not do this query (salesforce-protocol.md#job-errors), or None when it may."""
         if self.is_aggregate:
             return "it aggregates"
         if any(item.kind == "subquery" for item in self.items):

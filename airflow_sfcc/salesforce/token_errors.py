@@ -1,4 +1,4 @@
-"""What the token endpoint's refusals mean, and which setup step mends each (reference 1.4)."""
+"""What the token endpoint's refusals mean, and which setup step mends each (salesforce-protocol.md#token-errors)."""
 
 from __future__ import annotations
 

@@ -30,7 +30,10 @@ CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
 
 DEFAULT_REQUEST_TIMEOUT = 130.0
-"""Seconds without a byte before a request counts as dead: Salesforce may think 120 s about a query (reference 2.3)."""
+"""Seconds without a byte before a request counts as dead: Salesforce may think 120 s about a query.
+
+Source: salesforce-protocol.md#rest-queries.
+"""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ class Tally:
 
 
 class ApiUsage:
-    """Calls this client made, and what the org says of its daily limit (`Sforce-Limit-Info`; reference 2.1).
+    """Calls this client made, and what the org says of its daily limit (`Sforce-Limit-Info`;
+    salesforce-protocol.md#rest-conventions).
 
     The header comes in two shapes: `api-usage=25/5000` and
     `api-usage=25/5000; per-app-api-usage=17/250(appName=x)`.

@@ -1,6 +1,6 @@
 """Salesforce's host names as the local org uses them: My Domain hosts, login hosts, and listening sockets for its own.
 
-Facts: reference 1.3; help "My Domain URL Formats" for the host names of sandboxes and other editions.
+Facts: salesforce-protocol.md#my-domain; help "My Domain URL Formats" for the host names of sandboxes and other editions.
 """
 
 from __future__ import annotations

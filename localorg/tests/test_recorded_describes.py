@@ -41,7 +41,7 @@ ROWS = {
 ROWS |= {"OpportunityContactRole": 60, "Odd__c": 90, "Task": 10, "Invoice__c": 20}
 VERSION = "67.0"
 
-# Every field type that reference 2.6 lists and common objects lack, and references of three kinds.
+# Every field type that salesforce-protocol.md#describe lists and common objects lack, and references of three kinds.
 ODD = {
     "name": "Odd__c",
     "label": "Odd",

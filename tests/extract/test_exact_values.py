@@ -1,7 +1,7 @@
 """Every value of every field type comes back exactly, in all formats and by both APIs.
 
-The bytes on the wire are written here, in the dialects of reference 2.1 and 3.8, by code that shares nothing with the
-product; each example is a table with a column of every type.
+The bytes on the wire are written here, in the dialects of salesforce-protocol.md#rest-conventions and #csv-dialect, by code
+that shares nothing with the product; each example is a table with a column of every type.
 """
 
 from __future__ import annotations

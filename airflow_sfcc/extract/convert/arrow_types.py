@@ -132,7 +132,7 @@ def _parse_int(text: pa.Array) -> pa.Array:
     try:
         return pc.cast(text, pa.int64())
     except pa.ArrowInvalid:
-        # Salesforce writes integers as Java doubles at times: `5.0`, `9.0E7` (reference 3.8).
+        # Salesforce writes integers as Java doubles at times: `5.0`, `9.0E7` (salesforce-protocol.md#csv-dialect).
         return pc.cast(pc.cast(text, _EXACT), pa.int64())
 
 

@@ -1,7 +1,7 @@
 """Parsing a Bulk result page: CSV text to batches, counted.
 
-The dialect is the one of reference 3.8: every value quoted, quotes doubled, line breaks kept inside quotes, null and
-empty both `""`. Texts such as NA and NULL are values.
+The dialect is the one of salesforce-protocol.md#csv-dialect: every value quoted, quotes doubled, line breaks kept inside
+quotes, null and empty both `""`. Texts such as NA and NULL are values.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _READ_BY_PARSER = frozenset({"boolean", "int64", "float64", "date32", "timestamp
 class CsvPage:
     """One page's text: its header, then its rows, which can be read once.
 
-    A page without any byte has no header and no rows (seen for empty results; reference 3.8).
+    A page without any byte has no header and no rows (seen for empty results; salesforce-protocol.md#csv-dialect).
     """
 
     def __init__(self, stream: PageStream) -> None:

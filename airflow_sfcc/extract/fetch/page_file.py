@@ -92,7 +92,10 @@ def _typed_columns(columns: Sequence[Column]) -> list[Column]:
 
 
 def _require_plain_integers(read: pa.RecordBatch, typed: pa.RecordBatch) -> None:
-    """Salesforce writes integers as `5.0` or `9.0E7` at times (reference 3.8), which readers of CSV take for no integer."""
+    """Salesforce writes integers as `5.0` or `9.0E7` at times, which readers of CSV take for no integer.
+
+    Source: salesforce-protocol.md#csv-dialect.
+    """
     for column, field in zip(read.columns, typed.schema):
         if pa.types.is_integer(field.type):
             try:

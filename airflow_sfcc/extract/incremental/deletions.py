@@ -1,4 +1,4 @@
-"""Hard deletes: ids that only getDeleted tells of, as `deleted-00000` beside the rows (reference 2.7 and 4).
+"""Hard deletes: ids that only getDeleted tells of, as `deleted-00000` beside the rows (salesforce-protocol.md#limits-and-counts).
 
 The org's log of deletions goes back 15 days at most, is asked in whole minutes, and says up to when it is complete.
 """

@@ -15,7 +15,7 @@ SchemaChange = dict[str, Any]
 
 _DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
 _NO_SUCH_COLUMN = re.compile(r"No such column '([^']+)'")
-"""Reference 2.4."""
+"""salesforce-protocol.md#query-errors."""
 
 _LARGEST_PRECISION = 38
 

@@ -16,10 +16,13 @@ from airflow_sfcc.salesforce.soql import datetime_literal
 from airflow_sfcc.timestamps import iso, timestamp, whole_second
 
 CURSOR_FIELDS = ("SystemModstamp", "LastModifiedDate", "CreatedDate", "LoginTime")
-"""Best first: SystemModstamp moves on every change, the others on fewer (reference 4)."""
+"""Best first: SystemModstamp moves on every change, the others on fewer (salesforce-protocol.md#incremental-extracts)."""
 
 DEFAULT_LAG = timedelta(minutes=5)
-"""A row becomes visible up to minutes after the moment it is stamped with (reference 4, "Late commit")."""
+"""A row becomes visible up to minutes after the moment it is stamped with.
+
+Source: salesforce-protocol.md#incremental-extracts, late commit.
+"""
 
 DEFAULT_LOOKBACK = timedelta(minutes=10)
 

@@ -18,7 +18,7 @@ COMPOUND_TYPES = frozenset({"address", "location", "complexvalue"})
 BINARY_TYPES = frozenset({"base64"})
 ID_LISTS = "urn:JunctionIdListNames"
 """The soapType of fields that list the ids of an object of their own, such as EmailMessage.ToIds of EmailMessageRelation. Bulk
-does not do them (reference 2.6), so they are extracted only where `fields` or a query names them."""
+does not do them (salesforce-protocol.md#describe), so they are extracted only where `fields` or a query names them."""
 NUMBER_TYPES = frozenset({"double", "currency", "percent"})
 _FIXED_TYPES = {
     "boolean": "boolean",
@@ -71,7 +71,7 @@ def _type_of(kind: str, field: Mapping[str, Any], numbers: Numbers) -> str:
 
 def selectable_fields(describe: Mapping[str, Any]) -> list[str]:
     """All fields the Run As user may read, minus compound fields (their parts stay), binary ones and lists of ids
-    (reference 2.6)."""
+    (salesforce-protocol.md#describe)."""
     refused = COMPOUND_TYPES | BINARY_TYPES
     return [
         str(field["name"])

@@ -35,7 +35,7 @@ FEWEST_BULK_ROWS = 10_000
 polling and reading a Bulk job, and arrive in seconds. Peers draw the line between 2,000 and 1,000,000 rows."""
 
 REST_PAGE_ROWS = 2_000
-"""Rows of a REST page at most (reference 2.3)."""
+"""Rows of a REST page at most (salesforce-protocol.md#rest-queries)."""
 
 DEFAULT_PAGE_SIZE = 100_000
 """Rows asked for per Bulk result page where the org does not list result pages by itself."""

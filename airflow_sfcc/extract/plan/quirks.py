@@ -1,4 +1,5 @@
-"""Objects that cannot be read by windows of time as others can, and what to do instead (reference 3.9 and 4).
+"""Objects that cannot be read by windows of time as others can, and what to do instead
+(salesforce-protocol.md#restricted-objects).
 
 docs/incremental.md has the table for people.
 """
@@ -38,7 +39,7 @@ _EVENTS = frozenset(
     reportanomalyevent reportevent sessionhijackingevent urievent
     """.split()
 )
-"""Event monitoring's objects, which refuse ordinary filters (reference 4)."""
+"""Event monitoring's objects, which refuse ordinary filters (salesforce-protocol.md#restricted-objects)."""
 
 
 def refuse_unwindowed(describe: Mapping[str, Any], where: str | None, *, cursor_asked: bool) -> None:

@@ -1,4 +1,4 @@
-"""Query results as Bulk API CSV pages, in the dialect of reference 3.8.
+"""Query results as Bulk API CSV pages, in the dialect of salesforce-protocol.md#csv-dialect.
 
 DuckDB writes each row's text; this module joins rows into pages and compresses them.
 """

@@ -147,7 +147,7 @@ def _children_of(child: ChildPlan) -> str:
 
 
 class _RecordWriter:
-    """Rows to records in Salesforce's JSON forms (reference 2.1, 2.3)."""
+    """Rows to records in Salesforce's JSON forms (salesforce-protocol.md#rest-conventions, #rest-queries)."""
 
     def __init__(self, api_version: str) -> None:
         self._base = f"/services/data/v{api_version}/sobjects"

@@ -28,7 +28,7 @@ from salesforce_localorg.schema import Schema, SObject, Viewer
 from salesforce_localorg.soql import Plan, SoqlError, compile_query, parse
 from salesforce_localorg.soql.column_metadata import column_metadata
 
-# Reference 3.6; what Salesforce says of the others is not documented.
+# salesforce-protocol.md#job-errors; what Salesforce says of the others is not documented.
 _BULK_REFUSALS = {
     "subquery": "Aggregate Relationships not supported in Bulk V2 Query with CSV content type",
     "compound": "Selecting compound data not supported in Bulk Query",
@@ -106,7 +106,10 @@ class Records(ChangingTables):
             return export_pages(self._connect(), plan, directory, page_rows, delimiter, line_ending)
 
     def check_bulk(self, soql: str, *, viewer: Viewer) -> SObject:
-        """The object of a query that Bulk API 2.0 takes. Raises SoqlError with the refusal otherwise (reference 3.6)."""
+        """The object of a query that Bulk API 2.0 takes. Raises SoqlError with the refusal otherwise.
+
+        Source: salesforce-protocol.md#job-errors.
+        """
         return self._bulk_plan(soql, include_deleted=True, viewer=viewer).sobject
 
     def _bulk_plan(self, soql: str, *, include_deleted: bool, viewer: Viewer) -> Plan:

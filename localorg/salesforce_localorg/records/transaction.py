@@ -1,7 +1,7 @@
 """Changes to records that become visible together: at once, or some time after their stamps were taken.
 
 Salesforce stamps a record when it is saved and shows it when the transaction commits; between the two the stamp lies in the
-past of a row that nobody sees yet (reference 4, "Late commit").
+past of a row that nobody sees yet (salesforce-protocol.md#incremental-extracts, late commit).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the APIs refuse by object name; describe answers do not tell it.
 
-Source: reference 3.9 (names that production connectors skip).
+Source: salesforce-protocol.md#restricted-objects (names that production connectors skip).
 """
 
 from __future__ import annotations

@@ -152,12 +152,15 @@ class SObject:
 
     @property
     def bulk(self) -> bool:
-        """Whether the Bulk API may query it. No describe key tells this; the names are known (reference 3.9)."""
+        """Whether the Bulk API may query it. No describe key tells this; the names are known.
+
+        Source: salesforce-protocol.md#restricted-objects.
+        """
         return supports_bulk(self.name) if self.bulk_allowed is None else self.bulk_allowed
 
     @property
     def needs_filter(self) -> bool:
-        """Whether a query without WHERE is refused (reference 3.9)."""
+        """Whether a query without WHERE is refused (salesforce-protocol.md#restricted-objects)."""
         return needs_filter(self.name) if self.filter_required is None else self.filter_required
 
     def flag(self, key: str) -> bool:

@@ -50,7 +50,7 @@ from salesforce_localorg.soql.scope import (
 )
 from salesforce_localorg.soql.sql_text import quoted
 
-MAX_FIELDS_LIMIT = 200  # FIELDS(ALL) and FIELDS(CUSTOM); reference 2.3
+MAX_FIELDS_LIMIT = 200  # FIELDS(ALL) and FIELDS(CUSTOM); salesforce-protocol.md#rest-queries
 
 
 def compile_query(query: Query, *, schema: Schema, viewer: Viewer, include_deleted: bool, now: datetime) -> Plan:

@@ -20,7 +20,8 @@ class SoqlError(Exception):
 def at_position(text: str, at: int, code: str, message: str, *, from_here: bool = False) -> SoqlError:
     """An error that points into the query: the line, a caret under the place, row and column, the message.
 
-    Source: reference 2.4. `from_here` starts the quoted line at the place itself, as Salesforce does for unknown objects.
+    Source: salesforce-protocol.md#query-errors. `from_here` starts the quoted line at the place itself, as Salesforce does
+    for unknown objects.
     """
     before = text[:at]
     row = before.count("\n") + 1

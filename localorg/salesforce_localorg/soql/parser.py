@@ -14,7 +14,7 @@ from salesforce_localorg.soql.ast import Query
 from salesforce_localorg.soql.errors import SoqlError, at_position, unexpected_token
 from salesforce_localorg.soql.tree_builder import TreeBuilder
 
-MAX_LENGTH = 100_000  # characters; reference 2.3
+MAX_LENGTH = 100_000  # characters; salesforce-protocol.md#rest-queries
 _KEPT_TREES = 256
 _building = threading.Lock()
 

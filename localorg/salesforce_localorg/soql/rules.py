@@ -24,8 +24,8 @@ from salesforce_localorg.soql.ast import (
 from salesforce_localorg.soql.errors import SoqlError, at_position, unsupported
 from salesforce_localorg.soql.functions import is_aggregate, is_date_function
 
-MAX_OFFSET = 2000  # reference 2.3
-MAX_CHILDREN = 20  # reference 2.3
+MAX_OFFSET = 2000  # salesforce-protocol.md#rest-queries
+MAX_CHILDREN = 20  # salesforce-protocol.md#rest-queries
 MAX_SEMI_JOINS = 2  # "Considerations for Semi-Join and Anti-Join Queries"
 
 _NO_INNER_SELECT = frozenset({"activityhistory", "attachment", "event", "note", "openactivity", "task"})

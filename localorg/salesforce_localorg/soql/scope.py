@@ -16,8 +16,8 @@ from salesforce_localorg.soql.errors import (
     no_such_relationship,
 )
 
-MAX_PARENTS = 5  # levels; reference 2.3
-MAX_RELATIONSHIPS = 55  # child-to-parent, of a whole query; reference 2.3
+MAX_PARENTS = 5  # levels; salesforce-protocol.md#rest-queries
+MAX_RELATIONSHIPS = 55  # child-to-parent, of a whole query; salesforce-protocol.md#rest-queries
 
 # What a reference to several objects shows of whichever record it points at: the fields of the object called Name.
 POLYMORPHIC_FIELDS = frozenset(

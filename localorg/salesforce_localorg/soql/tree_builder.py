@@ -14,7 +14,7 @@ from salesforce_localorg.soql.date_ranges import is_date_range
 from salesforce_localorg.soql.errors import at_position, unexpected_token, unsupported
 from salesforce_localorg.soql.text_escapes import ESCAPES, code_point, pieces
 
-_MAX_STRING = 4000  # characters; reference 2.3
+_MAX_STRING = 4000  # characters; salesforce-protocol.md#rest-queries
 _MODES = ("SECURITY_ENFORCED", "USER_MODE", "SYSTEM_MODE")
 _CURRENCY_LITERAL = re.compile(r"[A-Z]{3}[0-9]+", re.IGNORECASE)
 

@@ -45,7 +45,7 @@ def check_admin(org: LocalOrg, is_local: bool) -> None:
 def check_api_enabled(org: LocalOrg) -> None:
     """Refuse users without API Enabled, whose sessions were opened before they lost it.
 
-    Raises ApiError 403 API_CURRENTLY_DISABLED (reference 2.1).
+    Raises ApiError 403 API_CURRENTLY_DISABLED (salesforce-protocol.md#rest-conventions).
     """
     if "ApiEnabled" not in org.permissions:
         raise ApiError(403, "API_CURRENTLY_DISABLED", "API is disabled for this User")
@@ -54,7 +54,7 @@ def check_api_enabled(org: LocalOrg) -> None:
 def check_bulk_enabled(org: LocalOrg) -> None:
     """Refuse Bulk jobs where the org does not have them.
 
-    Raises ApiError 400 FEATURENOTENABLED (reference 3.6).
+    Raises ApiError 400 FEATURENOTENABLED (salesforce-protocol.md#job-errors).
     """
     if not org.bulk_enabled:
         raise ApiError(400, "FEATURENOTENABLED", "Bulk API isn't enabled for this organization")

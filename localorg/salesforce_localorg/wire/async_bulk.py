@@ -1,8 +1,8 @@
 """Bulk API 1.0 queries over HTTP, below /services/async.
 
 Facts: Bulk API Developer Guide, "Jobs", "Batches", "Bulk Query" and "Errors"; which answers are XML, from what clients parse
-(tap-salesforce, salesforce-bulk, simple-salesforce, jsforce). Moments in JSON results are milliseconds since 1970 (reference
-3.7).
+(tap-salesforce, salesforce-bulk, simple-salesforce, jsforce). Moments in JSON results are milliseconds since 1970
+(salesforce-protocol.md#bulk-api-10).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def query_all(call: ApiCall) -> Answer:
 
 
 def _explain(call: ApiCall, soql: str) -> Answer:
-    """The plan of a query; the local org has one way only, reading the whole table (reference 2.3)."""
+    """The plan of a query; the local org has one way only, reading the whole table (salesforce-protocol.md#rest-queries)."""
     cursor = call.org.records.open_cursor(soql, include_deleted=False, viewer=call.org.viewer)
     rows, sobject = cursor.total_size, cursor.sobject.name
     cursor.close()

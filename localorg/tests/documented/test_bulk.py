@@ -102,13 +102,13 @@ def refused(source: str, soql: str, code: str, message: Any, **more: Any) -> Exc
 
 LINK = re.compile(r"/services/data/v67\.0/jobs/query/750[A-Za-z0-9]{15}/results\?locator=[A-Za-z0-9_-]+")
 EXCHANGES = [
-    create(f"{GUIDE}, Create a Query Job, reference 3.1"),
+    create(f"{GUIDE}, Create a Query Job, salesforce-protocol.md#create-a-job"),
     create(
         f"{GUIDE}, Create a Query Job, queryAll",
         also={"operation": "queryAll", "contentType": "CSV", "columnDelimiter": "PIPE", "lineEnding": "CRLF"},
         body={**CREATED, "operation": "queryAll", "columnDelimiter": "PIPE", "lineEnding": "CRLF"},
     ),
-    create("reference 0.5, ORDER BY and LIMIT are allowed", f"{SOQL} ORDER BY Name LIMIT 5"),
+    create("salesforce-protocol.md#create-a-job, ORDER BY and LIMIT are allowed", f"{SOQL} ORDER BY Name LIMIT 5"),
     Exchange(
         f"{GUIDE}, Get Information About a Query Job, running",
         "GET /jobs/query/{job}",
@@ -116,16 +116,18 @@ EXCHANGES = [
         prepare=running,
     ),
     Exchange(
-        f"{GUIDE}, Get Information About a Query Job, complete, reference 3.2",
+        f"{GUIDE}, Get Information About a Query Job, complete, salesforce-protocol.md#job-states",
         "GET /jobs/query/{job}",
         body={**POLLED, "state": "JobComplete"},
         prepare=finished,
     ),
     Exchange("record ids of 15 characters", "GET /jobs/query/{short}", body=Some({"state": str}), prepare=short_id),
-    Exchange("reference 3.2, unknown job", "GET /jobs/query/750R0000000zxikIAA", 404, NOT_FOUND),
-    Exchange("reference 3.2, deleted job", "GET /jobs/query/{job}", 404, NOT_FOUND, prepare=deleted),
+    Exchange("salesforce-protocol.md#job-states, unknown job", "GET /jobs/query/750R0000000zxikIAA", 404, NOT_FOUND),
     Exchange(
-        f"{GUIDE}, Get Results, first page, reference 3.3",
+        "salesforce-protocol.md#job-states, deleted job", "GET /jobs/query/{job}", 404, NOT_FOUND, prepare=deleted
+    ),
+    Exchange(
+        f"{GUIDE}, Get Results, first page, salesforce-protocol.md#result-pages",
         "GET /jobs/query/{job}/results",
         body=re.compile(r'(?s)"Id","Name"\n"001[A-Za-z0-9]{15}","(?:.*)"\n'),
         headers={**RESULTS, "Sforce-Locator": re.compile(r"[A-Za-z0-9_-]+"), "Sforce-NumberOfRecords": "60"},
@@ -168,21 +170,21 @@ EXCHANGES = [
         prepare=finished,
     ),
     Exchange(
-        "salesforcer's tests against a real org, reference 3.8: no rows",
+        "salesforcer's tests against a real org, salesforce-protocol.md#csv-dialect: no rows",
         "GET /jobs/query/{job}/results",
         body='"Id","Name"\n',
         headers={**RESULTS, "Sforce-Locator": "null", "Sforce-NumberOfRecords": "0"},
         prepare=empty,
     ),
     Exchange(
-        "reference 3.3, not complete",
+        "salesforce-protocol.md#result-pages, not complete",
         "GET /jobs/query/{job}/results",
         412,
         error("JOB_NOT_COMPLETE", NOT_COMPLETE + "IN_PROGRESS"),
         prepare=running,
     ),
     Exchange(
-        "reference 3.3, not complete in other releases",
+        "salesforce-protocol.md#result-pages, not complete in other releases",
         "GET /jobs/query/{job}/results",
         204,
         "",
@@ -199,7 +201,7 @@ EXCHANGES = [
         prepare=finished,
     ),
     Exchange(
-        f"{GUIDE}, Get Parallel Results, reference 3.4",
+        f"{GUIDE}, Get Parallel Results, salesforce-protocol.md#parallel-results",
         "GET /jobs/query/{job}/resultPages",
         body={
             "resultPages": [{"resultUrl": LINK}] * 5,
@@ -217,7 +219,7 @@ EXCHANGES = [
         prepare=more_links,
     ),
     Exchange(
-        f"{GUIDE}, Abort a Query Job, reference 3.5",
+        f"{GUIDE}, Abort a Query Job, salesforce-protocol.md#abort-and-delete",
         "PATCH /jobs/query/{job}",
         body={**HEART, "state": "Aborted"},
         json={"state": "Aborted"},
@@ -252,39 +254,52 @@ EXCHANGES = [
         prepare=finished,
     ),
     refused(
-        "salesforcer's tests against a real org, reference 3.6",
+        "salesforcer's tests against a real org, salesforce-protocol.md#job-errors",
         "SELECT Id, BillingAddress FROM Account",
         "API_ERROR",
         "Selecting compound data not supported in Bulk Query",
     ),
     refused(
-        "salesforcer's tests against a real org, reference 3.6",
+        "salesforcer's tests against a real org, salesforce-protocol.md#job-errors",
         "SELECT Id, (SELECT Id FROM Contacts) FROM Account",
         "API_ERROR",
         "Aggregate Relationships not supported in Bulk V2 Query with CSV content type",
     ),
     refused(
-        "Singer's tap, reference 3.6",
+        "Singer's tap, salesforce-protocol.md#job-errors",
         "SELECT Id FROM CaseStatus",
         "INVALIDENTITY",
         "Entity 'CaseStatus' is not supported by the Bulk API.",
     ),
     refused(
-        "reference 3.6", "SELECT Id FORM Account", "MALFORMED_QUERY", re.compile(r"(?s).*unexpected token: 'FORM'.*")
+        "salesforce-protocol.md#job-errors",
+        "SELECT Id FORM Account",
+        "MALFORMED_QUERY",
+        re.compile(r"(?s).*unexpected token: 'FORM'.*"),
     ),
-    refused("reference 3.6", "SELECT Foo FROM Account", "INVALID_FIELD", re.compile(r"(?s).*No such column 'Foo'.*")),
-    refused("reference 3.6", "SELECT Id FROM Foo__c", "INVALID_TYPE", re.compile(r"(?s).*'Foo__c' is not supported.*")),
+    refused(
+        "salesforce-protocol.md#job-errors",
+        "SELECT Foo FROM Account",
+        "INVALID_FIELD",
+        re.compile(r"(?s).*No such column 'Foo'.*"),
+    ),
+    refused(
+        "salesforce-protocol.md#job-errors",
+        "SELECT Id FROM Foo__c",
+        "INVALID_TYPE",
+        re.compile(r"(?s).*'Foo__c' is not supported.*"),
+    ),
     refused(f"{GUIDE}, aggregates are refused", "SELECT COUNT(Id) FROM Account", "API_ERROR", re.compile(".+")),
     refused(f"{GUIDE}, OFFSET is refused", f"{SOQL} OFFSET 5", "API_ERROR", re.compile(".+")),
     refused(
-        "Airbyte's tests, reference 3.6",
+        "Airbyte's tests, salesforce-protocol.md#job-errors",
         SOQL,
         "LIMIT_EXCEEDED",
         "Max bulk v2 query jobs (0) per 24 hrs has been reached (1)",
         settings={"daily_bulk_query_jobs": 0},
     ),
     refused(
-        "estuary connector, reference 3.6",
+        "estuary connector, salesforce-protocol.md#job-errors",
         SOQL,
         "LIMIT_EXCEEDED",
         "Max bulk v2 query result size stored (0) kb per 24 hrs has been exceeded",
@@ -299,7 +314,7 @@ def test_documented_exchange(documented_org: Caller, exchange: Exchange) -> None
 
 
 def test_values_in_the_documented_dialect(documented_org: Caller) -> None:
-    """Reference 3.8: E-notation from 1e7 on, milliseconds and Z, true and false, empty for null, quotes doubled."""
+    """salesforce-protocol.md#csv-dialect: E-notation from 1e7 on, milliseconds and Z, true, empty for null, doubled quotes."""
     values = {"Name": 'a "b"\nc', "AnnualRevenue": 16147805824397, "NumberOfEmployees": 5, "BillingLatitude": 5}
     made = documented_org.post("/sobjects/Account", json=values).json()["id"]
     columns = "Name, AnnualRevenue, NumberOfEmployees, BillingLatitude, CreatedDate, IsDeleted, Site, Owner.Name"

@@ -13,10 +13,10 @@ from documented.exchange import JSON, RECORD_ID, Exchange
 from salesforce_localorg.org import LocalOrg
 
 TOKEN = "POST /services/oauth2/token"
-FLOW = 'help "OAuth 2.0 Client Credentials Flow", reference 1.1'
-SAMPLE = "Salesforce Platform APIs collection, reference 1.2"
-ERRORS = 'help "OAuth Authorization Flow Errors", reference 1.4'
-DOMAINS = "pub-sub-api-node-client issue 58, reference 1.3"
+FLOW = 'help "OAuth 2.0 Client Credentials Flow", salesforce-protocol.md#token-request'
+SAMPLE = "Salesforce Platform APIs collection, salesforce-protocol.md#token-response"
+ERRORS = 'help "OAuth Authorization Flow Errors", salesforce-protocol.md#token-errors'
+DOMAINS = "pub-sub-api-node-client issue 58, salesforce-protocol.md#my-domain"
 NO_STORE = {"Content-Type": JSON, "Cache-Control": "no-store"}
 TOKEN_BODY = {
     "access_token": re.compile(r"00D[A-Za-z0-9]{12}![A-Za-z0-9._]{96}"),
@@ -56,7 +56,7 @@ def refused(source: str, error: str, description: str, **more: Any) -> Exchange:
 
 def at_host(host: str) -> Exchange:
     return token(
-        "reference 1.3",
+        "salesforce-protocol.md#my-domain",
         host=host,
         body={**TOKEN_BODY, "instance_url": f"http://{host}"},
         headers={"Content-Type": JSON},
@@ -83,7 +83,7 @@ NO_GRANT = ("unsupported_grant_type", "grant type not supported")
 EXCHANGES = [
     token(FLOW),
     token(f"{FLOW}, header form", form={"grant_type": "client_credentials"}, given={"Authorization": "Basic {basic}"}),
-    token("simple-salesforce issue 662, reference 1.1", form={**RIGHT, "scope": "api"}),
+    token("simple-salesforce issue 662, salesforce-protocol.md#token-request", form={**RIGHT, "scope": "api"}),
     token(SAMPLE, headers={"Content-Type": JSON, "Sforce-Limit-Info": None}),
     at_host("acme.my.salesforce.com"),
     at_host("acme--uat.sandbox.my.salesforce.com"),
@@ -91,31 +91,46 @@ EXCHANGES = [
     at_host("acme-1.scratch.my.salesforce.com"),
     refused(DOMAINS, *WRONG_DOMAIN, host="login.salesforce.com"),
     refused(DOMAINS, *WRONG_DOMAIN, host="test.salesforce.com"),
-    refused("amazon-q docs, reference 1.3", *WRONG_DOMAIN, host="acme.my.salesforce-setup.com"),
-    refused("dust issue 11456, reference 1.3", *NO_GRANT, host="acme.lightning.force.com"),
+    refused("amazon-q docs, salesforce-protocol.md#my-domain", *WRONG_DOMAIN, host="acme.my.salesforce-setup.com"),
+    refused("dust issue 11456, salesforce-protocol.md#my-domain", *NO_GRANT, host="acme.lightning.force.com"),
     refused(ERRORS, "invalid_client_id", "client identifier invalid", form={**RIGHT, "client_id": "3MVG9nobody"}),
     refused(ERRORS, "invalid_client", "invalid client credentials", form={**RIGHT, "client_secret": "wrong"}),
     refused(ERRORS, "invalid_grant", "no client credentials user enabled", condition=no_run_as),
-    refused("b2c-crm-sync issue 16, reference 1.4", *NO_GRANT, condition=no_flow),
-    refused("b2c-crm-sync issue 16, reference 1.4", *NO_GRANT, form={**RIGHT, "grant_type": "client_credential"}),
+    refused("b2c-crm-sync issue 16, salesforce-protocol.md#token-errors", *NO_GRANT, condition=no_flow),
     refused(
-        "b2c-crm-sync issue 16, reference 1.4", *NO_GRANT, form={"client_id": "{key}", "client_secret": "{secret}"}
+        "b2c-crm-sync issue 16, salesforce-protocol.md#token-errors",
+        *NO_GRANT,
+        form={**RIGHT, "grant_type": "client_credential"},
     ),
     refused(
-        "reference 1.4",
+        "b2c-crm-sync issue 16, salesforce-protocol.md#token-errors",
+        *NO_GRANT,
+        form={"client_id": "{key}", "client_secret": "{secret}"},
+    ),
+    refused(
+        "salesforce-protocol.md#token-errors",
         "invalid_grant",
         "client credentials flow not enabled",
         condition=set_refusal("flow_not_enabled"),
     ),
-    refused("reference 1.4", "invalid_grant", "inactive user", condition=set_refusal("inactive_user")),
-    refused("reference 1.4", "invalid_grant", "ip restricted", condition=set_refusal("ip_restricted")),
     refused(
-        "reference 1.4",
+        "salesforce-protocol.md#token-errors", "invalid_grant", "inactive user", condition=set_refusal("inactive_user")
+    ),
+    refused(
+        "salesforce-protocol.md#token-errors", "invalid_grant", "ip restricted", condition=set_refusal("ip_restricted")
+    ),
+    refused(
+        "salesforce-protocol.md#token-errors",
         "invalid_app_access",
         "user is not admin approved to access this app",
         condition=set_refusal("not_approved"),
     ),
-    refused("reference 1.4", "invalid_grant", "login rate exceeded", condition=set_refusal("login_rate")),
+    refused(
+        "salesforce-protocol.md#token-errors",
+        "invalid_grant",
+        "login rate exceeded",
+        condition=set_refusal("login_rate"),
+    ),
     refused(
         "recorded refresh_error_response",
         "invalid_grant",
@@ -123,7 +138,7 @@ EXCHANGES = [
         form={**RIGHT, "grant_type": "refresh_token", "refresh_token": "old"},
     ),
     Exchange(
-        "mobile SDK guide, reference 1.6",
+        "mobile SDK guide, salesforce-protocol.md#oauth-endpoints",
         "POST /services/oauth2/revoke",
         200,
         "",
@@ -132,7 +147,7 @@ EXCHANGES = [
         prepare=credentials,
     ),
     Exchange(
-        "mobile SDK guide, reference 1.6",
+        "mobile SDK guide, salesforce-protocol.md#oauth-endpoints",
         "GET /services/oauth2/revoke",
         200,
         "",
@@ -141,7 +156,7 @@ EXCHANGES = [
         prepare=credentials,
     ),
     Exchange(
-        "mobile SDK guide, reference 1.6",
+        "mobile SDK guide, salesforce-protocol.md#oauth-endpoints",
         "POST /services/oauth2/revoke",
         400,
         {"error": "invalid_token", "error_description": str},
@@ -149,7 +164,7 @@ EXCHANGES = [
         anonymous=True,
     ),
     Exchange(
-        "mobile SDK guide, reference 1.6",
+        "mobile SDK guide, salesforce-protocol.md#oauth-endpoints",
         "POST /services/oauth2/revoke",
         400,
         {"error": "unsupported_token_type", "error_description": str},
@@ -158,7 +173,7 @@ EXCHANGES = [
         prepare=credentials,
     ),
     Exchange(
-        "Token Introspection sample, reference 1.6",
+        "Token Introspection sample, salesforce-protocol.md#oauth-endpoints",
         "POST /services/oauth2/introspect",
         200,
         {
@@ -177,7 +192,7 @@ EXCHANGES = [
         prepare=credentials,
     ),
     Exchange(
-        "stackexchange 305477, reference 1.6",
+        "stackexchange 305477, salesforce-protocol.md#oauth-endpoints",
         "POST /services/oauth2/introspect",
         200,
         {"active": False},
@@ -186,7 +201,7 @@ EXCHANGES = [
         prepare=credentials,
     ),
     Exchange(
-        'help "Identity URLs", reference 1.6',
+        'help "Identity URLs", salesforce-protocol.md#oauth-endpoints',
         "GET /id/{org_id}/{user_id}",
         200,
         re.compile(r'(?s).*"user_id":"005.*"organization_id":"00D.*"username":".*"urls":\{.*'),

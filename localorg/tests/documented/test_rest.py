@@ -88,7 +88,7 @@ def window(caller: Caller) -> dict[str, str]:
 
 
 def replication(name: str, start: str, end: str, status: int, body: Any, prepare: Any = window) -> Exchange:
-    source = f"{GUIDE}, sObject Get {name.title()}, reference 2.7"
+    source = f"{GUIDE}, sObject Get {name.title()}, salesforce-protocol.md#limits-and-counts"
     params = {"start": start, "end": end}
     return Exchange(source, f"GET /sobjects/Account/{name}/", status, body, params=params, prepare=prepare)
 
@@ -132,7 +132,7 @@ EXCHANGES = [
         anonymous=True,
     ),
     Exchange(
-        "reference 2.1, OAuth scheme",
+        "salesforce-protocol.md#rest-conventions, OAuth scheme",
         "GET /limits",
         headers=LIMIT_INFO,
         given={"Authorization": "OAuth {token}"},
@@ -140,7 +140,7 @@ EXCHANGES = [
         prepare=lambda caller: {"token": str(caller.session.headers["Authorization"]).removeprefix("Bearer ")},
     ),
     Exchange(
-        f"{GUIDE}, Versions, reference 2.2",
+        f"{GUIDE}, Versions, salesforce-protocol.md#api-versions",
         "GET /services/data",
         body=Each(
             {"label": re.compile(r"(Winter|Spring|Summer) '\d\d"), "url": str, "version": re.compile(r"\d\d\.0")}
@@ -154,22 +154,24 @@ EXCHANGES = [
         body=Some({"query": "/services/data/v67.0/query", "sobjects": "/services/data/v67.0/sobjects"}),
         headers=LIMIT_INFO,
     ),
-    Exchange("reference 2.1", "GET /services/data/v99.0/limits", 404, NOT_FOUND),
-    Exchange("reference 2.1", "GET /nonsense", 404, NOT_FOUND, headers={"Content-Type": JSON}),
-    Exchange("API end of life, reference 2.1", "GET /services/data/v20.0/limits", 410),
+    Exchange("salesforce-protocol.md#rest-conventions", "GET /services/data/v99.0/limits", 404, NOT_FOUND),
     Exchange(
-        "Bulk API guide, Warning header, reference 2.1",
+        "salesforce-protocol.md#rest-conventions", "GET /nonsense", 404, NOT_FOUND, headers={"Content-Type": JSON}
+    ),
+    Exchange("API end of life, salesforce-protocol.md#rest-conventions", "GET /services/data/v20.0/limits", 410),
+    Exchange(
+        "Bulk API guide, Warning header, salesforce-protocol.md#rest-conventions",
         "GET /services/data/v35.0/limits",
         headers={"Warning": re.compile('299 - "This API is deprecated.*"')},
     ),
     query(
-        f"{GUIDE}, Query, reference 2.3",
+        f"{GUIDE}, Query, salesforce-protocol.md#rest-queries",
         "SELECT Id FROM Account",
         {"totalSize": int, "done": False, "nextRecordsUrl": LOCATOR, "records": Each(ACCOUNT)},
         given=BATCH,
     ),
     Exchange(
-        f"{GUIDE}, Query More, reference 2.3",
+        f"{GUIDE}, Query More, salesforce-protocol.md#rest-queries",
         "GET {next}",
         body={
             "totalSize": int,
@@ -180,26 +182,31 @@ EXCHANGES = [
         headers=LIMIT_INFO,
         prepare=next_page,
     ),
-    Exchange("reference 2.3, last page", "GET {next}", body=records(Each(ACCOUNT)), prepare=last_page),
     Exchange(
-        "reference 0.4, queryAll continues either way", "GET {all}", body=Some({"done": False}), prepare=next_page
+        "salesforce-protocol.md#rest-queries, last page", "GET {next}", body=records(Each(ACCOUNT)), prepare=last_page
+    ),
+    Exchange(
+        "salesforce-protocol.md#rest-queries, queryAll continues either way",
+        "GET {all}",
+        body=Some({"done": False}),
+        prepare=next_page,
     ),
     query(
-        f"{GUIDE}, QueryAll, reference 0.4",
+        f"{GUIDE}, QueryAll, salesforce-protocol.md#rest-queries",
         "SELECT Id FROM Account",
         Some({"done": False, "nextRecordsUrl": LOCATOR}),
         resource="queryAll",
         given=BATCH,
     ),
     query("recorded query_empty_response", "SELECT Id FROM Lead", records([], total=0)),
-    query("reference 2.3, COUNT()", "SELECT COUNT() FROM Account", records([])),
+    query("salesforce-protocol.md#rest-queries, COUNT()", "SELECT COUNT() FROM Account", records([])),
     query(
         "recorded query_aggregate_success_response",
         "SELECT Industry, COUNT(Id) FROM Account GROUP BY Industry",
         records(Each({"attributes": {"type": "AggregateResult"}, "Industry": PRESENT, "expr0": int})),
     ),
     query(
-        "reference 2.3, keys are the schema's names",
+        "salesforce-protocol.md#rest-queries, keys are the schema's names",
         "select id, ISDELETED from account limit 1",
         records([{**ACCOUNT, "IsDeleted": False}], total=1),
     ),
@@ -221,7 +228,7 @@ EXCHANGES = [
         ),
     ),
     query(
-        "reference 2.3, missing parents",
+        "salesforce-protocol.md#rest-queries, missing parents",
         "SELECT AccountId, Account.Name FROM Contact WHERE AccountId = null LIMIT 1",
         records([{"attributes": ANY, "AccountId": None, "Account": None}], total=1),
     ),
@@ -237,7 +244,7 @@ EXCHANGES = [
         given={"X-PrettyPrint": "1"},
     ),
     query(
-        f"{GUIDE}, Compression, reference 2.1",
+        f"{GUIDE}, Compression, salesforce-protocol.md#rest-conventions",
         "SELECT Id FROM Account LIMIT 200",
         Some({"totalSize": 200}),
         headers={"Content-Encoding": "gzip"},
@@ -251,17 +258,29 @@ EXCHANGES = [
         given={"Accept-Encoding": "identity"},
     ),
     query(
-        "simple-salesforce api.py, reference 2.1",
+        "simple-salesforce api.py, salesforce-protocol.md#rest-conventions",
         "SELECT Id FROM Lead",
         ANY,
         headers={"Sforce-Limit-Info": re.compile(r"api-usage=\d+/5000; per-app-api-usage=\d+/5000\(appName=Nightly\)")},
         settings={"daily_api_requests": 5000, "limit_info_app": "Nightly"},
     ),
     query("Bulk API guide, Sforce-Call-Options", "SELECT Id FROM Lead", ANY, given={"Sforce-Call-Options": "client=x"}),
-    refused("reference 2.4", "SELECT Id FORM Account", "MALFORMED_QUERY", "~unexpected token: 'FORM'~"),
-    refused("ForceCLI issue 531, reference 2.4", "SELECT Id, Foo FROM Account", "INVALID_FIELD", NO_COLUMN),
-    refused("reference 2.4", "SELECT Id FROM Foo__c", "INVALID_TYPE", NO_TYPE),
-    refused("app limits, reference 2.3", "SELECT Id FROM Account OFFSET 2001", "NUMBER_OUTSIDE_VALID_RANGE", "~"),
+    refused(
+        "salesforce-protocol.md#query-errors", "SELECT Id FORM Account", "MALFORMED_QUERY", "~unexpected token: 'FORM'~"
+    ),
+    refused(
+        "ForceCLI issue 531, salesforce-protocol.md#query-errors",
+        "SELECT Id, Foo FROM Account",
+        "INVALID_FIELD",
+        NO_COLUMN,
+    ),
+    refused("salesforce-protocol.md#query-errors", "SELECT Id FROM Foo__c", "INVALID_TYPE", NO_TYPE),
+    refused(
+        "app limits, salesforce-protocol.md#rest-queries",
+        "SELECT Id FROM Account OFFSET 2001",
+        "NUMBER_OUTSIDE_VALID_RANGE",
+        "~",
+    ),
     refused("SOQL reference, FIELDS()", "SELECT FIELDS(ALL) FROM Account", "MALFORMED_QUERY", "~"),
     refused(
         "SOQL reference, statement length",
@@ -270,13 +289,13 @@ EXCHANGES = [
         "~",
     ),
     Exchange(
-        "reference 2.4",
+        "salesforce-protocol.md#query-errors",
         "GET /query/0r8AAAAAAAAAAAAAAA-2000",
         400,
         error("INVALID_QUERY_LOCATOR", "invalid query locator"),
     ),
     query(
-        "reference 2.4, recorded by its author",
+        "salesforce-protocol.md#query-errors, recorded by its author",
         "SELECT Id FROM Account",
         error("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."),
         status=403,
@@ -299,7 +318,7 @@ EXCHANGES = [
     ),
     Exchange("recorded sobject_describe_error_response", "GET /sobjects/Foo__c/describe", 404, NOT_FOUND),
     Exchange(
-        f"{GUIDE}, If-Modified-Since, reference 2.6",
+        f"{GUIDE}, If-Modified-Since, salesforce-protocol.md#describe",
         "GET /sobjects/Account/describe",
         304,
         "",
@@ -311,7 +330,7 @@ EXCHANGES = [
         body={"objectDescribe": Some({"name": "Account"}), "recentItems": list},
     ),
     Exchange(
-        f"{GUIDE}, Limits, reference 2.7",
+        f"{GUIDE}, Limits, salesforce-protocol.md#limits-and-counts",
         "GET /limits",
         body=Some(
             {
@@ -323,7 +342,7 @@ EXCHANGES = [
     ),
     Exchange(f"{GUIDE}, Limits, permission", "GET /limits", 403, condition=without_view_setup),
     Exchange(
-        f"{GUIDE}, Record Count, reference 2.7",
+        f"{GUIDE}, Record Count, salesforce-protocol.md#limits-and-counts",
         "GET /limits/recordCount",
         body={"sObjects": Each({"count": int, "name": str})},
         params={"sObjects": "Account,Contact"},
@@ -422,7 +441,7 @@ EXCHANGES = [
         form={"Name": "x"},
     ),
     Exchange(
-        "reference 2.3, explain",
+        "salesforce-protocol.md#rest-queries, explain",
         "GET /query",
         body={
             "plans": Each(
@@ -454,7 +473,7 @@ EXCHANGES = [
         error("NOT_FOUND", "Provided external ID field does not exist or is not accessible: rid"),
     ),
     Exchange(
-        f"{GUIDE}, Composite Batch, reference 2.5",
+        f"{GUIDE}, Composite Batch, salesforce-protocol.md#long-queries",
         "POST /composite/batch",
         body={
             "hasErrors": True,

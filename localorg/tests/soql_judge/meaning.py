@@ -166,7 +166,7 @@ def aggregate(function: str, kind: str, picklist: Sequence[str], values: Sequenc
 
 
 def on_the_wire(value: Any) -> Any:
-    """A value in REST's JSON (reference 2.1)."""
+    """A value in REST's JSON (salesforce-protocol.md#rest-conventions)."""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03}+0000".rjust(28, "0")
     if isinstance(value, date):
