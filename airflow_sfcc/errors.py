@@ -1,6 +1,39 @@
-"""What can go wrong between us and Salesforce, each as a sentence that says what to do next.
+"""Every exception of this package. Each message is a sentence that says what to do next.
 
-`permanent` tells whether trying again can help: a permanent error stays until a person changes something.
+    SfccError                         catch this one to catch all of ours
+      SalesforceError                 the connection, the org, the wire
+        ConfigurationError            the connection, the app or the user is set up wrongly *
+          AuthenticationError         the login, or a brand-new token, was refused *
+        UntrustedHostError            something pointed outside the verified instance *
+        QueryError                    Salesforce does not accept the query *
+          BulkUnsupportedError        Bulk API 2.0 does not run this query; REST may *
+        NotFoundError                 the resource does not exist, or is hidden *
+        AccessError                   the Run As user may not do this *
+        QueryTimeoutError             Salesforce's own time limit for queries
+        ApiLimitError                 no API calls, or Bulk jobs, left for now
+          ApiBudgetError              the connection's own api_call_budget is used up
+        UnavailableError              no response, or transient errors only
+        UnexpectedResponseError         a response that is not as documented
+        JobFailedError                the Bulk job failed
+        JobAbortedError               somebody aborted the Bulk job
+        JobTimeoutError               the Bulk job took longer than `timeout`
+        JobNotCompleteError           results were requested too early
+        ResultsExpiredError           the job or its results are gone
+        IncompleteResultError         rows are missing, or a page broke off
+          RowCountError               whole pages, but not the number of rows that was reported
+        StoppedError                  we ended a download ourselves
+      ExtractError                    the engine: what an extract makes of what arrived
+        ConversionError               a value does not fit its column's type *
+        StateError                    the destination's state does not allow this extract *
+        ConcurrentRunError            another run committed to the destination
+        SchemaChangedError            the columns changed and on_schema_change="fail" *
+        FieldVanishedError            a field was removed or hidden while the extract ran
+        DeleteLogError                the org's deletion log does not reach back far enough *
+        DamagedFileError              a staged file is not what was written
+        ContentChangedError           a page's bytes cannot be kept as they are (handled inside)
+      StorageError                    the destination's storage: a full disk, a missing bucket
+
+`permanent` (marked *) says that a retry cannot help: somebody has to change something first.
 """
 
 from __future__ import annotations
@@ -32,8 +65,8 @@ API_ENABLED = SetupStep("API Enabled", "api-enabled")
 ACCESS = SetupStep("object and field access", "object-and-field-access")
 
 
-class SalesforceError(Exception):
-    """Base of everything this package raises about Salesforce.
+class SfccError(Exception):
+    """Base of everything this package raises.
 
     `message` is a whole sentence. `step` is the setup step to look at, `status` the HTTP status and `code` Salesforce's
     error code, each None where there is none.
@@ -58,9 +91,13 @@ class SalesforceError(Exception):
 
 
 def _rebuild(
-    kind: type[SalesforceError], message: str, step: SetupStep | None, status: int | None, code: str | None
-) -> SalesforceError:
+    kind: type[SfccError], message: str, step: SetupStep | None, status: int | None, code: str | None
+) -> SfccError:
     return kind(message, step=step, status=status, code=code)
+
+
+class SalesforceError(SfccError):
+    """Base of what goes wrong with the connection, the org, or the wire between."""
 
 
 class ConfigurationError(SalesforceError):
@@ -117,7 +154,7 @@ class UnavailableError(SalesforceError):
     """Salesforce did not answer, or answered with a passing fault, more often than `max_retries` allows."""
 
 
-class UnexpectedAnswerError(SalesforceError):
+class UnexpectedResponseError(SalesforceError):
     """An answer that is not in the documents."""
 
 
@@ -153,9 +190,57 @@ class StoppedError(SalesforceError):
     """We ended a download ourselves: another part of it failed, or the task was killed."""
 
 
-def named(kind: str | None, message: str) -> SalesforceError:
-    """The exception of the class called `kind`, for problems told by another process; SalesforceError for unknown ones."""
+class ExtractError(SfccError):
+    """Base of what goes wrong in the engine; raised itself when an extract cannot go on from where it stopped."""
+
+
+class ConversionError(ExtractError):
+    """A value that its column's type cannot hold."""
+
+    permanent = True
+
+
+class StateError(ExtractError):
+    """The destination's state does not allow this extract; the message says what does."""
+
+    permanent = True
+
+
+class ConcurrentRunError(ExtractError):
+    """Another run committed to the destination, or is about to, while this one was under way. Running again helps."""
+
+
+class SchemaChangedError(ExtractError):
+    """The object's columns differ from those of the previous extract, and on_schema_change="fail"."""
+
+    permanent = True
+
+
+class FieldVanishedError(ExtractError):
+    """A field was there when the extract was planned and is not there now. Running again takes the object as it is then."""
+
+
+class DeleteLogError(ExtractError):
+    """The org's deletion log does not reach back to where the destination's knowledge of deletions ends."""
+
+    permanent = True
+
+
+class DamagedFileError(ExtractError):
+    """A staged file is damaged, or does not fit the files it should be joined with."""
+
+
+class ContentChangedError(ExtractError):
+    """The bytes of a result page cannot be kept as they are: the page has to be requested again and converted."""
+
+
+class StorageError(SfccError):
+    """The destination's storage failed: a full disk, a missing bucket, no permission to write."""
+
+
+def named(kind: str | None, message: str) -> SfccError:
+    """The exception of the class called `kind`, for errors reported by another process; SfccError for unknown names."""
     found = globals().get(kind or "")
-    if isinstance(found, type) and issubclass(found, SalesforceError):
+    if isinstance(found, type) and issubclass(found, SfccError):
         return found(message)
-    return SalesforceError(message)
+    return SfccError(message)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
 
     from airflow_sfcc._airflow.task_state import TaskState
-    from airflow_sfcc.errors import SalesforceError
+    from airflow_sfcc.errors import SfccError
     from airflow_sfcc.extract.checkpoint import Checkpoint
     from airflow_sfcc.extract.extraction import Extraction
     from airflow_sfcc.extract.pages import LandedPage
@@ -46,11 +46,11 @@ def airflow_failures() -> Iterator[None]:
     """Errors that trying again cannot mend fail the task at once, without using up its retries."""
     from airflow.providers.common.compat.sdk import AirflowFailException
 
-    from airflow_sfcc.errors import SalesforceError
+    from airflow_sfcc.errors import SfccError
 
     try:
         yield
-    except SalesforceError as problem:
+    except SfccError as problem:
         if problem.permanent:
             raise AirflowFailException(str(problem)) from None
         raise
@@ -426,7 +426,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
             if self._killed.wait(min(delay, left)):
                 raise self._kill_of(f"The task was killed while it waited for Bulk job {job.id}.")
 
-    def _kill_of(self, message: str) -> SalesforceError:
+    def _kill_of(self, message: str) -> SfccError:
         from airflow_sfcc.errors import JobAbortedError, StoppedError
 
         return JobAbortedError(message) if self.cancel_on_kill else StoppedError(message)

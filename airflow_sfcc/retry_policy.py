@@ -21,7 +21,17 @@ _RULES: tuple[tuple[tuple[str, ...], str, timedelta | None, str], ...] = (
         "The org's API calls, or this connection's share of them, are used up for now.",
     ),
     (
-        ("ConfigurationError", "UntrustedHostError", "QueryError", "NotFoundError", "AccessError"),
+        (
+            "ConfigurationError",
+            "UntrustedHostError",
+            "QueryError",
+            "NotFoundError",
+            "AccessError",
+            "ConversionError",
+            "StateError",
+            "SchemaChangedError",
+            "DeleteLogError",
+        ),
         "fail",
         None,
         "Trying again cannot help: somebody has to change something.",
@@ -33,10 +43,10 @@ _RULES: tuple[tuple[tuple[str, ...], str, timedelta | None, str], ...] = (
         "The results are gone or incomplete: the next try asks for what is missing, or submits the query again.",
     ),
     (
-        ("UnavailableError", "QueryTimeoutError", "JobFailedError"),
+        ("UnavailableError", "QueryTimeoutError", "JobFailedError", "StorageError"),
         "retry",
         timedelta(minutes=5),
-        "Salesforce was not able to answer for now.",
+        "Salesforce, or the storage, did not work for now.",
     ),
 )
 

@@ -146,9 +146,9 @@ class _StageOperator(BaseOperator):
         destination = destination_path(self.destination.replace("{sobject}", share["sobject"]))
         extraction = Extraction.resume(client, destination, share["extract_id"])
         if extraction.plan.job_id != share["job_id"]:
-            from airflow_sfcc.errors import SalesforceError
+            from airflow_sfcc.errors import ExtractError
 
-            raise SalesforceError(
+            raise ExtractError(
                 "The extract was planned anew since this task got its share: clear the task `plan` with everything downstream."
             )
         return extraction

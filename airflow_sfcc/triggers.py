@@ -18,7 +18,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow_sfcc._airflow.shared_clients import Kind
-    from airflow_sfcc.errors import SalesforceError
+    from airflow_sfcc.errors import SfccError
     from airflow_sfcc.salesforce import SalesforceClient
     from airflow_sfcc.salesforce.usage import Tally
 
@@ -96,18 +96,18 @@ class WaitingTrigger(BaseTrigger):
         """The event that `wait` makes, or one that tells what went wrong: never an exception, whose traceback Airflow
         would store with the task instance."""
         await load_client()
-        from airflow_sfcc.errors import SalesforceError
+        from airflow_sfcc.errors import SfccError
 
         try:
             event: TriggerEvent = await wait()
             return event
-        except SalesforceError as problem:
+        except SfccError as problem:
             return self.failure(problem)
         except Exception as problem:
             why = f"Waiting in the triggerer failed ({type(problem).__name__}). Clear the task to run it again."
             return self.event("error", message=why)
 
-    def failure(self, problem: SalesforceError) -> TriggerEvent:
+    def failure(self, problem: SfccError) -> TriggerEvent:
         return self.event("error", error=type(problem).__name__, message=str(problem), permanent=problem.permanent)
 
     def event(self, status: str, **details: Any) -> TriggerEvent:

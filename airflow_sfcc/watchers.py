@@ -78,7 +78,7 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         await load_client()
         from airflow_sfcc._airflow.shared_clients import SharedClients
-        from airflow_sfcc.errors import SalesforceError
+        from airflow_sfcc.errors import SfccError
         from airflow_sfcc.salesforce.usage import Tally
 
         seen = await self._remembered()
@@ -90,7 +90,7 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
             except Exception as problem:
                 # A watcher that ends is not started again before the DAG changes, so it goes on whatever happens; the
                 # text of an unforeseen exception may hold anything, so only its type is shown.
-                why = str(problem) if isinstance(problem, SalesforceError) else type(problem).__name__
+                why = str(problem) if isinstance(problem, SfccError) else type(problem).__name__
                 self.log.warning("Watching %s goes on after a failure: %s", self.sobject, why)
             else:
                 if new:

@@ -22,7 +22,7 @@ from airflow_sfcc.errors import (
     QueryError,
     SetupStep,
     UnavailableError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
 from airflow_sfcc.extract.incremental.windows import CURSOR_FIELDS
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError
@@ -87,7 +87,7 @@ def _as_far_as_possible(name: str, findings: Iterator[Finding]) -> Iterator[Find
     """The findings up to a question that is not answered as Salesforce answers; the checks after these go on."""
     try:
         yield from findings
-    except (UnexpectedAnswerError, UnavailableError) as problem:
+    except (UnexpectedResponseError, UnavailableError) as problem:
         yield Finding(name, "not checkable", problem.message)
     except SalesforceError as problem:
         yield _failure(name, problem)
@@ -206,7 +206,7 @@ def _calls_left(client: SalesforceClient) -> Finding:
 def _bulk_jobs(client: SalesforceClient) -> Iterator[Finding]:
     answer = json_object_of(client.request("GET", "/jobs/query", params={"jobType": "V2Query"}))
     if "records" not in answer:
-        raise UnexpectedAnswerError("The list of query jobs is not answered as Salesforce does.")
+        raise UnexpectedResponseError("The list of query jobs is not answered as Salesforce does.")
     yield Finding("Bulk API 2.0", "passed", "query jobs can be listed")
 
 

@@ -44,14 +44,14 @@ def storage_failures(url: Any) -> Iterator[None]:
     """Say of an error of the storage which destination it is about. Such a failure is worth another try."""
     import requests
 
-    from airflow_sfcc.errors import SalesforceError
+    from airflow_sfcc.errors import StorageError
 
     try:
         yield
     except requests.RequestException:
         raise
     except OSError as problem:
-        raise SalesforceError(
+        raise StorageError(
             f"The storage of the destination {url} failed ({type(problem).__name__}: {problem}); nothing was landed. See that "
             "the folder or bucket can be made or is there, that the worker may write to it, and that it has room."
         ) from problem

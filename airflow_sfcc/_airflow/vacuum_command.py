@@ -28,14 +28,14 @@ def vacuum(destination: str, superseded: bool, older_than: float, dry_run: bool)
 
     Committed extracts stay, but for those that --superseded names.
     """
-    from airflow_sfcc.errors import SalesforceError
+    from airflow_sfcc.errors import SfccError
     from airflow_sfcc.extract.land.vacuum import vacuum as remove
 
     try:
         removed = remove(
             _path(destination), superseded=superseded, older_than=timedelta(hours=older_than), dry_run=dry_run
         )
-    except (SalesforceError, OSError, ValueError) as problem:
+    except (SfccError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
     if not removed and not any(_path(destination).glob("extract=*")):
         click.echo(f"{destination} holds no extracts: name the folder of one object, as the DAG's destination does.")

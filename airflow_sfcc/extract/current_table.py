@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_sfcc.extract.land.manifests import Manifest, StateError, read_manifests, storage_path
+from airflow_sfcc.errors import StateError
+from airflow_sfcc.extract.land.manifests import Manifest, read_manifests, storage_path
 from airflow_sfcc.extract.land.staging import StoragePath, is_local
 
 if TYPE_CHECKING:

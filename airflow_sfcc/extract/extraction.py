@@ -27,13 +27,14 @@ from datetime import datetime
 from typing import Any
 
 from airflow_sfcc.errors import (
+    ExtractError,
     JobAbortedError,
     JobFailedError,
     JobTimeoutError,
     ResultsExpiredError,
     RowCountError,
     SalesforceError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
 from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
 from airflow_sfcc.extract.convert.arrow_types import arrow_schema
@@ -65,7 +66,7 @@ _NOT_RESUMABLE = (
     JobTimeoutError,
     ResultsExpiredError,
     RowCountError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
 """Failures that another look at the same job would only repeat."""
 
@@ -88,12 +89,12 @@ class Extraction:
 
     @classmethod
     def resume(cls, client: SalesforceClient, destination: StoragePath, extract_id: str) -> Extraction:
-        """The extraction whose plan another process staged. Raises SalesforceError when that is gone, or of no use here."""
+        """The extraction whose plan another process staged. Raises ExtractError when that is gone, or of no use here."""
         landing = Landing(destination, extract_id)
         try:
             plan = ExtractPlan.from_json(landing.load_plan())
         except (KeyError, TypeError):
-            raise SalesforceError(
+            raise ExtractError(
                 f"The staged plan in {landing.staging} was made by another version of this package, so this extract cannot go "
                 "on: clear the task to run it from the start."
             ) from None
@@ -218,7 +219,7 @@ class Extraction:
     def job(self) -> BulkJob:
         """The Bulk job as it is now; of several, the first that is still waiting, else the last."""
         if self.plan.job_id is None:
-            raise SalesforceError("This extract has no Bulk job.")
+            raise ExtractError("This extract has no Bulk job.")
         for job_id in self.waiting_jobs or self.plan.job_ids[-1:]:
             job = self._jobs[job_id] = self.client.bulk.get(job_id)
             if job.is_waiting:

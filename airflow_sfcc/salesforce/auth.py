@@ -14,7 +14,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
-from airflow_sfcc.errors import MY_DOMAIN, AuthenticationError, UnexpectedAnswerError
+from airflow_sfcc.errors import MY_DOMAIN, AuthenticationError, UnexpectedResponseError
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, require_same_origin
 from airflow_sfcc.salesforce.responses import parsed
 from airflow_sfcc.salesforce.token_errors import token_error
@@ -161,7 +161,7 @@ class ClientCredentialsAuth(AuthBase):
             answer = parsed(response)
             access_token, instance_url = answer["access_token"], answer["instance_url"]
         except (ValueError, KeyError, TypeError):
-            raise UnexpectedAnswerError(
+            raise UnexpectedResponseError(
                 f"{login} answered the token request with something that holds no access_token and instance_url: is it "
                 "a Salesforce My Domain host?"
             ) from None

@@ -21,7 +21,7 @@ from airflow_sfcc.errors import (
     NotFoundError,
     ResultsExpiredError,
     SalesforceError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
 from airflow_sfcc.salesforce.responses import json_object_of, one_line, raise_for_refusal
 from airflow_sfcc.wording import plural
@@ -71,7 +71,7 @@ class BulkJob:
                 error_message=body.get("errorMessage") or None,
             )
         except (KeyError, TypeError, ValueError):
-            raise UnexpectedAnswerError(
+            raise UnexpectedResponseError(
                 "Salesforce described a Bulk job without a usable id and state. Try again, or use api='rest'."
             ) from None
 
@@ -104,7 +104,7 @@ class BulkJob:
             raise JobNotCompleteError(
                 f"Bulk job {self.id} on {self.sobject} is not complete yet (state {self.state}). Wait until it is."
             )
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             f"Bulk job {self.id} is in a state that is not documented: {self.state!r}. Look at it in Setup under Bulk Data Load "
             "Jobs, and use api='rest' until it is known what that means."
         )
@@ -227,7 +227,7 @@ class BulkQueryJobs:
             for link in _links(listing) or ():
                 url = self._client.resolve(link, api_version=job.api_version)
                 if url in seen:
-                    raise UnexpectedAnswerError(
+                    raise UnexpectedResponseError(
                         f"Bulk job {job.id} listed the same result page twice; nothing was landed. {_AGAIN}"
                     )
                 seen.add(url)
@@ -238,7 +238,7 @@ class BulkQueryJobs:
                 return
             url = self._client.resolve(str(following), api_version=job.api_version)
             if url in seen:
-                raise UnexpectedAnswerError(
+                raise UnexpectedResponseError(
                     f"Bulk job {job.id} listed its result pages in a circle; nothing was landed. {_AGAIN}"
                 )
             seen.add(url)
@@ -271,7 +271,7 @@ class BulkQueryJobs:
                 raise_for_refusal(response)
             except NotFoundError as gone:
                 raise _expired(page.job_id) from gone
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             f"A result page of Bulk job {page.job_id} was answered with HTTP {response.status_code}, which is not documented; "
             "nothing of it was landed. Try again, or use api='rest'."
         )

@@ -21,7 +21,7 @@ from airflow_sfcc.errors import (
     NotFoundError,
     QueryError,
     SalesforceError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
 from airflow_sfcc.salesforce import soql as soql_text
 from airflow_sfcc.salesforce.auth import ClientCredentialsAuth, Credentials, Token
@@ -194,7 +194,7 @@ class SalesforceClient:
                 return offered
         except (TypeError, KeyError, ValueError):
             pass
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             f"{self.instance} does not list its API versions as Salesforce does. Is it the org's My Domain? If so, set "
             f"api_version in the connection's extra, such as {NEWEST_TESTED_VERSION}."
         )
@@ -235,7 +235,7 @@ class SalesforceClient:
         if key not in self._describes:
             answer = self._describe(sobject)
             if not _is_describe(answer):
-                raise UnexpectedAnswerError(
+                raise UnexpectedResponseError(
                     f"{self.instance} does not describe {sobject} as Salesforce does. Is it the org's My Domain?",
                     step=MY_DOMAIN,
                 )
@@ -283,7 +283,7 @@ class SalesforceClient:
         with suppress(AttributeError, KeyError, TypeError, ValueError):
             counts = {str(entry["name"]).lower(): int(entry["count"]) for entry in answer["sObjects"]}
             return counts[sobject.lower()]
-        raise UnexpectedAnswerError(f"Salesforce keeps no record count for {sobject}: count its records by a query.")
+        raise UnexpectedResponseError(f"Salesforce keeps no record count for {sobject}: count its records by a query.")
 
     def get_deleted(self, sobject: str, start: datetime, end: datetime) -> JsonObject:
         """Ids deleted within [start, end): `deletedRecords`, `earliestDateAvailable`, `latestDateCovered`.

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import requests
 from typing_extensions import Self
 
-from airflow_sfcc.errors import IncompleteResultError, UnexpectedAnswerError
+from airflow_sfcc.errors import IncompleteResultError, UnexpectedResponseError
 from airflow_sfcc.salesforce.responses import json_object_of, refusal_of
 from airflow_sfcc.wording import plural
 
@@ -93,7 +93,7 @@ def _complete_pages(client: SalesforceClient, answers: _Answers, soql: str, reso
         if not link:
             break
         if link in seen:
-            raise UnexpectedAnswerError(
+            raise UnexpectedResponseError(
                 f"Salesforce paged a query in a circle (the same nextRecordsUrl twice). {_WAY_OUT}"
             )
         seen.add(link)
@@ -164,7 +164,7 @@ class _Answers:
         results = self._read_json(response).get("results")
         first = results[0] if isinstance(results, list) and results else None
         if not (isinstance(first, Mapping) and str(first.get("statusCode")).isdecimal()):
-            raise UnexpectedAnswerError(
+            raise UnexpectedResponseError(
                 f"Salesforce answered a query that was sent in a batch without a result. {_WAY_OUT}"
             )
         status, body = int(first["statusCode"]), first.get("result")
@@ -176,23 +176,23 @@ class _Answers:
 def _records(body: Mapping[str, Any]) -> Any:
     records = body.get("records")
     if not isinstance(records, Sized) or isinstance(records, (str, dict)):
-        raise UnexpectedAnswerError(f"Salesforce answered a query without a list of records. {_WAY_OUT}")
+        raise UnexpectedResponseError(f"Salesforce answered a query without a list of records. {_WAY_OUT}")
     if isinstance(records, list) and not all(isinstance(record, dict) for record in records):
-        raise UnexpectedAnswerError(f"Salesforce answered a query with a record that is no JSON object. {_WAY_OUT}")
+        raise UnexpectedResponseError(f"Salesforce answered a query with a record that is no JSON object. {_WAY_OUT}")
     return records
 
 
 def _link(body: Mapping[str, Any]) -> str | None:
     link = body.get("nextRecordsUrl")
     if link is not None and not isinstance(link, str):
-        raise UnexpectedAnswerError(f"Salesforce answered a query with a nextRecordsUrl that is no text. {_WAY_OUT}")
+        raise UnexpectedResponseError(f"Salesforce answered a query with a nextRecordsUrl that is no text. {_WAY_OUT}")
     return link or None
 
 
 def _total_size(body: Mapping[str, Any]) -> int | None:
     total_size = body.get("totalSize")
     if not isinstance(total_size, int) or isinstance(total_size, bool):
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             f"Salesforce answered a query without saying how many rows it has (totalSize). {_WAY_OUT}"
         )
     return total_size if total_size >= 0 else None

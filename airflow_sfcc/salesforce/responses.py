@@ -13,7 +13,7 @@ from typing import Any
 
 import requests
 
-from airflow_sfcc.errors import SalesforceError, UnavailableError, UnexpectedAnswerError
+from airflow_sfcc.errors import SalesforceError, UnavailableError, UnexpectedResponseError
 from airflow_sfcc.salesforce.api_errors import NOT_SALESFORCE, judge
 from airflow_sfcc.salesforce.transport import describe
 
@@ -59,7 +59,7 @@ def json_of(response: requests.Response, **options: Any) -> Any:
     try:
         return parsed(response, **options)
     except ValueError:
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             f"{describe(response.request)} was answered with HTTP {response.status_code} and a body that is not JSON. "
             f"{NOT_SALESFORCE}"
         ) from None
@@ -69,7 +69,7 @@ def json_object_of(response: requests.Response, **options: Any) -> JsonObject:
     """Like json_of, for answers that must be an object."""
     body = json_of(response, **options)
     if not isinstance(body, dict):
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             f"{describe(response.request)} was answered with JSON that is not an object. {NOT_SALESFORCE}"
         )
     return body

@@ -17,7 +17,7 @@ from airflow_sfcc.errors import (
     JobFailedError,
     ResultsExpiredError,
     SalesforceError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
 from airflow_sfcc.extract.convert.row_blocks import row_blocks
 from airflow_sfcc.salesforce.transport import TransportOptions
@@ -111,7 +111,7 @@ def test_an_aborted_job(org: RunningOrg, root: UPath) -> None:
 
 def test_an_unknown_job_state_is_an_error(org: RunningOrg, root: UPath) -> None:
     org.fail("job_poll", set_json={"/state": "Dreaming"}, times=None)
-    with pytest.raises(UnexpectedAnswerError, match="Dreaming"):
+    with pytest.raises(UnexpectedResponseError, match="Dreaming"):
         extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
 
 
@@ -129,7 +129,7 @@ def test_columns_that_changed_under_the_job(org: RunningOrg, root: UPath) -> Non
         body='"Id","Surname"\n"003000000000001AAA","x"\n',
         headers={"Content-Type": "text/csv"},
     )
-    with pytest.raises(UnexpectedAnswerError, match=r"missing: description, lastname; unexpected: surname"):
+    with pytest.raises(UnexpectedResponseError, match=r"missing: description, lastname; unexpected: surname"):
         extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
     assert no_data_left(root)
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sfcc.extract.convert.arrow_types import ConversionError, Converter
+from airflow_sfcc.errors import ConversionError
+from airflow_sfcc.extract.convert.arrow_types import Converter
 from airflow_sfcc.extract.plan.columns import Column
 
 

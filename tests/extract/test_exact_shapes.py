@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from airflow_sfcc.extract.convert.arrow_types import ConversionError
+from airflow_sfcc.errors import ConversionError
 from tests.extract.test_exact_values import NASTY, NUMBERS, TEXTS, java, landed, quoted
 from tests.wire_server import SOBJECT, Wire, described
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from airflow_sfcc.extract.convert.arrow_types import ConversionError
+from airflow_sfcc.errors import ConversionError
 from airflow_sfcc.extract.convert.row_blocks import row_blocks
 from tests.extract.runs import extract, read_rows
 from tests.extract.test_value_by_value import canonical

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_sfcc.errors import DamagedFileError
 from airflow_sfcc.extract.convert.writers import CountedFile, part_writer
-from airflow_sfcc.extract.land.gzip_join import GzipJoinError, join_csv, join_json_lines
+from airflow_sfcc.extract.land.gzip_join import join_csv, join_json_lines
 from tests.extract.runs import csv_rows
 from tests.extract.test_parquet_join import Source
 
@@ -71,5 +72,5 @@ def test_files_of_the_writers_are_joined_byte_for_byte(file_format: Any) -> None
 def test_a_damaged_file_is_refused(texts: list[str]) -> None:
     whole = members(*texts)
     for broken in (b"", whole[:5], whole[:25], b"no gzip at all"):
-        with pytest.raises(GzipJoinError, match="not a complete gzip CSV file"):
+        with pytest.raises(DamagedFileError, match="not a complete gzip CSV file"):
             joined([whole, broken])

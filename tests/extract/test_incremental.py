@@ -17,13 +17,18 @@ from salesforce_localorg.faults import Fault
 from upath import UPath
 
 from airflow_sfcc._airflow.vacuum_command import vacuum as vacuum_command
-from airflow_sfcc.errors import NotFoundError, QueryError, UnexpectedAnswerError
+from airflow_sfcc.errors import (
+    ConcurrentRunError,
+    DeleteLogError,
+    FieldVanishedError,
+    NotFoundError,
+    QueryError,
+    SchemaChangedError,
+    StateError,
+    UnexpectedResponseError,
+)
 from airflow_sfcc.extract import current_table_sql, latest_state, read_manifests, register_storage
-from airflow_sfcc.extract.incremental.deletions import DeleteLogError
-from airflow_sfcc.extract.incremental.schema_drift import FieldVanishedError, SchemaChangedError
-from airflow_sfcc.extract.incremental.state import ConcurrentRunError
 from airflow_sfcc.extract.land.lock import _Claim, commit_lock
-from airflow_sfcc.extract.land.manifests import StateError
 from airflow_sfcc.extract.land.staging import Landing, is_local
 from airflow_sfcc.extract.land.vacuum import vacuum
 from airflow_sfcc.extract.plan.planner import RunIdentity
@@ -233,7 +238,7 @@ def test_an_object_of_which_nothing_was_removed_for_good(world: World) -> None:
 def test_an_answer_on_deletions_that_is_not_documented_is_told_as_such(world: World) -> None:
     night(world, 0)
     world.org.faults.add(Fault(route="deleted", set_json={"/latestDateCovered": None}, times=None))
-    with pytest.raises(UnexpectedAnswerError, match="deleted records of Account"):
+    with pytest.raises(UnexpectedResponseError, match="deleted records of Account"):
         night(world, 1)
 
 

@@ -11,7 +11,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sfcc.errors import QueryError, UnexpectedAnswerError
+from airflow_sfcc.errors import QueryError, UnexpectedResponseError
 from airflow_sfcc.extract.convert.arrow_types import Converter
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader
 from airflow_sfcc.extract.plan.columns import Column, Numbers
@@ -68,13 +68,13 @@ def test_parents_of_parents(owner: str, name: str | None, attributes: str) -> No
 @pytest.mark.parametrize("record", ["{}", '{"Name":"x"}', '{"Name":"x","Owner":{}}', '{"Name":"\\":null"}'])
 def test_a_value_that_is_missing_is_no_null(record: str) -> None:
     complete = '{"Name":"a","Owner":{"Manager":{"Name":"b"}}}'
-    with pytest.raises(UnexpectedAnswerError, match=r"without (Name|Owner\.Manager\.Name)"):
+    with pytest.raises(UnexpectedResponseError, match=r"without (Name|Owner\.Manager\.Name)"):
         landed([NAME, OWNER], read([NAME, OWNER], complete, record))
 
 
 def test_a_null_beside_the_columns_does_not_stand_for_a_value_that_is_missing() -> None:
     complete = '{"attributes":{"type":"Name","url":null},"Name":"a"}'
-    with pytest.raises(UnexpectedAnswerError, match="without Name"):
+    with pytest.raises(UnexpectedResponseError, match="without Name"):
         landed([NAME], read([NAME], complete, '{"attributes":{"type":"Name","url":"/x"}}'))
 
 
@@ -90,14 +90,14 @@ def test_a_null_beside_the_columns_does_not_stand_for_a_value_that_is_missing() 
 )
 def test_a_null_elsewhere_does_not_stand_in_for_a_value_that_is_missing(elsewhere: str) -> None:
     complete = '{"attributes":{"type":"T","url":"/T/1"},"Name":"a"}'
-    with pytest.raises(UnexpectedAnswerError, match="without Name"):
+    with pytest.raises(UnexpectedResponseError, match="without Name"):
         landed([NAME], read([NAME], complete, f"{{{elsewhere}}}"))
 
 
 @pytest.mark.parametrize("head", ['"nextRecordsUrl":null,"done":true', '"done":null', '"done":true,"other":null'])
 def test_nor_does_a_null_beside_the_records(head: str) -> None:
     body = f'{{"totalSize":2,{head},"records":[{{"Name":"a"}},{{}}]}}'
-    with pytest.raises(UnexpectedAnswerError, match="without Name"):
+    with pytest.raises(UnexpectedResponseError, match="without Name"):
         landed([NAME], answered([NAME], body))
 
 
@@ -143,7 +143,7 @@ def test_child_records_are_left_to_python() -> None:
 
 @pytest.mark.parametrize("body", ["", "[]", "<html>", '{"totalSize":1,"done":true,"records":[{"Name":"x"}'])
 def test_an_answer_that_is_no_object_is_an_error(body: str) -> None:
-    with pytest.raises(UnexpectedAnswerError, match="JSON"):
+    with pytest.raises(UnexpectedResponseError, match="JSON"):
         answered([NAME], body)
 
 

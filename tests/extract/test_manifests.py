@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from upath import UPath
 
+from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract import latest_state, read_manifests
 from airflow_sfcc.extract.land import manifests
-from airflow_sfcc.extract.land.manifests import INDEX, StateError, read_short_manifests
+from airflow_sfcc.extract.land.manifests import INDEX, read_short_manifests
 from tests.storages import files_below, on_all_storages
 
 FEW = 3

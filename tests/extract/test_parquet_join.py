@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_sfcc.errors import DamagedFileError
 from airflow_sfcc.extract.convert.writers import CountedFile
-from airflow_sfcc.extract.land.parquet_concat.join import ParquetJoinError, join_parquet
+from airflow_sfcc.extract.land.parquet_concat.join import join_parquet
 from airflow_sfcc.extract.land.parquet_concat.thrift_compact import read_struct, write_struct
 
 VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
@@ -139,14 +140,14 @@ def test_the_target_can_be_a_counted_file(tmp_path: Path) -> None:
 
 
 def test_other_schemas_are_refused() -> None:
-    with pytest.raises(ParquetJoinError, match="another schema"):
+    with pytest.raises(DamagedFileError, match="another schema"):
         joined([parquet(pa.table({"a": [1]})), parquet(pa.table({"a": ["1"]}))])
 
 
 @pytest.mark.parametrize("cut", [0, 5, 11, 40, -9, -1])
 def test_a_damaged_source_is_refused(cut: int) -> None:
     whole = parquet(pa.table({"a": list(range(100))})).open("rb").getvalue()
-    with pytest.raises(ParquetJoinError, match="not a complete Parquet file"):
+    with pytest.raises(DamagedFileError, match="not a complete Parquet file"):
         joined([Source(whole[:cut])])
 
 

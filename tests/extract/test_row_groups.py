@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_sfcc.errors import DamagedFileError
 from airflow_sfcc.extract.convert.row_groups import SMALL_PAGE_ROWS, larger_groups
 from airflow_sfcc.extract.convert.writers import ROW_GROUP_ROWS, CountedFile, part_writer
-from airflow_sfcc.extract.land.parquet_concat.join import ParquetJoinError, join_parquet
+from airflow_sfcc.extract.land.parquet_concat.join import join_parquet
 from airflow_sfcc.extract.pages import LandedPage
 from tests.extract.test_parquet_join import Source
 
@@ -98,14 +99,14 @@ def test_rows_stay_in_page_order(counts: list[int]) -> None:
 
 
 def test_other_schemas_are_refused() -> None:
-    with pytest.raises(ParquetJoinError, match="different schemas"):
+    with pytest.raises(DamagedFileError, match="different schemas"):
         joined([pa.table({"a": [1]}), pa.table({"a": ["1"]})])
 
 
 def test_a_damaged_page_is_refused() -> None:
     whole = staged(page(0, 10))
     pages = [LandedPage(index, str(index), 10, len(whole), "") for index in range(2)]
-    with pytest.raises(ParquetJoinError, match="not a complete Parquet file"):
+    with pytest.raises(DamagedFileError, match="not a complete Parquet file"):
         list(larger_groups(pages, lambda name: Source(whole[: -9 * int(name)] if int(name) else whole)))
 
 

@@ -13,12 +13,12 @@ import requests
 from upath import UPath
 
 from airflow_sfcc.errors import (
+    ConversionError,
     IncompleteResultError,
     JobFailedError,
     SalesforceError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
-from airflow_sfcc.extract.convert.arrow_types import ConversionError
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.plan.columns import Column
@@ -122,28 +122,28 @@ def test_the_reason_of_a_failed_job_is_told_in_one_line(said: Wire, root: UPath)
 @pytest.mark.parametrize("text", [b"[]", b"\n", b"<html><body>Maintenance</body></html>"])
 def test_a_page_that_is_no_csv_lands_nothing(said: Wire, root: UPath, text: bytes) -> None:
     said.pages = [(text, 2)]
-    with pytest.raises((IncompleteResultError, UnexpectedAnswerError), match="nothing was landed"):
+    with pytest.raises((IncompleteResultError, UnexpectedResponseError), match="nothing was landed"):
         landed(said, root)
     assert files_below(root) == {}
 
 
 def test_a_page_of_a_proxy_is_told_as_that(said: Wire, root: UPath) -> None:
     said.pages = [(b"<html><body>Please log in, or wait</body></html>", 2)]
-    with pytest.raises(UnexpectedAnswerError, match=r"none of the columns .* does no proxy or login page answer"):
+    with pytest.raises(UnexpectedResponseError, match=r"none of the columns .* does no proxy or login page answer"):
         landed(said, root)
 
 
 def test_of_many_columns_that_are_missing_the_first_are_told(said: Wire, root: UPath) -> None:
     said.fields = [*said.fields, *({"name": f"More_{number:03d}__c", "type": "string"} for number in range(800))]
     said.pages = [(body(), 2)]
-    with pytest.raises(UnexpectedAnswerError, match=r"missing: more_000__c, .*, more_019__c, …; unexpected: none"):
+    with pytest.raises(UnexpectedResponseError, match=r"missing: more_000__c, .*, more_019__c, …; unexpected: none"):
         landed(said, root)
 
 
 @pytest.mark.parametrize("keys", [{"id": None}, {"id": ""}, {"state": None}, {"state": 3}])
 def test_a_job_without_id_or_state_is_told_as_that(said: Wire, root: UPath, keys: dict[str, Any]) -> None:
     said.job_keys, said.pages = keys, [(body(), 2)]
-    with pytest.raises(UnexpectedAnswerError, match=r"without a usable id and state\. Try again"):
+    with pytest.raises(UnexpectedResponseError, match=r"without a usable id and state\. Try again"):
         landed(said, root)
 
 
@@ -286,14 +286,14 @@ def test_a_link_that_was_taken_for_the_next_and_is_not_costs_a_call_and_no_row(s
 )
 def test_answers_of_another_shape_are_told_as_that(said: Wire, answer: str, said_of_it: str) -> None:
     said.text = answer
-    with pytest.raises(UnexpectedAnswerError, match=f"{said_of_it}.*Nothing was landed"):
+    with pytest.raises(UnexpectedResponseError, match=f"{said_of_it}.*Nothing was landed"):
         list(said.client().query(f"SELECT Id FROM {SOBJECT}"))
 
 
 @pytest.mark.parametrize("results", ["null", "[]", '[{"statusCode":"none","result":{}}]', '[{"result":{}}]'])
 def test_answers_to_a_batch_of_another_shape_are_told_as_that(said: Wire, results: str) -> None:
     said.text = f'{{"results":{results}}}'
-    with pytest.raises(UnexpectedAnswerError, match=r"without a result.*Nothing was landed"):
+    with pytest.raises(UnexpectedResponseError, match=r"without a result.*Nothing was landed"):
         list(said.client().query(f"SELECT Id FROM {SOBJECT} WHERE Name = '{'x' * 16_384}'"))
 
 
@@ -309,8 +309,8 @@ def test_after_a_failure_a_page_that_is_asked_for_ahead_is_not_asked_for_again(s
     ("record", "error"),
     [
         ('{"Id":"001000000000001AAA","Size__c":1.5}', ConversionError),
-        ('{"Id":"001000000000001AAA"}', UnexpectedAnswerError),
-        ('{"Id":"001000000000001AAA","Size__c":}', UnexpectedAnswerError),
+        ('{"Id":"001000000000001AAA"}', UnexpectedResponseError),
+        ('{"Id":"001000000000001AAA","Size__c":}', UnexpectedResponseError),
     ],
 )
 def test_after_a_failure_a_page_that_is_asked_for_ahead_is_not_waited_for(

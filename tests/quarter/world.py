@@ -19,9 +19,9 @@ from salesforce_localorg.schema import Schema
 from salesforce_localorg.server import OrgServer
 from upath import UPath
 
+from airflow_sfcc.errors import ConcurrentRunError
 from airflow_sfcc.extract import current_table_sql, latest_state, register_storage
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.incremental.state import ConcurrentRunError
 from airflow_sfcc.extract.land.staging import MANIFEST
 from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan
 from airflow_sfcc.salesforce import SalesforceClient

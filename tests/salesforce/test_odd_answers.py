@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_sfcc.errors import UnexpectedAnswerError
+from airflow_sfcc.errors import UnexpectedResponseError
 from airflow_sfcc.salesforce.api_errors import judge
 from tests.conftest import RunningOrg
 
@@ -24,7 +24,7 @@ from tests.conftest import RunningOrg
 )
 def test_a_describe_that_is_none(org: RunningOrg, body: Any) -> None:
     org.fail("describe", status=200, body=body)
-    with pytest.raises(UnexpectedAnswerError, match="My Domain"):
+    with pytest.raises(UnexpectedResponseError, match="My Domain"):
         org.client().describe("Account")
 
 
@@ -33,7 +33,7 @@ def test_a_describe_that_is_none(org: RunningOrg, body: Any) -> None:
 )
 def test_a_record_count_that_is_none(org: RunningOrg, counts: Any) -> None:
     org.fail("record_count", status=200, body={"sObjects": counts})
-    with pytest.raises(UnexpectedAnswerError, match="no record count for Account: count its records"):
+    with pytest.raises(UnexpectedResponseError, match="no record count for Account: count its records"):
         org.client().record_count("Account")
 
 

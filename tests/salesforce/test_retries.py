@@ -18,7 +18,7 @@ from airflow_sfcc.errors import (
     QueryError,
     SalesforceError,
     UnavailableError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
 from airflow_sfcc.salesforce import retry as retries
 from airflow_sfcc.salesforce.transport import TransportOptions
@@ -121,7 +121,7 @@ def test_other_refusals_are_not_retried(org: RunningOrg, status: int, code: str,
 
 def test_a_body_that_is_not_json(org: RunningOrg) -> None:
     org.fail("describe", status=200, body="<html>")
-    with pytest.raises(UnexpectedAnswerError, match=r"not JSON\. Is the connection's host the org's My Domain"):
+    with pytest.raises(UnexpectedResponseError, match=r"not JSON\. Is the connection's host the org's My Domain"):
         org.client().describe("Account")
 
 

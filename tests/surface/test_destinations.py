@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from click.testing import CliRunner
 
 from airflow_sfcc._airflow.vacuum_command import vacuum
-from airflow_sfcc.errors import SalesforceError
+from airflow_sfcc.errors import StorageError
 from airflow_sfcc.operators import SalesforceExtractOperator
 from tests.conftest import RunningOrg
 
@@ -37,7 +37,7 @@ def test_a_scheme_that_nothing_here_writes(connected_org: RunningOrg, context: A
 @pytest.mark.parametrize("mode", ["full", "incremental"])
 def test_a_folder_that_cannot_be_made(connected_org: RunningOrg, context: Any, tmp_path: Path, mode: str) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(SalesforceError, match=r"The storage of the destination .*/file/\{sobject\} failed") as failure:
+    with pytest.raises(StorageError, match=r"The storage of the destination .*/file/\{sobject\} failed") as failure:
         extract(f"file://{tmp_path}/file/{{sobject}}", mode=mode).execute(context)
     assert not failure.value.permanent and "may write to it" in str(failure.value)
 

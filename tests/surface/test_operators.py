@@ -17,7 +17,7 @@ from salesforce_localorg.bulk_jobs import BulkTimings
 from salesforce_localorg.records import Records
 from upath import UPath
 
-from airflow_sfcc.errors import JobAbortedError, JobTimeoutError, SalesforceError
+from airflow_sfcc.errors import JobAbortedError, JobTimeoutError, SalesforceError, SfccError
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.plan.planner import ExtractRequest
@@ -277,7 +277,7 @@ def test_the_engine_has_the_operators_defaults() -> None:
 
 
 def test_a_staged_plan_that_is_gone(connected_org: RunningOrg, context: Any, root_url: str) -> None:
-    with pytest.raises(SalesforceError, match="clear the task"):
+    with pytest.raises(SfccError, match="clear the task"):
         extract_operator(root_url).resume(context, {"status": "finished", "job_id": "750", "api_calls": 1})
 
 
@@ -286,5 +286,5 @@ def test_a_staged_plan_of_another_version(connected_org: RunningOrg, context: An
         extract_operator(root_url, api="bulk", deferrable=True).execute(context)
     (plan,) = root.glob("**/_plan.json")
     plan.write_text(json.dumps({**json.loads(plan.read_text()), "of_the_future": 1}))
-    with pytest.raises(SalesforceError, match=r"another version of this package.*clear the task"):
+    with pytest.raises(SfccError, match=r"another version of this package.*clear the task"):
         extract_operator(root_url).resume(context, {"status": "finished", "job_id": "750", "api_calls": 1})

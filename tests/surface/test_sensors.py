@@ -223,9 +223,7 @@ def test_every_error_class_that_is_permanent_fails_at_once_by_the_policy() -> No
 
     by_action = {action: names for names, action, _, _ in _RULES if action == "fail"}
     stops = tuple(getattr(errors, name) for name in by_action["fail"])
-    kinds = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SalesforceError)
-    ]
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SfccError)]
     assert {kind for kind in kinds if kind.permanent} == {kind for kind in kinds if issubclass(kind, stops)}
 
 

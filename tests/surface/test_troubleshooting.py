@@ -357,7 +357,7 @@ PROVOKING: dict[str, Callable[[Trouble], Any]] = {
 
 @pytest.mark.parametrize(("text", "kind", "permanent"), QUOTED, ids=[text for text, *_ in QUOTED])
 def test_a_text_of_the_page_is_what_the_task_fails_with(trouble: Trouble, text: str, kind: str, permanent: str) -> None:
-    with pytest.raises((errors.SalesforceError, AirflowFailException)) as met:
+    with pytest.raises((errors.SfccError, AirflowFailException)) as met:
         PROVOKING[text](trouble)
     told = str(met.value)
     assert re.search(re.escape(text).replace("…", ".+"), told), told

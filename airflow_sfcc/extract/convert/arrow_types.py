@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_sfcc.errors import SalesforceError, UnexpectedAnswerError
+from airflow_sfcc.errors import ConversionError, UnexpectedResponseError
 from airflow_sfcc.extract.plan.columns import Column
 from airflow_sfcc.salesforce.query import Record, plain
 
@@ -22,12 +22,6 @@ _LONGEST_SHOWN = 100
 
 TEXT_IN_JSON = frozenset({"date32", "timestamp[ms, UTC]", "time32[ms]"})
 """Types whose values are text in JSON."""
-
-
-class ConversionError(SalesforceError):
-    """A value that its column's type cannot hold."""
-
-    permanent = True
 
 
 def arrow_type(column: Column) -> pa.DataType:
@@ -81,7 +75,7 @@ class Converter:
     def from_records(self, records: Sequence[Record], first_row: int) -> pa.RecordBatch:
         """Type REST records; `Account.Owner.Name` is looked up through the nested parents.
 
-        Raises UnexpectedAnswerError when a record lacks a column.
+        Raises UnexpectedResponseError when a record lacks a column.
         """
         arrays = []
         for column in self.columns:
@@ -164,8 +158,8 @@ def _unfit(column: Column, row: int, value: Any) -> ConversionError:
     )
 
 
-def _missing(column: Column) -> UnexpectedAnswerError:
-    return UnexpectedAnswerError(
+def _missing(column: Column) -> UnexpectedResponseError:
+    return UnexpectedResponseError(
         f"Salesforce answered a record without {column.name}, which the query asked for; nothing was landed. Did fields "
         "change while it ran? Clear the task to run it again."
     )

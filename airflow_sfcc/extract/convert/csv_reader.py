@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from airflow_sfcc.errors import IncompleteResultError, UnexpectedAnswerError
+from airflow_sfcc.errors import IncompleteResultError, UnexpectedResponseError
 from airflow_sfcc.extract.convert.arrow_types import arrow_type
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.row_blocks import row_blocks
@@ -49,7 +49,7 @@ class CsvPage:
     def batches(self, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
         """Batches of `columns`, in their order, for `Converter.from_csv`.
 
-        Raises UnexpectedAnswerError when the header is not that of `columns`, and what `batches_of` raises.
+        Raises UnexpectedResponseError when the header is not that of `columns`, and what `batches_of` raises.
         """
         if self.header:
             yield from self.batches_of(columns, _in_header(self.header, columns))
@@ -151,11 +151,11 @@ def _in_header(header: Sequence[str], columns: Sequence[Column]) -> list[str]:
     found = {name.lower(): name for name in header}
     wanted = [column.name.lower() for column in columns]
     if not found.keys() & set(wanted):
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             f"A result page has none of the columns that the query asked for; nothing was landed. {NOT_SALESFORCE}"
         )
     if len(found) != len(header) or set(found) != set(wanted):
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             f"A result page has other columns than the query asked for (missing: {_listed(set(wanted) - set(found))}; "
             f"unexpected: {_listed(set(found) - set(wanted))}); nothing was landed. Did fields change while the job ran? "
             "Clear the task to run it again."

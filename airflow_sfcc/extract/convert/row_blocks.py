@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_sfcc.errors import IncompleteResultError, UnexpectedAnswerError
+from airflow_sfcc.errors import IncompleteResultError, UnexpectedResponseError
 from airflow_sfcc.extract.convert.page_stream import PageStream
 
 BLOCK_BYTES = 1024 * 1024
@@ -29,7 +29,7 @@ def row_blocks(stream: PageStream, block_bytes: int = BLOCK_BYTES) -> Iterator[p
     """Blocks of whole rows, about `block_bytes` each, in order; the header is the first line of the first.
 
     A block's memory is used again for the next one. Raises what the stream raises, IncompleteResultError when the text
-    ends inside a value, UnexpectedAnswerError for a row of more than LARGEST_BLOCK_BYTES.
+    ends inside a value, UnexpectedResponseError for a row of more than LARGEST_BLOCK_BYTES.
     """
     text = bytearray(block_bytes)
     filled = 0
@@ -89,7 +89,7 @@ def _carried_over(text: bytearray, end: int, filled: int) -> tuple[bytearray, in
         text[:rest] = text[end:filled]
         return text, rest
     if len(text) >= LARGEST_BLOCK_BYTES:
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             f"A row is longer than {LARGEST_BLOCK_BYTES:,} bytes, which an extract does not carry; nothing was "
             "landed. Leave the fields with the longest texts out by exclude_fields."
         )

@@ -13,8 +13,9 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from airflow_sfcc.errors import DamagedFileError
 from airflow_sfcc.extract.convert.writers import ROW_GROUP_ROWS, CountedFile, part_writer
-from airflow_sfcc.extract.land.parquet_concat.join import ParquetJoinError, Readable
+from airflow_sfcc.extract.land.parquet_concat.join import Readable
 from airflow_sfcc.extract.pages import LandedPage
 
 SMALL_PAGE_ROWS = 10_000
@@ -28,7 +29,7 @@ MERGED_BYTES = 16 * 1024 * 1024
 def larger_groups(pages: Iterable[LandedPage], staged: Callable[[str], Readable]) -> Iterator[Readable]:
     """The Parquet files of `pages`, in their order, with neighbours that are small merged in memory.
 
-    `staged` gives a page's file by its name. Raises ParquetJoinError when pages have different schemas, or are damaged.
+    `staged` gives a page's file by its name. Raises DamagedFileError when pages have different schemas, or are damaged.
     """
     small: list[LandedPage] = []
     for page in pages:
@@ -71,7 +72,7 @@ def _merged(sources: Sequence[Readable]) -> Readable:
     writer = part_writer("parquet", CountedFile(sink), schema)
     for file in (first, *map(_opened, sources[1:])):
         if not file.schema_arrow.equals(schema):
-            raise ParquetJoinError("Pages of one extract have different schemas. Clear the task to extract it again.")
+            raise DamagedFileError("Pages of one extract have different schemas. Clear the task to extract it again.")
         # A page's own row groups bound what one of them takes in memory.
         for group in range(file.num_row_groups):
             for batch in file.read_row_group(group).to_batches():
@@ -86,6 +87,6 @@ def _opened(source: Readable) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(pa.BufferReader(data))
     except pa.ArrowInvalid:
-        raise ParquetJoinError(
+        raise DamagedFileError(
             f"{source} is not a complete Parquet file. Clear the task to extract it again."
         ) from None

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import requests
 
-from airflow_sfcc.errors import IncompleteResultError, RowCountError, UnexpectedAnswerError
-from airflow_sfcc.extract.fetch.page_file import ContentChangedError, PageFiles
+from airflow_sfcc.errors import ContentChangedError, IncompleteResultError, RowCountError, UnexpectedResponseError
+from airflow_sfcc.extract.fetch.page_file import PageFiles
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.pages import LandedPage
 from airflow_sfcc.extract.plan.planner import ExtractPlan
@@ -146,7 +146,7 @@ class BulkFetcher:
             if locator is None:
                 return
             if locator in seen:
-                raise UnexpectedAnswerError(
+                raise UnexpectedResponseError(
                     f"Bulk job {job.id} answered the same locator twice; nothing was landed. "
                     "Clear the task to run the query anew."
                 )

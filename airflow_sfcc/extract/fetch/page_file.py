@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import requests
 
-from airflow_sfcc.errors import RowCountError, SalesforceError
+from airflow_sfcc.errors import ContentChangedError, RowCountError
 from airflow_sfcc.extract.convert.arrow_types import Converter
 from airflow_sfcc.extract.convert.csv_reader import CsvPage
 from airflow_sfcc.extract.convert.page_stream import PageStream
@@ -24,10 +24,6 @@ from airflow_sfcc.extract.plan.planner import ExtractPlan
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
 from airflow_sfcc.salesforce.content_coding import is_gzip
 from airflow_sfcc.wording import plural
-
-
-class ContentChangedError(SalesforceError):
-    """A page's own CSV cannot be kept: the page has to be read again, and converted."""
 
 
 class PageFiles:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from airflow_sfcc.errors import QueryError, SalesforceError, UnexpectedAnswerError
+from airflow_sfcc.errors import DeleteLogError, QueryError, SalesforceError, UnexpectedResponseError
 from airflow_sfcc.extract.convert.arrow_types import arrow_schema
 from airflow_sfcc.extract.incremental.windows import Window
 from airflow_sfcc.extract.plan.columns import Column
@@ -28,12 +28,6 @@ _ROOM = timedelta(minutes=2)
 """The call's start must lie more than a minute before its end, and its seconds are ignored."""
 
 COLUMNS = (Column("Id", "id", "string", False), Column("DeletedDate", "datetime", "timestamp[ms, UTC]", False))
-
-
-class DeleteLogError(SalesforceError):
-    """The org's log of deletions does not go back to where the destination's knowledge of them ends."""
-
-    permanent = True
 
 
 @dataclass(frozen=True)
@@ -126,7 +120,7 @@ def _read(answer: Mapping[str, Any], sobject: str) -> _Interval:
         earliest = answer.get("earliestDateAvailable")
         return _Interval(deleted, timestamp(earliest) if earliest else None, timestamp(answer["latestDateCovered"]))
     except (AttributeError, KeyError, TypeError, QueryError):
-        raise UnexpectedAnswerError(
+        raise UnexpectedResponseError(
             f"Salesforce's answer on the deleted records of {sobject} is not what it documents; nothing was landed. Try "
             "again, or use deletes='soft'."
         ) from None

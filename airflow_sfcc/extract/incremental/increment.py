@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from airflow_sfcc.errors import ConcurrentRunError, StateError
 from airflow_sfcc.extract.incremental.deletions import LOG_DAYS, DeletesPlan, require_log, require_replicateable
 from airflow_sfcc.extract.incremental.schema_drift import (
     OnSchemaChange,
@@ -19,7 +20,7 @@ from airflow_sfcc.extract.incremental.schema_drift import (
     sentence,
     wider,
 )
-from airflow_sfcc.extract.incremental.state import ConcurrentRunError, State, check_same_source
+from airflow_sfcc.extract.incremental.state import State, check_same_source
 from airflow_sfcc.extract.incremental.windows import (
     CURSOR_FIELDS,
     DEFAULT_LAG,
@@ -29,7 +30,7 @@ from airflow_sfcc.extract.incremental.windows import (
     choose_cursor,
     plan_window,
 )
-from airflow_sfcc.extract.land.manifests import Manifest, StateError
+from airflow_sfcc.extract.land.manifests import Manifest
 from airflow_sfcc.extract.plan.columns import Column
 from airflow_sfcc.timestamps import iso, whole_second
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from airflow_sfcc.errors import ACCESS, SalesforceError
+from airflow_sfcc.errors import ACCESS, FieldVanishedError, SalesforceError, SchemaChangedError
 from airflow_sfcc.extract.plan.columns import Column
 
 OnSchemaChange = Literal["evolve", "fail"]
@@ -18,16 +18,6 @@ _NO_SUCH_COLUMN = re.compile(r"No such column '([^']+)'")
 """salesforce-protocol.md#query-errors."""
 
 _LARGEST_PRECISION = 38
-
-
-class SchemaChangedError(SalesforceError):
-    """The object's columns are not those of the extract before, and the task is not to go on then."""
-
-    permanent = True
-
-
-class FieldVanishedError(SalesforceError):
-    """A field was there when the extract was planned and is not there now. Running again takes the object as it is then."""
 
 
 def changes_between(before: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[SchemaChange]:

@@ -8,15 +8,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from airflow_sfcc.errors import SalesforceError
+from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract.incremental.windows import Window, covered_until
-from airflow_sfcc.extract.land.manifests import Manifest, StateError, read_short_manifests
+from airflow_sfcc.extract.land.manifests import Manifest, read_short_manifests
 from airflow_sfcc.extract.land.staging import StoragePath
 from airflow_sfcc.timestamps import timestamp
-
-
-class ConcurrentRunError(SalesforceError):
-    """Another run committed to the destination, or is about to, while this one was under way. Running again helps."""
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,13 @@ from typing import BinaryIO
 
 from isal import isal_zlib
 
-from airflow_sfcc.errors import SalesforceError
+from airflow_sfcc.errors import DamagedFileError
 from airflow_sfcc.extract.land.parquet_concat.join import Readable, Writable
 from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, GZIP_WINDOW
 
 GZIP_LEVEL = 1
 
 _BLOCK_BYTES = 1024 * 1024
-
-
-class GzipJoinError(SalesforceError):
-    """A file that is not complete gzip data with a CSV header."""
 
 
 def join_json_lines(sources: Iterable[Readable], target: Writable) -> None:
@@ -34,7 +30,7 @@ def join_json_lines(sources: Iterable[Readable], target: Writable) -> None:
 def join_csv(sources: Iterable[Readable], target: Writable) -> None:
     """Append gzip CSV files with equal columns to one another, under the first one's header.
 
-    Raises GzipJoinError when a file is damaged.
+    Raises DamagedFileError when a file is damaged.
     """
     for index, source in enumerate(sources):
         with source.open("rb") as file:
@@ -84,7 +80,7 @@ class _Unpacking:
         return bool(self._member.eof)
 
     def read(self) -> bytes:
-        """Some bytes; none at the end. Raises GzipJoinError when the data is damaged or breaks off."""
+        """Some bytes; none at the end. Raises DamagedFileError when the data is damaged or breaks off."""
         while packed := self.packed or self._file.read(_BLOCK_BYTES):
             if self._member.eof:
                 self._member = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
@@ -104,5 +100,5 @@ class _Unpacking:
         return plain
 
 
-def _damaged(name: str) -> GzipJoinError:
-    return GzipJoinError(f"{name} is not a complete gzip CSV file. Clear the task to extract it again.")
+def _damaged(name: str) -> DamagedFileError:
+    return DamagedFileError(f"{name} is not a complete gzip CSV file. Clear the task to extract it again.")

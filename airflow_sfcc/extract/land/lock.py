@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from airflow_sfcc.extract.incremental.state import ConcurrentRunError
+from airflow_sfcc.errors import ConcurrentRunError
 from airflow_sfcc.extract.land.staging import StoragePath, is_local, remove_if_empty, write_whole, written_at
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from airflow_sfcc.errors import SalesforceError
+from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract.land.staging import MANIFEST, StoragePath, is_local, write_whole
 
 Manifest = dict[str, Any]
@@ -28,12 +28,6 @@ READ_ANEW = 32
 
 _LONG = ("soql", "files", "deleted_files")
 _FORMAT = 1
-
-
-class StateError(SalesforceError):
-    """The destination's state does not allow this extract; the message says what does."""
-
-    permanent = True
 
 
 def read_manifests(destination: StoragePath | str) -> list[Manifest]:

@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from airflow_sfcc.errors import SalesforceError
+from airflow_sfcc.errors import ExtractError
 from airflow_sfcc.extract.convert.writers import CountedFile
 from airflow_sfcc.extract.pages import LandedPage
 
@@ -71,10 +71,10 @@ class Landing:
         self._write_json(self.staging / PLAN, plan)
 
     def load_plan(self) -> dict[str, Any]:
-        """The staged plan. Raises SalesforceError when somebody removed it meanwhile."""
+        """The staged plan. Raises ExtractError when somebody removed it meanwhile."""
         plan = self.find_plan()
         if plan is None:
-            raise SalesforceError(
+            raise ExtractError(
                 f"The staged plan {self.staging / PLAN} is gone, so this extract cannot go on: clear the task to run it "
                 "from the start."
             )

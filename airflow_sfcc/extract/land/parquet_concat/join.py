@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, BinaryIO, Protocol
 
-from airflow_sfcc.errors import SalesforceError
+from airflow_sfcc.errors import DamagedFileError
 from airflow_sfcc.extract.land.parquet_concat import thrift_compact as thrift
 from airflow_sfcc.extract.land.parquet_concat.thrift_compact import Field, Struct
 
@@ -34,10 +34,6 @@ _LOOKED_INTO: thrift.Shape = {_ROW_GROUPS: {_COLUMNS: {_META_DATA: {}}}}
 """Of FileMetaData: what holds offsets."""
 
 
-class ParquetJoinError(SalesforceError):
-    """Files that cannot be joined: damaged, encrypted, or of different schemas."""
-
-
 class Readable(Protocol):
     """Something that `open("rb")` makes a seekable binary file of, such as a Path or a UPath."""
 
@@ -55,7 +51,7 @@ def join_parquet(sources: Iterable[Readable], target: Writable) -> int:
 
     Each source is a complete Parquet file with a footer of its own; all have one schema. `target` is at its beginning
     and stays open. The new footer names no page indexes, since those repeat offsets, and no row groups without rows.
-    Raises ParquetJoinError when a source cannot be joined, ValueError when there is none.
+    Raises DamagedFileError when a source cannot be joined, ValueError when there is none.
     """
     joined = _Joined(target)
     for source in sources:
@@ -99,7 +95,7 @@ class _Joined:
         if self._footer is None:
             self._footer = {number: field for number, field in footer.items() if number != _ROW_GROUPS}
         elif any(footer.get(part) != self._footer.get(part) for part in (_SCHEMA, _COLUMN_ORDERS)):
-            raise ParquetJoinError(f"{name} has another schema than the files before it, so they cannot be joined.")
+            raise DamagedFileError(f"{name} has another schema than the files before it, so they cannot be joined.")
 
     def _copy(self, file: BinaryIO, size: int, name: str) -> None:
         while size:
@@ -144,7 +140,7 @@ def _read_footer(file: BinaryIO, name: str) -> tuple[Struct, int]:
     if not {_SCHEMA, _NUM_ROWS, _ROW_GROUPS} <= footer.keys():
         raise _damaged(name)
     if _ENCRYPTION in footer:
-        raise ParquetJoinError(f"{name} is encrypted, so it cannot be joined with others.")
+        raise DamagedFileError(f"{name} is encrypted, so it cannot be joined with others.")
     return footer, data_end
 
 
@@ -156,7 +152,7 @@ def _move(group: Struct, shift: int, ordinal: int) -> None:
         group[_ORDINAL] = thrift.integer_field(thrift.I16, ordinal)
     for chunk in _structs(group[_COLUMNS]):
         if _FILE_PATH in chunk or _META_DATA not in chunk:
-            raise ParquetJoinError("A column's data stands in another file, so it cannot be joined.")
+            raise DamagedFileError("A column's data stands in another file, so it cannot be joined.")
         for number in _PAGE_INDEX:
             chunk.pop(number, None)
         _add(chunk, _CHUNK_FILE_OFFSET, shift)
@@ -178,5 +174,5 @@ def _add(fields: Struct, number: int, shift: int) -> None:
         fields[number] = thrift.integer_field(field.kind, offset + shift)
 
 
-def _damaged(name: str) -> ParquetJoinError:
-    return ParquetJoinError(f"{name} is not a complete Parquet file. Clear the task to extract it again.")
+def _damaged(name: str) -> DamagedFileError:
+    return DamagedFileError(f"{name} is not a complete Parquet file. Clear the task to extract it again.")
