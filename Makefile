@@ -10,7 +10,7 @@ S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py t
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter docs test-matrix ui-test
+.PHONY: help demo up test localorg-test kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter docs test-matrix ui-test
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -60,6 +60,9 @@ s3-test: $(READY)  ## land every test's files in an S3-compatible server, not on
 
 sample-test: $(READY)  ## install the built wheel in an environment of its own and run the sample project's tests there
 	@$(BIN)/python -m tests.sample_from_wheel
+
+localorg-test: $(READY)  ## install the local org where there is no Airflow, and run its own tests there (TESTS=tests/test_server.py for some)
+	@$(BIN)/python -m tests.localorg_alone $(TESTS) $(PYTEST_ARGS)
 
 soql-differential: $(READY)  ## check the local org's SOQL: its parser against soql-parser-js, its answers against Python
 	@$(BIN)/python -m tests.conformance.environments soql-parser-js

@@ -10,10 +10,13 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from salesforce_localorg import __version__
 
 if TYPE_CHECKING:
     from salesforce_localorg.faults import Fault
@@ -23,10 +26,12 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8711
 CONNECTION_VARIABLE = "AIRFLOW_CONN_SFCC_DEFAULT"
+SECRET_VARIABLES = ["LOCALORG_CONSUMER_SECRET", "SFCC_ORG_CONSUMER_SECRET"]
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="salesforce-localorg")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option("--tls", is_flag=True, help="Serve HTTPS with a certificate made for this run.")
@@ -34,7 +39,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--rows", multiple=True, metavar="OBJECT=N", help="How many records of an object. Repeatable.")
 @click.option("--data-dir", type=PATH, help="Keep the records in this folder; the next run finds them.")
 @click.option("--consumer-key", help="Consumer key (client id); made up when absent.")
-@click.option("--consumer-secret", envvar="SFCC_ORG_CONSUMER_SECRET", help="Consumer secret; made up when absent.")
+@click.option("--consumer-secret", envvar=SECRET_VARIABLES, help="Consumer secret; made up when absent.")
 @click.option(
     "--describe", "describes", multiple=True, type=PATH, help="A describe answer saved from an org. Repeatable."
 )
@@ -258,9 +263,12 @@ def _announce(server: OrgServer, *, show_secret: bool) -> None:
 def _first_steps(server: OrgServer) -> str:
     credentials = server.credentials
     authority = f"--cacert {shlex.quote(str(server.ca_file))} " if server.ca_file is not None else ""
-    return (
+    connection = (
         "As an Airflow connection:\n\n"
         f"  export {CONNECTION_VARIABLE}={shlex.quote(json.dumps(_connection(server)))}\n\n"
+    )
+    return (
+        f"{connection if find_spec('airflow_sfcc') else ''}"
         "A first call:\n\n"
         f"  curl -s {authority}{credentials.url}/services/oauth2/token -d grant_type=client_credentials "
         f"-d client_id={shlex.quote(credentials.consumer_key)} "
