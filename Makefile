@@ -16,21 +16,12 @@ help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml localorg/pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
-	  { echo "airflow-sfcc needs Python 3.10 or newer; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@echo "==> Setting up .venv with Airflow and what the project needs (once; a minute or so)"
-	@if command -v uv >/dev/null 2>&1; then \
-	  uv venv -q --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV) && \
-	  uv pip install -q --python $(BIN)/python -c constraints.txt -e ./localorg -e '.[dev]'; \
-	else \
-	  { $(PYTHON) -m venv --clear $(VENV) || { echo "Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }; } && \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ./localorg -e '.[dev]'; \
-	fi
+$(READY): pyproject.toml localorg/pyproject.toml constraints.txt dev/bootstrap.py
+	@$(PYTHON) dev/bootstrap.py --fresh
 	@touch $@
 
 demo: $(READY)  ## run the nightly extract in a real Airflow against a local Salesforce org, and show what landed
-	@$(BIN)/python -m dev.nightly
+	@$(BIN)/python -m dev.demo
 
 up: $(READY)  ## start Airflow with its UI and a local Salesforce org, until Ctrl-C
 	@$(BIN)/python -m dev.up $(UP_ARGS)
@@ -48,12 +39,11 @@ quarter: $(READY)  ## 90 nights of incremental extracts while records change; th
 	@$(BIN)/python -m tests.quarter --seeds $(or $(SEEDS),5) --first-seed $(or $(FIRST_SEED),1) --nights $(or $(NIGHTS),90)
 
 stack-test: $(READY)  ## bring up the stack of docker-compose.yaml, run its DAGs, check the bucket, take it down
-	@$(BIN)/python -m dev.containers.check
+	@$(BIN)/python -m dev.stack_test
 
 scale-test: $(READY)  ## 5 million rows by the task group on Celery workers, one killed (needs redis-server and postgresql; ROWS=…)
-	@if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -c constraints.txt $(SCALE_NEEDS); \
-	else $(BIN)/python -m pip install -q -c constraints.txt $(SCALE_NEEDS); fi
-	@$(BIN)/python -m dev.containers.scale --rows $(or $(ROWS),5000000)
+	@$(PYTHON) dev/bootstrap.py $(SCALE_NEEDS:%=--with %)
+	@$(BIN)/python -m dev.scale_test --rows $(or $(ROWS),5000000)
 
 s3-test: $(READY)  ## land every test's files in an S3-compatible server, not on the disk (TESTS=...; make test does so with some)
 	@TEST_STORAGE=s3 $(BIN)/python -m pytest $(or $(TESTS),$(S3_TESTS)) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
@@ -64,12 +54,12 @@ sample-test: $(READY)  ## install the built wheel in an environment of its own a
 localorg-test: $(READY)  ## install the local org where there is no Airflow, and run its own tests there (TESTS=tests/test_server.py for some)
 	@$(BIN)/python -m tests.localorg_alone $(TESTS) $(PYTEST_ARGS)
 
-soql-differential: $(READY)  ## check the local org's SOQL: its parser against soql-parser-js, its answers against Python
+soql-differential: $(READY)  ## check the local org's SOQL: its parser against soql-parser-js, its results against Python
 	@$(BIN)/python -m tests.conformance.environments soql-parser-js
 	@echo "==> Thousands of generated queries"
 	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance/test_soql_parser.py localorg/tests/soql_judge $(PYTEST_ARGS)
 
-kill-test: $(READY)  ## kill workers (SIGKILL) at 100 random moments of their extracts, and check what their retries land
+kill-test: $(READY)  ## kill workers (SIGKILL) at 100 random points of their extracts, and check what their retries land
 	@KILLS=50 $(BIN)/python -m pytest tests/surface/test_killed.py
 
 bench: $(READY)  ## measure ours beside the peers on the same pages (about 20 minutes; BENCH_ARGS="--only bulk/" for some)
@@ -78,9 +68,7 @@ bench: $(READY)  ## measure ours beside the peers on the same pages (about 20 mi
 ui-test: $(READY)  ## drive the UI of `make up` with a headless Chromium; screenshots go to tests/ui/screenshots
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  { echo "make ui-test needs Chromium or Chrome; on Debian: apt-get install chromium"; exit 1; }
-	@$(BIN)/python -c 'import playwright' 2>/dev/null || { echo "==> Playwright into .venv"; \
-	  if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -c constraints.txt -e ./localorg -e '.[dev,ui-test]'; \
-	  else $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ./localorg -e '.[dev,ui-test]'; fi; }
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || $(PYTHON) dev/bootstrap.py --extra ui-test
 	@echo "==> A browser against Airflow and a local org (three minutes or so)"
 	@$(BIN)/python -m pytest -m ui -x tests/ui $(PYTEST_ARGS)
 
@@ -90,7 +78,7 @@ docs: $(READY)  ## run the code in docs/ and README.md, and check their links
 test-matrix:  ## run the engine's and the surface's tests and the example DAGs on Airflow 3.1 to 3.3 with Python 3.10 to 3.13 (CORNERS=..., TESTS=...)
 	@SIDE_BY_SIDE="$(SIDE_BY_SIDE)" $(PYTHON) tests/matrix.py
 
-fuzz: $(READY)  ## send the local org nonsense of every kind: nothing may answer 500 or hang (FUZZ_EXAMPLES=4000 of each kind)
+fuzz: $(READY)  ## send the local org nonsense of every kind: no response may be 500 or hang (FUZZ_EXAMPLES=4000 of each kind)
 	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),4000) $(BIN)/python -m pytest -o timeout=36000 localorg/tests/test_wire_nonsense.py $(PYTEST_ARGS)
 
 lint: $(READY)  ## check style and types

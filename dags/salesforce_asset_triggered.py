@@ -1,4 +1,4 @@
-"""Runs whenever the nightly extract has landed accounts: scheduled on the asset, which tells what landed."""
+"""Runs whenever the nightly extract has landed accounts: scheduled on the asset, whose event says what landed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every hour what changed in Salesforce lands, deletions too, and the current tables are built anew in a DuckDB file.
 
 Edit OBJECTS. The first run lands everything. Runs that failed or were skipped are made up for by the next one, and any
-run may be cleared at any time (docs/incremental.md tells why).
+run may be cleared at any time (docs/incremental.md explains why).
 
 Needs the connection `sfcc_default`, and DuckDB on the worker. Files land below SFCC_LANDING, where `{sobject}` becomes
 the object's name; the DuckDB file is SFCC_DUCKDB.

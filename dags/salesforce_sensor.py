@@ -1,4 +1,4 @@
-"""Waits until there is a big open opportunity, then asks for its accounts with @task.soql."""
+"""Waits until there is a big open opportunity, then queries its accounts with @task.soql."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts when the org has new or changed cases: a watcher in the triggerer asks once a minute."""
+"""Starts when the org has new or changed cases: a watcher in the triggerer polls once a minute."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 import requests
 
-from dev.errors import StackError
+from dev.errors import HarnessError
 
 PAGE = 100
 
 
-class AirflowApiError(StackError):
-    """Airflow answered a call with an error; the message carries the call, the status and Airflow's own words."""
+class AirflowApiError(HarnessError):
+    """Airflow returned an error; the message has the call, the status and Airflow's text."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -64,8 +64,8 @@ class AirflowApi:
 
     def import_errors(self) -> list[str]:
         """File name and stack trace of every DAG file that Airflow could not import."""
-        answer = self.call("GET", "/importErrors", params={"limit": PAGE})
-        return [f"{error['filename']}: {error['stack_trace']}" for error in answer["import_errors"]]
+        response = self.call("GET", "/importErrors", params={"limit": PAGE})
+        return [f"{error['filename']}: {error['stack_trace']}" for error in response["import_errors"]]
 
     def unpause(self, dag_id: str) -> None:
         self.call("PATCH", f"/dags/{quote(dag_id)}", json={"is_paused": False})
@@ -134,7 +134,7 @@ class AirflowApi:
             response = self._request(method, path, **kwargs)
         if not response.ok:
             raise AirflowApiError(
-                f"Airflow answered {method} {path} with {response.status_code}: {response.text[:500]}",
+                f"Airflow returned {response.status_code} for {method} {path}: {response.text[:500]}",
                 response.status_code,
             )
         return response.json() if response.content else None

@@ -85,7 +85,7 @@ def airflow_environment(home: Path, dags: Path, port: int, keys: AirflowSecrets)
         "no_proxy": "127.0.0.1,localhost",
     }
     if sys.platform == "linux":
-        # Python 3.14 starts workers by importing Airflow afresh, seconds for each, unless told to fork.
+        # Python 3.14 starts workers by importing Airflow afresh, seconds for each, unless they fork.
         settings["AIRFLOW__CORE__MP_START_METHOD"] = "fork"
     return {**without_airflow(os.environ), **settings}
 
@@ -93,7 +93,7 @@ def airflow_environment(home: Path, dags: Path, port: int, keys: AirflowSecrets)
 def write_schedule_policy(home: Path, *, scheduled: bool) -> None:
     """Decide which runs Airflow starts by itself; those that an asset triggers always start.
 
-    Left alone, a DAG that runs at 02:00 starts last night's run the moment it is unpaused (``catchup=False`` leaves out
+    Left alone, a DAG that runs at 02:00 starts last night's run when it is unpaused (``catchup=False`` leaves out
     all past runs but the newest), and the run a person triggers then waits behind it. Airflow calls ``dag_policy`` of the
     module ``airflow_local_settings`` for every DAG it has parsed:
     https://airflow.apache.org/docs/apache-airflow/stable/administration-and-deployment/cluster-policies.html

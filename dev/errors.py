@@ -1,7 +1,7 @@
-"""What can go wrong with the processes of this machine's stack, as sentences for the person who started it."""
+"""The errors of `make demo`, `up`, `stack-test` and `scale-test`, as sentences for the person who started them."""
 
 from __future__ import annotations
 
 
-class StackError(RuntimeError):
-    """Something did not start, answer or finish; the message says what, and what to do or where to look."""
+class HarnessError(RuntimeError):
+    """Something did not start, respond or finish; the message says what, and what to do or where to look."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from rich.table import Table
 
+from airflow_sfcc.timestamps import timestamp
 from airflow_sfcc.wording import plural
 
 
@@ -87,7 +87,7 @@ def _cells(extract: Landed) -> tuple[str, ...]:
 
 
 def _landed(folder: Path, manifest: Mapping[str, Any]) -> Landed:
-    began, ended = (_moment(manifest[name]) for name in ("started_at", "finished_at"))
+    began, ended = (timestamp(manifest[name]) for name in ("started_at", "finished_at"))
     return Landed(
         sobject=manifest["sobject"],
         rows=manifest["rows"],
@@ -120,8 +120,3 @@ def _size(rows: int, size: int) -> str:
 def _read(manifest: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
     return content
-
-
-def _moment(text: str) -> datetime:
-    # Python 3.10 does not read the Z.
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

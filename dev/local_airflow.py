@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 
+from airflow_sfcc.timestamps import timestamp
 from dev.airflow_api import AirflowApi, TaskState
 from dev.airflow_settings import ADMIN, airflow_environment, load_or_create_secrets, write_schedule_policy
-from dev.errors import StackError
+from dev.errors import HarnessError
 from dev.ports import free_port, raise_if_taken
 from dev.processes import ProcessGroup
+from dev.waiting import wait_until
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,10 +32,9 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 FINISHED = {"success", "failed"}
-POLL_SECONDS = 0.5
 
 
-class AirflowNotReadyError(StackError):
+class AirflowNotReadyError(HarnessError):
     """Something Airflow should have done did not happen in time; the message says what was waited for."""
 
 
@@ -98,7 +98,7 @@ class LocalAirflow:
         return self.home / "logs"
 
     def task_log(self, dag_id: str, run_id: str, task: TaskState) -> Path:
-        """The log file of a task's latest try."""
+        """The log file of a task's latest attempt."""
         mapped = [f"map_index={task.map_index}"] if task.map_index >= 0 else []
         parts = [f"dag_id={dag_id}", f"run_id={run_id}", f"task_id={task.task_id}", *mapped]
         return self.logs.joinpath(*parts, f"attempt={task.try_number}.log")
@@ -108,7 +108,7 @@ class LocalAirflow:
         self.processes.run("db-migrate", self._airflow("db", "migrate"), self.env, timeout=timeout)
 
     def start(self, *, timeout: float = 300.0) -> None:
-        """Start all components and return when each has answered or sent its heartbeat."""
+        """Start all components and return when each responds or has sent its heartbeat."""
         raise_if_taken(self.port)
         write_schedule_policy(self.home, scheduled=self._scheduled)
         since = datetime.now(timezone.utc)
@@ -162,12 +162,12 @@ class LocalAirflow:
     ) -> str:
         """Follow a run to its end and return ``success`` or ``failed``.
 
-        :param on_change: called with every task instance that is new or whose state or try changed since the last look.
+        :param on_change: called with every task instance that is new or whose state or try number changed since the last poll.
         """
         seen: dict[tuple[str, int], TaskState] = {}
 
         def finished() -> bool:
-            # Asked before the tasks, so that the last look at the tasks shows how they ended.
+            # Read before the tasks, so that the last poll shows how they ended.
             state = self.api.run_state(dag_id, run_id)
             for task in self.task_states(dag_id, run_id):
                 if seen.get(task.key) != task:
@@ -216,14 +216,12 @@ class LocalAirflow:
         message: Callable[[], str],
     ) -> T:
         """Poll ``condition`` until it is true and return its value; every wait of this class is bounded here."""
-        deadline = time.monotonic() + timeout
-        while True:
+
+        def checked() -> T | None:
             self.processes.raise_if_any_ended()
-            if value := condition():
-                return value
-            if time.monotonic() > deadline:
-                raise AirflowNotReadyError(message())
-            time.sleep(POLL_SECONDS)
+            return condition()
+
+        return wait_until(checked, timeout=timeout, message=message, error=AirflowNotReadyError)
 
     def _silent_components(self, since: datetime) -> list[str]:
         """The components without a sign of life after ``since`` (a reused database holds old heartbeats)."""
@@ -250,7 +248,7 @@ class LocalAirflow:
 
 
 def _heartbeat(health: dict[str, dict[str, str | None]], component: str) -> datetime:
-    return datetime.fromisoformat((health[component][f"latest_{component}_heartbeat"] or "").replace("Z", "+00:00"))
+    return timestamp(health[component][f"latest_{component}_heartbeat"] or "")
 
 
 def _run_unfinished(dag_id: str, run_id: str, timeout: float, tasks: list[TaskState]) -> str:

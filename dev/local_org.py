@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import sys
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,20 @@ from typing import Any
 import requests
 
 from dev.airflow_settings import write_private
-from dev.errors import StackError
+from dev.errors import HarnessError
 from dev.ports import free_port, raise_if_taken
 from dev.processes import ProcessGroup
+from dev.waiting import wait_until
 
 API_VERSION = "67.0"
 
 
-class OrgError(StackError):
-    """The local org did not start, or refused a call."""
+class OrgError(HarnessError):
+    """The local org did not start, or returned an error."""
 
 
 class LocalOrgProcess:
-    """Starts and stops one org. Its credentials are known before it answers, so that Airflow can start beside it.
+    """Starts and stops one org. Its credentials are known before it responds, so that Airflow can start beside it.
 
     :param home: the folder for its records, log and credentials; a second start finds the same ones there.
     :param rows: how many records of which object; records in the recycle bin are among them.
@@ -71,7 +71,7 @@ class LocalOrgProcess:
         return self.processes.logs
 
     def start(self) -> None:
-        """Start the org and return at once; it answers when it has made its records."""
+        """Start the org and return at once; it responds when its records are generated."""
         raise_if_taken(self.port)
         self._ready_file.unlink(missing_ok=True)
         # The secret goes by the environment: command lines can be read by every user of the machine.
@@ -79,15 +79,20 @@ class LocalOrgProcess:
         self.processes.start("org", self._command, environment)
 
     def wait_until_ready(self, *, timeout: float = 180.0) -> None:
-        """Return when the org answers; raises :class:`OrgError` after ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
-        while not self._ready_file.exists():
+        """Return when the org responds; raises :class:`OrgError` after ``timeout`` seconds."""
+
+        def ready() -> bool:
             self.processes.raise_if_any_ended()
-            if time.monotonic() > deadline:
-                raise OrgError(
-                    f"The local org did not answer within {timeout:.0f} s. Its log: {self.processes.log_file('org')}"
-                )
-            time.sleep(0.2)
+            return self._ready_file.exists()
+
+        log = self.processes.log_file("org")
+        wait_until(
+            ready,
+            timeout=timeout,
+            message=lambda: f"The local org was not ready within {timeout:.0f} s. Its log: {log}",
+            error=OrgError,
+            poll_seconds=0.2,
+        )
 
     def stop(self) -> None:
         """End the org; safe to call twice."""
@@ -104,13 +109,13 @@ def record_counts(url: str, consumer_key: str, consumer_secret: str, sobjects: I
     with requests.Session() as session:
         session.trust_env = False
         token = _checked(session.post(f"{url}/services/oauth2/token", data=form, timeout=30))["access_token"]
-        answer = session.get(
+        response = session.get(
             f"{url}/services/data/v{API_VERSION}/limits/recordCount",
             params={"sObjects": ",".join(sobjects)},
             headers={"Authorization": f"Bearer {token}"},
             timeout=60,
         )
-    return {sobject["name"]: sobject["count"] for sobject in _checked(answer)["sObjects"]}
+    return {sobject["name"]: sobject["count"] for sobject in _checked(response)["sObjects"]}
 
 
 def _load_or_create_credentials(file: Path) -> tuple[str, str]:
@@ -122,8 +127,8 @@ def _load_or_create_credentials(file: Path) -> tuple[str, str]:
     return stored["consumer_key"], stored["consumer_secret"]
 
 
-def _checked(answer: requests.Response) -> dict[str, Any]:
-    if not answer.ok:
-        raise OrgError(f"The local org answered with {answer.status_code}: {answer.text[:300]}")
-    body: dict[str, Any] = answer.json()
+def _checked(response: requests.Response) -> dict[str, Any]:
+    if not response.ok:
+        raise OrgError(f"The local org returned {response.status_code}: {response.text[:300]}")
+    body: dict[str, Any] = response.json()
     return body

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import socket
 
-from dev.errors import StackError
+from dev.errors import HarnessError
 
 
-class PortTakenError(StackError):
-    """Another program listens on a port that was asked for."""
+class PortTakenError(HarnessError):
+    """Another program listens on the port."""
 
 
 def free_port() -> int:
-    """A port nobody listens on at this moment."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

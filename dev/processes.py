@@ -21,14 +21,14 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from dev.errors import StackError
+from dev.errors import HarnessError
+from dev.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 MARK = "AIRFLOW_SFCC_STACK"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class ProcessDiedError(StackError):
+class ProcessDiedError(HarnessError):
     """A process that should keep running has ended; the message says which, how, and where its log is."""
 
 
@@ -102,7 +102,7 @@ class ProcessGroup:
                 raise ProcessDiedError(f"{name} ended although it should keep running. Its log: {self.log_file(name)}")
 
     def end(self, *, grace: float = 8.0) -> None:
-        """End every process of this group: ask (SIGTERM), wait up to ``grace`` seconds, then insist (SIGKILL).
+        """End every process of this group: SIGTERM, then SIGKILL after ``grace`` seconds.
 
         Also ends what an earlier, crashed run of the same folder left behind.
         """
@@ -174,7 +174,7 @@ def stop_on_signals() -> None:
 
 
 def _mark_of(process: psutil.Process) -> str | None:
-    # Processes of other users refuse to show their environment: they are none of ours.
+    # The environment of other users' processes cannot be read: they are none of ours.
     with suppress(psutil.Error, OSError):
         if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
             mark: str | None = process.environ().get(MARK)

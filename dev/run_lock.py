@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dev.errors import StackError
+from dev.errors import HarnessError
 
 
-class AlreadyRunningError(StackError):
-    """Another ``make demo`` or ``make up`` uses this checkout at this moment."""
+class AlreadyRunningError(HarnessError):
+    """Another ``make demo`` or ``make up`` uses this checkout."""
 
 
 @contextmanager

@@ -14,16 +14,15 @@ from pathlib import Path
 import requests
 
 from dev.airflow_settings import write_private
-from dev.errors import StackError
+from dev.errors import HarnessError
 from dev.local_airflow import LocalAirflow
 from dev.local_org import LocalOrgProcess
+from dev.org_and_airflow import running
+from dev.paths import DAGS, DEV
 from dev.processes import stop_on_signals
 from dev.progress import Progress
 from dev.run_lock import run_lock
-from dev.stack import running
 
-HERE = Path(__file__).resolve().parent
-DAGS = HERE.parent / "dags"
 ROWS = {"Account": 20_000, "Contact": 20_000, "Opportunity": 12_000, "Case": 12_000, "Invoice__c": 12_000}
 
 
@@ -47,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         progress.say("Stopped.")
         return 0
-    except (StackError, requests.RequestException) as problem:
+    except (HarnessError, requests.RequestException) as problem:
         progress.say(str(problem), "red")
         return 1
 
@@ -67,7 +66,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="port of the local Salesforce org (default: LOCAL_ORG_PORT or 8711)",
     )
     parser.add_argument("--with-connection", action="store_true", help="sfcc_default is there already")
-    parser.add_argument("--home", type=Path, default=HERE, help="folder for what it keeps (default: dev/)")
+    parser.add_argument("--home", type=Path, default=DEV, help="folder for what it keeps (default: dev/)")
     parser.add_argument("--ready-file", type=Path, help="write URLs and credentials here (JSON) once all is running")
     return parser.parse_args(arguments)
 

@@ -1,1 +1,1 @@
-"""`make stack-test`: the stack of docker-compose.yaml brought up, used and checked from outside, and taken down."""
+"""What `make stack-test` needs of Docker: an engine, base images, and the stack of docker-compose.yaml."""

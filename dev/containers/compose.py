@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from dev.airflow_api import AirflowApi
-from dev.containers.shell import CommandError, run, succeeds
+from dev.commands import CommandError, run, succeeds
 from dev.local_org import record_counts
 from dev.ports import free_port
+from dev.waiting import wait_until
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from dev.progress import Progress
 
 HEALTHY_SECONDS = 900
 SECRETS = (
@@ -35,13 +37,14 @@ KINDS = {"container": ("ps", "--all"), "network": ("network", "ls"), "volume": (
 class ComposeStack:
     """Use it as a context manager: what it started is gone after the block, however the block ends."""
 
-    def __init__(self, images: Mapping[str, str], *, workers: int = 1) -> None:
+    def __init__(self, images: Mapping[str, str], progress: Progress, *, workers: int = 1) -> None:
         self.project = f"airflow-sfcc-test-{os.getpid()}"
         ports = {name: free_port() for name in ("AIRFLOW_PORT", "LOCAL_ORG_PORT", "S3_PORT")}
         self.s3_url = f"http://127.0.0.1:{ports['S3_PORT']}"
         self.org_url = f"http://127.0.0.1:{ports['LOCAL_ORG_PORT']}"
         self.airflow_url = f"http://127.0.0.1:{ports['AIRFLOW_PORT']}"
         self._workers = workers
+        self._progress = progress
         self._env = {
             **images,
             **{name: str(port) for name, port in ports.items()},
@@ -51,9 +54,12 @@ class ComposeStack:
 
     def __enter__(self) -> Self:
         try:
-            self._compose("build", "stack-secrets")
-            self._compose("up", "--no-build", "--detach", "--scale", f"airflow-worker={self._workers}")
-            self._wait_until_healthy()
+            with self._progress.step("Building the stack's image"):
+                self._compose("build", "stack-secrets")
+            with self._progress.step("Starting the containers"):
+                self._compose("up", "--no-build", "--detach", "--scale", f"airflow-worker={self._workers}")
+            with self._progress.step("Waiting until all services are healthy"):
+                self._wait_until_healthy()
         except BaseException:
             self.down()
             raise
@@ -65,7 +71,8 @@ class ComposeStack:
         self.down()
 
     def down(self) -> None:
-        self._compose("down", "--volumes", "--remove-orphans")
+        with self._progress.step("Taking the stack down"):
+            self._compose("down", "--volumes", "--remove-orphans")
 
     def leftovers(self) -> dict[str, list[str]]:
         """Ids of what Docker still has of this stack, by kind; empty when all is gone."""
@@ -82,8 +89,8 @@ class ComposeStack:
 
     def secrets_in_logs(self) -> list[str]:
         """Names of the generated secrets that some container's log shows."""
-        told = self._compose("logs", "--no-color")
-        return [name for name in SECRETS if self.secret(name) in told]
+        logs = self._compose("logs", "--no-color")
+        return [name for name in SECRETS if self.secret(name) in logs]
 
     def record_counts(self, sobjects: Iterable[str]) -> dict[str, int]:
         """How many records the stack's org says it holds, by object."""
@@ -93,11 +100,16 @@ class ComposeStack:
         return self._compose("logs", "--tail=40", service)
 
     def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + HEALTHY_SECONDS
-        while waiting := [name for name, state in self._states().items() if state not in ("healthy", "done")]:
-            if time.monotonic() > deadline:
-                raise CommandError(f"Not healthy within {HEALTHY_SECONDS} s: {', '.join(waiting)}")
-            time.sleep(3)
+        wait_until(
+            lambda: not self._not_healthy(),
+            timeout=HEALTHY_SECONDS,
+            message=lambda: f"Not healthy within {HEALTHY_SECONDS} s: {', '.join(self._not_healthy())}",
+            error=CommandError,
+            poll_seconds=3,
+        )
+
+    def _not_healthy(self) -> list[str]:
+        return [name for name, state in self._states().items() if state not in ("healthy", "done")]
 
     def _states(self) -> dict[str, str]:
         ids = run(

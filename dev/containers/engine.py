@@ -6,34 +6,40 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from dev.containers.shell import CommandError, succeeds
+from dev.commands import CommandError, succeeds
+from dev.processes import tail
+from dev.progress import Progress
+from dev.waiting import wait_until
 
 START_SECONDS = 60
 
 
 @contextmanager
-def running_engine() -> Iterator[None]:
-    """An engine that answers; one that was started here is ended here."""
+def running_engine(progress: Progress) -> Iterator[None]:
+    """A running engine; one that was started here is ended here."""
     if succeeds("docker", "info"):
         yield
         return
     if shutil.which("dockerd") is None or os.geteuid():
         raise CommandError(
-            "No Docker engine answers. Start one; on Debian: apt-get install docker.io docker-compose debootstrap"
+            "No Docker engine is running. Start one; on Debian: apt-get install docker.io docker-compose debootstrap"
         )
-    print("==> Starting a Docker engine for the time of the test", flush=True)
+    progress.say("Starting a Docker engine for the time of the test")
     with tempfile.NamedTemporaryFile(prefix="dockerd-", suffix=".log") as log:
         engine = subprocess.Popen(["dockerd"], stdout=log, stderr=log)
         try:
-            deadline = time.monotonic() + START_SECONDS
-            while not succeeds("docker", "info"):
-                if engine.poll() is not None or time.monotonic() > deadline:
-                    raise CommandError(f"dockerd did not start; the end of its log: {log.name}")
-                time.sleep(1)
+            wait_until(
+                lambda: engine.poll() is not None or succeeds("docker", "info"),
+                timeout=START_SECONDS,
+                message=lambda: f"dockerd did not start. The end of its log:\n{tail(Path(log.name))}",
+                error=CommandError,
+            )
+            if engine.poll() is not None:
+                raise CommandError(f"dockerd ended. The end of its log:\n{tail(Path(log.name))}")
             yield
         finally:
             engine.terminate()

@@ -1,4 +1,4 @@
-"""The stack's base images: a registry's where one answers, else stand-ins made from Debian's packages."""
+"""The stack's base images: from a registry where one responds, else stand-ins made from Debian's packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from dev.containers.shell import ROOT, CommandError, run, succeeds
+from dev.commands import CommandError, run, succeeds
+from dev.paths import ROOT
+from dev.progress import Progress
 
 VARIABLES = ("AIRFLOW_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE")
 NAME = "airflow-sfcc-stand-in"
@@ -17,14 +19,14 @@ MIRROR = os.environ.get("DEBIAN_MIRROR")  # debootstrap knows one of its own
 STAND_IN = ROOT / "docker" / "stand-in"
 
 
-def base_images() -> dict[str, str]:
+def base_images(progress: Progress) -> dict[str, str]:
     """The variables of docker-compose.yaml that say which images to use; empty for its own defaults."""
     given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     if given:
         return given
     if succeeds("docker", "pull", "--quiet", "redis:7", timeout=120):
         return {}
-    print("==> No registry of images answers: making stand-ins from Debian's packages (minutes, once)", flush=True)
+    progress.say("No image registry responds: making stand-ins from Debian's packages (minutes, once)")
     base = _debian()
     with tempfile.TemporaryDirectory(prefix="stand-in-") as name:
         context = _context(Path(name))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.processes import ROOT, ProcessGroup
+from dev.paths import ROOT
+from dev.processes import ProcessGroup
 
 # Starts a process that starts another one in a session of its own, as Airflow's components do, then waits to be killed.
 STARTER = """

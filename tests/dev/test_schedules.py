@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.airflow_settings import without_airflow, write_schedule_policy
-from dev.processes import ROOT
+from dev.paths import ROOT
 
 # Airflow reads its local settings when it is imported, so each Airflow is a process of its own.
 NEXT_RUNS = """
@@ -19,12 +19,12 @@ import json, sys
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
 
-told = {}
+runs = {}
 for dag in DagBag(sys.argv[1]).dags.values():
     stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     info = stored.next_dagrun_info(last_automated_run_info=None)
-    told[dag.dag_id] = [info and info.run_after.isoformat(), bool(stored.timetable.asset_condition)]
-print(json.dumps(told))
+    runs[dag.dag_id] = [info and info.run_after.isoformat(), bool(stored.timetable.asset_condition)]
+print(json.dumps(runs))
 """
 
 
@@ -33,22 +33,22 @@ def next_runs(home: Path, *, scheduled: bool) -> dict[str, Any]:
     write_schedule_policy(home, scheduled=scheduled)
     environment = {**without_airflow(os.environ), "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
     command = [sys.executable, "-c", NEXT_RUNS, str(ROOT / "dags")]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr[-3000:]
-    runs: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return runs
 
 
 def test_a_dag_that_is_unpaused_waits_for_its_next_time(tmp_path: Path) -> None:
     before = datetime.now(timezone.utc)
     runs = next_runs(tmp_path, scheduled=True)
-    moment, by_asset = runs["salesforce_nightly"]
-    assert before < datetime.fromisoformat(moment) <= before + timedelta(hours=24, minutes=10) and not by_asset
+    run_after, by_asset = runs["salesforce_nightly"]
+    assert before < datetime.fromisoformat(run_after) <= before + timedelta(hours=24, minutes=10) and not by_asset
     assert datetime.fromisoformat(runs["salesforce_incremental"][0]) > before
     assert runs["salesforce_asset_triggered"] == [None, True]
 
 
 def test_without_schedules_assets_still_start_runs(tmp_path: Path) -> None:
     runs = next_runs(tmp_path, scheduled=False)
-    assert {moment for moment, _ in runs.values()} == {None}
+    assert {run_after for run_after, _ in runs.values()} == {None}
     assert runs["salesforce_asset_triggered"] == [None, True] and runs["salesforce_nightly"] == [None, False]

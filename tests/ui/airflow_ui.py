@@ -69,7 +69,7 @@ class AirflowUi:
         self.page.get_by_role("heading", name=dag_id).first.wait_for()
         switch = self.page.locator("label:has(input[type=checkbox])").first
         if not self.page.locator("input[type=checkbox]").first.is_checked():
-            with self.page.expect_response(lambda answer: answer.request.method == "PATCH"):
+            with self.page.expect_response(lambda response: response.request.method == "PATCH"):
                 switch.click()
 
     def unfold(self) -> None:

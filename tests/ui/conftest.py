@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from dev.paths import ROOT
 from dev.ports import free_port
-from dev.processes import MARK, ROOT, ProcessGroup, tail
+from dev.processes import MARK, ProcessGroup, tail
 from tests.ui.airflow_ui import AirflowUi
 from tests.ui.stack import Stack
 
@@ -46,7 +47,7 @@ def processes(home: Path) -> Iterator[ProcessGroup]:
 
 @pytest.fixture(scope="session")
 def stack(home: Path, processes: ProcessGroup) -> Stack:
-    """What `make up` tells when all is running; `UI_STACK` names the ready file of one that runs already."""
+    """The ready file of `make up`; `UI_STACK` names the ready file of one that runs already."""
     if running := os.environ.get("UI_STACK"):
         return Stack(home=Path(running).parent, **json.loads(Path(running).read_text()))
     ready = home / "ready.json"
@@ -63,7 +64,7 @@ def stack(home: Path, processes: ProcessGroup) -> Stack:
 
 @pytest.fixture(scope="session")
 def har(home: Path) -> Path:
-    """Every request and answer of the browser, written when it closes."""
+    """Every request and response of the browser, written when it closes."""
     return home / "browser.har"
 
 

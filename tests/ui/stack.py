@@ -25,9 +25,9 @@ class Stack:
         """Every access token that the org gave out."""
         with requests.Session() as session:
             session.trust_env = False
-            answer = session.get(f"{self.org_url}/_org/sessions", timeout=30)
-            answer.raise_for_status()
-            issued: list[str] = answer.json()["issued"]
+            response = session.get(f"{self.org_url}/_org/sessions", timeout=30)
+            response.raise_for_status()
+            issued: list[str] = response.json()["issued"]
             return issued
 
     def change_settings(self, **settings: Any) -> None:

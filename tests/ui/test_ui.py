@@ -152,13 +152,13 @@ def test_the_asset_has_its_event_and_started_the_dag_on_it(ui: AirflowUi, api: A
     ui.picture("asset-triggered-log")
 
 
-def test_a_failure_says_what_to_mend(ui: AirflowUi, api: AirflowApi, stack: Stack) -> None:
+def test_a_failure_says_what_to_fix(ui: AirflowUi, api: AirflowApi, stack: Stack) -> None:
     stack.change_settings(run_as=None)
     ui.open("/connections")
     press_test(ui)
     ui.shows("Test Connection Failed")
     ui.shows(re.compile("choose a Run As user"))
-    ui.picture("refused-connection")
+    ui.picture("failed-connection-test")
     api.unpause("salesforce_query")
     run_id = api.trigger("salesforce_query")
     ui.until(lambda: api.run_state("salesforce_query", run_id) in {"success", "failed"})
@@ -168,30 +168,30 @@ def test_a_failure_says_what_to_mend(ui: AirflowUi, api: AirflowApi, stack: Stac
     ui.picture("failed-task")
 
 
-def test_no_secret_in_what_the_browser_was_told_nor_in_any_file(
+def test_no_secret_in_any_response_to_the_browser_nor_in_any_file(
     ui: AirflowUi, stack: Stack, browser_context: Any, har: Path
 ) -> None:
     tokens = stack.tokens()
     assert tokens
     browser_context.close()
-    told = list(answers(har))
-    text = b"\n".join(text for _, text in told)
+    received = list(responses(har))
+    text = b"\n".join(text for _, text in received)
     for wanted in (b"Consumer Secret", b"sfcc_default", b"return_value", b"choose a Run As user", b"asset_triggered"):
         assert wanted in text, f"the search did not see {wanted!r}"
     airflow = stack.home / "airflow"
     landing = stack.home / "landing"
-    searched = [*told, *files(airflow, landing), *tables(airflow / "up" / "airflow.db")]
+    searched = [*received, *files(airflow, landing), *tables(airflow / "up" / "airflow.db")]
     secret, key = stack.connection["password"], stack.connection["login"]
     assert SecretForms(key, secret, tokens).found_in(searched) == []
 
 
-def answers(har: Path) -> Iterator[tuple[str, bytes]]:
+def responses(har: Path) -> Iterator[tuple[str, bytes]]:
     """Headers and bodies of all that was sent to the browser; what it sent holds the secret that a person typed."""
     for entry in json.loads(har.read_text())["log"]["entries"]:
-        answer = entry["response"]
-        content = answer["content"].get("text", "")
-        body = base64.b64decode(content) if answer["content"].get("encoding") == "base64" else content.encode()
-        yield entry["request"]["url"], json.dumps(answer["headers"]).encode() + b"\n" + body
+        response = entry["response"]
+        content = response["content"].get("text", "")
+        body = base64.b64decode(content) if response["content"].get("encoding") == "base64" else content.encode()
+        yield entry["request"]["url"], json.dumps(response["headers"]).encode() + b"\n" + body
 
 
 def runs_of(api: AirflowApi, dag_id: str) -> list[str]:

@@ -5,34 +5,32 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from pathlib import Path
 
 import requests
 
 from airflow_sfcc.wording import plural
 from dev.airflow_api import TaskState
-from dev.errors import StackError
+from dev.errors import HarnessError
 from dev.landing import Landed, as_table, differences, landed_by
 from dev.local_airflow import LocalAirflow
 from dev.local_org import LocalOrgProcess
+from dev.org_and_airflow import running
+from dev.paths import DAGS, DEV, ROOT
 from dev.processes import ProcessGroup, stop_on_signals
 from dev.progress import Progress
 from dev.run_lock import run_lock
-from dev.stack import running
 from dev.task_log import reason
 
-HERE = Path(__file__).resolve().parent
-DAGS = HERE.parent / "dags"
-LANDING = HERE / "landing"
-AIRFLOW_HOME = HERE / "airflow" / "nightly"
-ORG_HOME = HERE / "org" / "nightly"
+LANDING = DEV / "landing"
+AIRFLOW_HOME = DEV / "airflow" / "demo"
+ORG_HOME = DEV / "org" / "demo"
 DAG_ID = "salesforce_nightly"
 RUN_SECONDS = 180.0
 # About one percent of them is in the recycle bin, which the nightly extract leaves out.
 ROWS = {"Account": 62_000, "Contact": 62_000, "Opportunity": 42_000, "Case": 42_000, "Invoice__c": 21_000}
 
 
-class DemoFailedError(StackError):
+class DemoFailedError(HarnessError):
     """The run ended, but not with everything landed."""
 
 
@@ -41,12 +39,12 @@ def main() -> int:
     stop_on_signals()
     progress = Progress()
     try:
-        with run_lock(HERE / ".running"):
+        with run_lock(DEV / ".running"):
             _run(progress)
     except KeyboardInterrupt:
         progress.say("Stopped, and so is everything that was started.")
         return 130
-    except (StackError, requests.RequestException) as problem:
+    except (HarnessError, requests.RequestException) as problem:
         progress.say(str(problem), "red")
         progress.say(f"Logs of Airflow and its tasks: {AIRFLOW_HOME / 'logs'}; of the org: {ORG_HOME / 'logs'}")
         return 1
@@ -91,7 +89,7 @@ def _run_dag(airflow: LocalAirflow, progress: Progress) -> tuple[str, int]:
     names: dict[tuple[str, int], str] = {}
 
     def show(task: TaskState) -> None:
-        # Airflow knows a mapped task's name from its first run on, and forgets it again when a try fails.
+        # Airflow knows a mapped task's name from its first run on, and forgets it when an attempt fails.
         if not task.label.isdigit():
             names[task.key] = task.label
         name = names.get(task.key, f"{task.task_id}[{task.label}]")
@@ -111,7 +109,7 @@ def _conclude(progress: Progress, landed: list[Landed]) -> None:
     rows, objects = plural(sum(extract.rows for extract in landed), "row"), plural(len(landed), "object")
     progress.say(
         f"{rows} of {objects} landed as typed Parquet with manifests, as many as the org holds outside its recycle bin. "
-        f"See {LANDING.relative_to(HERE.parent)}/<Object>/extract=*/",
+        f"See {LANDING.relative_to(ROOT)}/<Object>/extract=*/",
         "bold green",
     )
 

@@ -1,4 +1,4 @@
-"""`python -m dev.containers.check`: the example DAGs through the scheduler and Celery, and what landed in the bucket."""
+"""`python -m dev.stack_test`: the example DAGs through the scheduler and Celery, and what landed in the bucket."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import requests
 
 from dev.airflow_api import AirflowApi, AirflowApiError
+from dev.commands import CommandError
 from dev.containers.compose import ComposeStack
 from dev.containers.engine import running_engine
 from dev.containers.images import base_images
-from dev.containers.shell import CommandError
-from dev.errors import StackError
+from dev.errors import HarnessError
 from dev.processes import stop_on_signals
+from dev.progress import Progress
 
 RUN_SECONDS = 900
 BUCKET = "salesforce-landing"
@@ -27,28 +28,28 @@ BUCKET = "salesforce-landing"
 
 def main() -> int:
     stop_on_signals()
+    progress = Progress()
     try:
-        with running_engine():
-            images = base_images()
-            stack = ComposeStack(images)
-            print("==> Building the stack's image and bringing the stack up", flush=True)
+        with running_engine(progress):
+            with progress.step("Base images"):
+                images = base_images(progress)
+            stack = ComposeStack(images, progress)
             with stack:
-                print("==> All services are healthy", flush=True)
-                check(stack)
+                check(stack, progress)
             left = stack.leftovers()
             if left:
                 raise CommandError(f"The stack left something behind: {left}")
-    except (StackError, requests.RequestException) as problem:
-        print(f"The stack failed: {problem}", file=sys.stderr)
+    except (HarnessError, requests.RequestException) as problem:
+        progress.say(f"The stack failed: {problem}", "red")
         return 1
     except KeyboardInterrupt:
-        print("==> Stopped; the stack is down", file=sys.stderr)
+        progress.say("Stopped; the stack is down")
         return 130
-    print("==> The stack is down; no container, network or volume is left", flush=True)
+    progress.say("The stack is down; no container, network or volume is left", "bold green")
     return 0
 
 
-def check(stack: ComposeStack) -> None:
+def check(stack: ComposeStack, progress: Progress) -> None:
     """Run both DAGs and compare the bucket with what the org says it has; no log shows a secret."""
     api = stack.api()
     bucket = fsspec.filesystem(
@@ -57,24 +58,28 @@ def check(stack: ComposeStack) -> None:
         secret=stack.secret("s3_secret_key"),
         client_kwargs={"endpoint_url": stack.s3_url, "region_name": "us-east-1"},
     )
-    run_id = finish(api, "salesforce_nightly")
-    compare("salesforce_nightly", landed(bucket, "salesforce_nightly", run_id), stack)
+    with progress.step("Run of salesforce_nightly on a Celery worker"):
+        run_id = finish(api, "salesforce_nightly", progress)
+    progress.say(compared("salesforce_nightly", landed(bucket, "salesforce_nightly", run_id), stack))
     # Its schedule starts a run as soon as the DAG is unpaused; ours waits for that one, and lands what changed since.
-    run_id = finish(api, "salesforce_incremental")
-    compare("salesforce_incremental", api.xcom("salesforce_incremental", run_id, "current_tables"), stack)
+    with progress.step("Run of salesforce_incremental on a Celery worker"):
+        run_id = finish(api, "salesforce_incremental", progress)
+    progress.say(
+        compared("salesforce_incremental", api.xcom("salesforce_incremental", run_id, "current_tables"), stack)
+    )
     if shown := stack.secrets_in_logs():
         raise CommandError(f"The containers' logs show secrets: {', '.join(shown)}")
 
 
-def compare(dag_id: str, rows: Mapping[str, int], stack: ComposeStack) -> None:
-    """Raise CommandError unless an extract has as many records of each object as the org says it has."""
+def compared(dag_id: str, rows: Mapping[str, int], stack: ComposeStack) -> str:
+    """A sentence that an extract is complete. Raises CommandError unless it has as many records as the org says."""
     counted = stack.record_counts(rows)
     if not rows or dict(rows) != counted:
         raise CommandError(f"{dag_id} landed {dict(rows)}, and the org has {counted}.")
-    print(f"    {dag_id}: {len(rows)} objects, {sum(rows.values()):,} rows, as many as the org has", flush=True)
+    return f"{dag_id}: {len(rows)} objects, {sum(rows.values()):,} rows, as many as the org has"
 
 
-def finish(api: AirflowApi, dag_id: str) -> str:
+def finish(api: AirflowApi, dag_id: str, progress: Progress) -> str:
     """Run a DAG to its end and return its run id. Raises CommandError unless it ends well."""
     deadline = time.monotonic() + RUN_SECONDS
     run_id = None
@@ -91,7 +96,7 @@ def finish(api: AirflowApi, dag_id: str) -> str:
                         raise CommandError(f"{dag_id} failed: {tasks}")
                     return run_id
         except (requests.Timeout, requests.ConnectionError, AirflowApiError) as busy:
-            print(f"    (Airflow's API is slow: {type(busy).__name__})", flush=True)
+            progress.say(f"Airflow's API is slow ({type(busy).__name__}); going on")
         time.sleep(2)
     raise CommandError(f"{dag_id} did not end within {RUN_SECONDS} s.")
 

@@ -12,26 +12,30 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import requests
 
-from dev.containers.shell import CommandError, run, succeeds
-from dev.containers.worker_name import WORKER_NAME
-from dev.errors import StackError
+from airflow_sfcc.timestamps import timestamp
+from dev.celery_worker_name import WORKER_NAME
+from dev.commands import CommandError, run, succeeds
+from dev.errors import HarnessError
 from dev.local_airflow import LocalAirflow
 from dev.local_org import LocalOrgProcess
 from dev.ports import free_port
 from dev.processes import stop_on_signals
+from dev.progress import Progress
 
 DAG_ID = "scale"
 SHARES = 8
 LEAST_GAIN = 1.8
 ROWS_PER_BYTE_A_SECOND = 15
-ONE_DELETED_IN = 100  # of the rows that a local org makes up
+ONE_DELETED_IN = 100  # of the rows that a local org generates
 READY_SECONDS = 120.0
 MIDDLE_SECONDS = 600.0
 DAG = f"""
@@ -98,7 +102,7 @@ class CeleryAirflow(LocalAirflow):
     def start_worker(self, name: str) -> None:
         """Start a worker, which gives its own name as the host of its task instances, and wait until it takes tasks."""
         arguments = ("celery", "worker", "--concurrency", "1", "--skip-serve-logs", "--celery-hostname", f"{name}@%h")
-        host = {"AIRFLOW__CORE__HOSTNAME_CALLABLE": "dev.containers.worker_name.worker_name", WORKER_NAME: name}
+        host = {"AIRFLOW__CORE__HOSTNAME_CALLABLE": "dev.celery_worker_name.worker_name", WORKER_NAME: name}
         self.processes.start(name, self._airflow(*arguments), {**self.env, **host})
         self._until(
             lambda: f"{name}@" in self._celery_log(name) and " ready." in self._celery_log(name),
@@ -126,13 +130,15 @@ def main() -> int:
     parser.add_argument("--bytes-per-second", type=int, help=rate)
     options = parser.parse_args()
     stop_on_signals()
+    progress = Progress()
     folder = Path(tempfile.mkdtemp(prefix="sfcc-scale-"))
     try:
-        measure(folder, options.rows, options.bytes_per_second or options.rows // ROWS_PER_BYTE_A_SECOND)
-    except (StackError, requests.RequestException) as problem:
+        rate_limit = options.bytes_per_second or options.rows // ROWS_PER_BYTE_A_SECOND
+        measure(folder, options.rows, rate_limit, progress)
+    except (HarnessError, requests.RequestException) as problem:
         for bulky in ("org", "landing"):
             shutil.rmtree(folder / bulky, ignore_errors=True)
-        print(f"The scale test failed: {problem}\nIts logs are kept in {folder}.", file=sys.stderr)
+        progress.say(f"The scale test failed: {problem}\nIts logs are kept in {folder}.", "red")
         return 1
     except KeyboardInterrupt:
         shutil.rmtree(folder)
@@ -141,29 +147,31 @@ def main() -> int:
     return 0
 
 
-def measure(folder: Path, rows: int, bytes_per_second: int) -> None:
+def measure(folder: Path, rows: int, bytes_per_second: int, progress: Progress) -> None:
     (folder / "dags").mkdir()
     (folder / "dags" / "scale.py").write_text(DAG.replace("LANDING", str(folder / "landing")))
-    made_up = rows + 2 * rows // ONE_DELETED_IN  # so that what is there to be extracted is no less than was asked for
-    org = LocalOrgProcess(folder / "org", rows={"Account": 1000, "Opportunity": made_up})
+    generated = rows + 2 * rows // ONE_DELETED_IN  # at least `rows` are outside the recycle bin
+    org = LocalOrgProcess(folder / "org", rows={"Account": 1000, "Opportunity": generated})
+    airflow = CeleryAirflow(folder / "airflow", folder / "dags")
     try:
         org.start()
-        with CeleryAirflow(folder / "airflow", folder / "dags") as airflow:
-            org.wait_until_ready(timeout=1800)
+        with ExitStack() as cleanup:
+            with progress.step("PostgreSQL, Redis and Airflow"):
+                cleanup.enter_context(airflow)
+            with progress.step(f"The org with {generated:,} records"):
+                org.wait_until_ready(timeout=1800)
             expected = org.record_counts(["Opportunity"])["Opportunity"]
-            print(
-                f"==> {expected:,} rows, {bytes_per_second:,} bytes/s for each connection, {os.cpu_count()} cores",
-                flush=True,
-            )
+            progress.say(f"{expected:,} rows, {bytes_per_second:,} bytes/s for each connection, {os.cpu_count()} cores")
             throttle = {"route": "job_results", "bytes_per_second": bytes_per_second, "times": None}
             requests.post(f"{org.url}/_org/faults", json=throttle, timeout=30).raise_for_status()
             airflow.api.put_connection("sfcc_default", org.connection)
             airflow.start_worker("worker-1")
-            one = extract(airflow, folder, expected, "one worker")
+            run = partial(extract, airflow, folder, expected, progress)
+            one = run("one worker")
             airflow.start_worker("worker-2")
-            two = extract(airflow, folder, expected, "two workers", workers=2)
-            print(f"==> Two workers beat one by {one / two:.2f}x", flush=True)
-            extract(airflow, folder, expected, "two workers, one killed in the middle", kill="worker-2", workers=2)
+            two = run("two workers", workers=2)
+            progress.say(f"Two workers beat one by {one / two:.2f}x")
+            run("two workers, one killed in the middle", kill="worker-2", workers=2)
             if one / two < LEAST_GAIN:
                 raise CommandError(f"Two workers should beat one by {LEAST_GAIN}x at least.")
     finally:
@@ -171,14 +179,22 @@ def measure(folder: Path, rows: int, bytes_per_second: int) -> None:
 
 
 def extract(
-    airflow: CeleryAirflow, folder: Path, expected: int, what: str, *, workers: int = 1, kill: str | None = None
+    airflow: CeleryAirflow,
+    folder: Path,
+    expected: int,
+    progress: Progress,
+    what: str,
+    *,
+    workers: int = 1,
+    kill: str | None = None,
 ) -> float:
     """Run the DAG, check every row, and return how many seconds the downloads took, first start to last end."""
     run_id = airflow.trigger(DAG_ID)
-    if kill:
-        airflow.kill_at_work(kill, run_id)
-    if airflow.wait(DAG_ID, run_id, timeout=3600) != "success":
-        raise CommandError(f"{what}: the run failed; see {airflow.logs}")
+    with progress.step(f"Run with {what}"):
+        if kill:
+            airflow.kill_at_work(kill, run_id)
+        if airflow.wait(DAG_ID, run_id, timeout=3600) != "success":
+            raise CommandError(f"{what}: the run failed; see {airflow.logs}")
     result = airflow.xcom(DAG_ID, run_id, "extract.commit")
     manifest = json.loads(Path(result["manifest"].removeprefix("file://")).read_text())
     files = [Path(result["path"].removeprefix("file://")) / file["path"] for file in manifest["files"]]
@@ -190,7 +206,7 @@ def extract(
         )
     done = downloads(airflow, run_id)
     seconds = (
-        max(_moment(each["end_date"]) for each in done) - min(_moment(each["start_date"]) for each in done)
+        max(timestamp(each["end_date"]) for each in done) - min(timestamp(each["start_date"]) for each in done)
     ).total_seconds()
     again = sum(each["try_number"] > 1 for each in done)
     pages: Counter[str] = Counter()
@@ -198,9 +214,10 @@ def extract(
         share = airflow.xcom(DAG_ID, run_id, "extract.download", map_index=each["map_index"])
         pages[each["hostname"]] += len(share["pages"])
     spread = ", ".join(f"{number} pages by {worker}" for worker, number in sorted(pages.items()))
-    print(f"==> {what}: {landed:,} rows exact, downloads took {seconds:.0f} s; {spread}; {again} took another try")
+    took = f"downloads took {seconds:.0f} s; {spread}; {again} needed a second attempt"
+    progress.say(f"{what}: {landed:,} rows, exactly those of the org; {took}")
     if len(pages) != workers or bool(again) != bool(kill):
-        raise CommandError(f"{what}: the downloads were not where they should be: {spread}, {again} tried again")
+        raise CommandError(f"{what}: the downloads were not where they should be: {spread}, {again} retried")
     shutil.rmtree(folder / "landing")
     return float(seconds)
 
@@ -214,13 +231,9 @@ def downloads(airflow: LocalAirflow, run_id: str) -> list[dict[str, Any]]:
 def _is_half_way(at_worker: list[dict[str, Any]]) -> bool:
     """Whether a running download has taken half of what one that ended took."""
     took = [each["duration"] for each in at_worker if each["state"] == "success"]
-    started = [_moment(each["start_date"]) for each in at_worker if each["state"] == "running"]
+    started = [timestamp(each["start_date"]) for each in at_worker if each["state"] == "running"]
     now = datetime.now(timezone.utc)
     return bool(took and started) and (now - started[0]).total_seconds() > min(took) / 2
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 if __name__ == "__main__":

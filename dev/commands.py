@@ -7,12 +7,11 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from dev.errors import StackError
+from dev.errors import HarnessError
+from dev.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-class CommandError(StackError):
+class CommandError(HarnessError):
     """A command failed; the message ends with the end of its output."""
 
 
@@ -38,8 +37,8 @@ def run(
     except (subprocess.TimeoutExpired, FileNotFoundError) as problem:
         raise CommandError(f"{' '.join(command[:4])} could not be run: {problem}") from None
     if done.returncode:
-        told = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
-        raise CommandError(f"{' '.join(command[:6])} ended with exit code {done.returncode}:\n{told}")
+        output = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
+        raise CommandError(f"{' '.join(command[:6])} ended with exit code {done.returncode}:\n{output}")
     return done.stdout
 
 
