@@ -5,55 +5,28 @@ Importing this module is cheap: what needs pyarrow or HTTP is imported when a ta
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseOperator
 
-from airflow_sfcc._airflow.destinations import storage_failures
-from airflow_sfcc._airflow.presentation import ExtractSurface, set_defaults
+from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.options import ExtractOptions, checked, options_of
+from airflow_sfcc._airflow.presentation import ExtractPresentation, set_defaults
 from airflow_sfcc._airflow.versions import without_policy_before_3_3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from airflow.sdk import Context
 
-    from airflow.sdk import Context, ObjectStoragePath
-
-    from airflow_sfcc._airflow.task_state import TaskState
-    from airflow_sfcc.errors import SfccError
-    from airflow_sfcc.extract.checkpoint import Checkpoint
+    from airflow_sfcc._airflow.extract_task import ExtractTask
     from airflow_sfcc.extract.extraction import Extraction
-    from airflow_sfcc.extract.pages import LandedPage
-    from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity
-    from airflow_sfcc.hooks import SalesforceClientCredentialsHook
-    from airflow_sfcc.salesforce import SalesforceClient
 
 DEFAULT_CONN_ID = "sfcc_default"
 DEFAULT_TIMEOUT = timedelta(hours=12)
 DEFAULT_LAG = timedelta(minutes=5)
 DEFAULT_LOOKBACK = timedelta(minutes=10)
-_KILL_SECONDS = 3.0
-"""Airflow kills a task's process 5 s after asking it to end."""
-
-
-@contextmanager
-def airflow_failures() -> Iterator[None]:
-    """Errors that trying again cannot mend fail the task at once, without using up its retries."""
-    from airflow.providers.common.compat.sdk import AirflowFailException
-
-    from airflow_sfcc.errors import SfccError
-
-    try:
-        yield
-    except SfccError as problem:
-        if problem.permanent:
-            raise AirflowFailException(str(problem)) from None
-        raise
 
 
 class SalesforceQueryOperator(BaseOperator):
@@ -114,7 +87,7 @@ class SalesforceQueryOperator(BaseOperator):
         return records
 
 
-class SalesforceExtractOperator(ExtractSurface, BaseOperator):
+class SalesforceExtractOperator(ExtractPresentation, ExtractOptions):
     """Extract an object, or the result of a query, into typed and counted files with a manifest.
 
     Returns `manifest, path, files, rows, bytes, deleted_rows, api, job_id, window, watermark, api_calls, seconds`.
@@ -169,6 +142,7 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
     template_ext: Sequence[str] = (".soql",)
     template_fields_renderers = {"soql": "sql", "where": "sql", "bind": "json"}  # noqa: RUF012
     ui_color = "#c9e7ff"
+    _attempt: ExtractTask | None = None
 
     def __init__(
         self,
@@ -201,48 +175,14 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         salesforce_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
+        options = checked(SalesforceExtractOperator, options_of(locals()))
+        if (sobject is None) == (soql is None):
+            raise ValueError("SalesforceExtractOperator takes exactly one of sobject and soql.")
         set_defaults(kwargs, destination, sobject, soql)
         without_policy_before_3_3(kwargs)
         super().__init__(**kwargs)
-        _require_one_of("file_format", file_format, ("parquet", "csv", "jsonl"))
-        _require_one_of("api", api, ("auto", "rest", "bulk"))
-        _require_one_of("mode", mode, ("full", "incremental"))
-        _require_one_of("deletes", deletes, ("ignore", "soft", "hard"))
-        _require_one_of("on_schema_change", on_schema_change, ("evolve", "fail"))
-        _require_one_of("numbers", numbers, ("float", "decimal"))
-        if (sobject is None) == (soql is None):
-            raise ValueError("SalesforceExtractOperator takes exactly one of sobject and soql.")
-        if min(page_size, parallel_pages) < 1 or poll_interval <= 0:
-            raise ValueError("page_size, parallel_pages and poll_interval must be greater than 0.")
-        self.destination = destination
-        self.sobject = sobject
-        self.fields = fields
-        self.exclude_fields = exclude_fields
-        self.where = where
-        self.soql = soql
-        self.bind = bind
-        self.file_format = file_format
-        self.api = api
-        self.mode = mode
-        self.cursor_field = cursor_field
-        self.initial_start = initial_start
-        self.lookback = _span("lookback", lookback)
-        self.lag = _span("lag", lag)
-        self.deletes = deletes
-        self.on_schema_change = on_schema_change
-        self.numbers = numbers
-        self.skip_if_empty = skip_if_empty
-        self.page_size = page_size
-        self.parallel_pages = parallel_pages
-        self.deferrable = deferrable
-        self.durable = durable
-        self.cancel_on_kill = cancel_on_kill
-        self.poll_interval = poll_interval
-        self.timeout = _span("timeout", timeout).total_seconds()
-        self.salesforce_conn_id = salesforce_conn_id
-        self._killed = threading.Event()
-        self._extraction: Extraction | None = None
-        self._state: TaskState | None = None
+        for name, value in options.items():
+            setattr(self, name, value)
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
@@ -252,296 +192,24 @@ class SalesforceExtractOperator(ExtractSurface, BaseOperator):
         return super().partial(**kwargs)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with airflow_failures(), storage_failures(self.destination), self._cleanup_on_failure(context):
-            state = self._remembered(context)
-            extraction = self._plan(context, state.checkpoint)
-            extraction.start(state.checkpoint, abandoned=state.abandoned_job)
-            self._log_start(extraction)
-            return self.announce(context, self._resubmitting(extraction, lambda: self._proceed(extraction)))
+        self._attempt = self._new_attempt(context)
+        return self.announce(context, self._attempt.start())
 
-    def _remembered(self, context: Context) -> TaskState:
-        from airflow_sfcc._airflow.task_state import TaskState
-
-        self._state = TaskState.of(context, self.retries or 0, durable=self.durable)
-        return self._state
-
-    def _log_start(self, extraction: Extraction) -> None:
-        plan = extraction.plan
-        api = "Bulk API 2.0" if plan.api == "bulk" else "REST"
-        self.log.info("Extracting %s by %s, since %s", plan.sobject, api, plan.api_reason)
-        if plan.increment.mode == "incremental":
-            self.log.info("%s", plan.increment.sentence)
-        if plan.job_id is not None:
-            jobs = "Bulk job" if len(plan.job_ids) == 1 else f"{len(plan.job_ids)} Bulk jobs, one for each slice:"
-            verb = "Going on with" if extraction.continues else "Submitted"
-            self.log.info("%s %s %s", verb, jobs, ", ".join(plan.job_ids))
-
-    def _resubmitting(self, extraction: Extraction, go_on: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What `go_on` returns; when the Bulk job or its results are gone, the query is submitted again."""
-        from airflow_sfcc.errors import ResultsExpiredError
-
-        try:
-            return go_on()
-        except ResultsExpiredError:
-            if not extraction.may_start_over:
-                raise
-            job_id = extraction.plan.job_id
-            self.log.warning("Bulk job %s or its results are gone: submitting the query again", job_id)
-        extraction.start_over()
-        return self._resubmitting(extraction, lambda: self._proceed(extraction))
-
-    def _proceed(self, extraction: Extraction) -> dict[str, Any]:
-        """From a started extract to its end, or into the triggerer."""
-        plan = extraction.plan
-        if self._killed.is_set():  # while the job was submitted, so that on_kill could not know it
-            raise self._kill_of("The task was killed while it was started.")
-        if plan.job_id is None:
-            return self._land(extraction)
-        self._remember(extraction)
-        before = extraction.committed()
-        if before is not None:
-            self.log.info("An earlier try had committed %s", before["manifest"])
-            return self._done(before)
-        if self.deferrable and extraction.is_waiting:
-            self._defer(extraction)
-        self._wait(extraction)
-        return self._land(extraction)
-
-    def _remember(self, extraction: Extraction) -> None:
-        """Leave word of the submitted job: for the next try, and for whoever goes on after a deferral."""
-        checkpoint = extraction.checkpoint()
-        if checkpoint is not None and self._state is not None:
-            self._state.save(checkpoint)
-        extraction.stage_plan()
-
-    def _done(self, result: dict[str, Any]) -> dict[str, Any]:
-        if self._state is not None:
-            self._state.forget()
-        return result
-
-    def _plan(self, context: Context, earlier: Checkpoint | None) -> Extraction:
-        from airflow_sfcc.extract.extraction import Extraction
-        from airflow_sfcc.extract.plan.planner import make_plan
-
-        client = self._hook().client
-        plan = make_plan(client, self._request(), _identity(context), self._destination, earlier=earlier)
-        self._extraction = Extraction(client, self._destination(plan.sobject), plan)
-        return self._extraction
-
-    def _request(self) -> ExtractRequest:
-        from airflow_sfcc.extract.plan.planner import ExtractRequest
-        from airflow_sfcc.timestamps import timestamp
-
-        return ExtractRequest(
-            sobject=self.sobject,
-            fields=self.fields,
-            exclude_fields=self.exclude_fields,
-            where=self.where,
-            soql=self.soql,
-            bind=self.bind,
-            file_format=self.file_format,
-            api=self.api,
-            mode=self.mode,
-            deletes=self.deletes,
-            cursor_field=self.cursor_field,
-            initial_start=timestamp(self.initial_start, "initial_start") if self.initial_start else None,
-            lookback=self.lookback,
-            lag=self.lag,
-            on_schema_change=self.on_schema_change,
-            numbers=self.numbers,
-            page_size=self.page_size,
-            parallel_pages=self.parallel_pages,
-        )
-
-    def _hook(self) -> SalesforceClientCredentialsHook:
-        from airflow_sfcc.hooks import SalesforceClientCredentialsHook
-
-        return SalesforceClientCredentialsHook(self.salesforce_conn_id)
-
-    def _destination(self, sobject: str) -> ObjectStoragePath:
-        from airflow_sfcc._airflow.destinations import destination_path
-
-        return destination_path(self._destination_of(sobject))
-
-    def _defer(self, extraction: Extraction) -> NoReturn:
-        """Wait in the triggerer for the first job that is still waiting."""
-        from airflow_sfcc.triggers import BulkJobTrigger
-
-        job_id, *others = extraction.waiting_jobs
-        # The trigger ends by itself at end_time, so that the job can be aborted; Airflow's own timeout could not do that.
-        self.defer(
-            trigger=BulkJobTrigger(
-                salesforce_conn_id=self.salesforce_conn_id,
-                job_id=job_id,
-                others=others,
-                poll_interval=self.poll_interval,
-                end_time=time.time() + self.timeout,
-                cancel_on_kill=self.cancel_on_kill,
-            ),
-            method_name=self.resume.__name__,
-        )
-
-    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on after the trigger fired: land the finished job."""
-        from airflow_sfcc import errors
-        from airflow_sfcc.extract.extraction import Extraction
-
-        with airflow_failures(), storage_failures(self.destination), self._cleanup_on_failure(context):
-            self._remembered(context)
-            client = self._hook().client
-            destination = self._destination(self._sobject_name(client))
-            extraction = self._extraction = Extraction.resume(client, destination, _identity(context).extract_id)
-            extraction.plan = extraction.plan.with_calls(extraction.plan.api_calls + int(event.get("api_calls", 0)))
-
-            def go_on() -> dict[str, Any]:
-                if event["status"] == "error":
-                    raise errors.named(event.get("error"), str(event.get("message")))
-                if event["status"] == "timeout":
-                    self._give_up(extraction)
-                return self._land(extraction)
-
-            return self.announce(context, self._resubmitting(extraction, go_on))
-
-    def _sobject_name(self, client: SalesforceClient) -> str:
-        """The object's name in the schema's spelling, which planning put into the destination."""
-        from airflow_sfcc.salesforce import soql
-
-        asked = self.sobject or soql.scan(self.soql or "").sobject
-        return str(client.describe(asked)["name"]) if "{sobject}" in self.destination else asked
-
-    def _wait(self, extraction: Extraction) -> None:
-        from airflow_sfcc.extract.progress import WaitingProgress
-        from airflow_sfcc.salesforce.bulk import poll_delays
-
-        end_time = time.monotonic() + self.timeout
-        progress = WaitingProgress(self.log.info)
-        for delay in poll_delays(self.poll_interval):
-            job = extraction.job()
-            progress.seen(job, extraction.client.usage.calls)
-            if not job.is_waiting:
-                return
-            left = end_time - time.monotonic()
-            if left <= 0:
-                self._give_up(extraction)
-            if self._killed.wait(min(delay, left)):
-                raise self._kill_of(f"The task was killed while it waited for Bulk job {job.id}.")
-
-    def _kill_of(self, message: str) -> SfccError:
-        from airflow_sfcc.errors import JobAbortedError, StoppedError
-
-        return JobAbortedError(message) if self.cancel_on_kill else StoppedError(message)
-
-    def _give_up(self, extraction: Extraction) -> None:
-        from airflow_sfcc.errors import JobTimeoutError
-
-        extraction.abandon_jobs()
-        raise JobTimeoutError(
-            f"Bulk job {extraction.plan.job_id} on {extraction.plan.sobject} was not complete after {self.timeout:,.0f} s and "
-            "was aborted. Raise timeout, or ask for less at once."
-        )
-
-    def _land(self, extraction: Extraction) -> dict[str, Any]:
-        from airflow_sfcc.wording import plural
-
-        result = commit_or_skip(extraction, extraction.land(), skip_if_empty=self.skip_if_empty)
-        self.log.info(
-            "Landed %s of %s in %s, %s, with %s: %s",
-            plural(result["rows"], "row"),
-            extraction.plan.sobject,
-            plural(len(result["files"]), "file"),
-            plural(result["bytes"], "byte"),
-            plural(result["api_calls"], "API call"),
-            result["manifest"],
-        )
-        return self._done(result)
-
-    @contextmanager
-    def _cleanup_on_failure(self, context: Context) -> Iterator[None]:
-        """A failure leaves nothing staged and no job running, unless the next try can go on from there."""
-        from airflow.providers.common.compat.sdk import TaskDeferred
-
-        try:
-            yield
-        except TaskDeferred:
-            raise
-        except BaseException as problem:
-            if self._extraction is not None:
-                with suppress(Exception):
-                    self._leave(self._extraction, problem)
-            raise
-
-    def _leave(self, extraction: Extraction, problem: BaseException) -> None:
-        from airflow.providers.common.compat.sdk import AirflowSkipException
-
-        state = self._state
-        has_ended = isinstance(problem, AirflowSkipException) or not extraction.can_go_on_after(problem)
-        if state is not None and state.is_durable and state.more_tries and not has_ended:
-            self.log.warning(
-                "The next try goes on with Bulk job %s and the pages landed so far", extraction.plan.job_id
-            )
-            return
-        if self.cancel_on_kill or not self._killed.is_set():
-            extraction.abandon_jobs()
-        if state is not None:
-            state.forget()
-        extraction.discard()
+        self._attempt = self._new_attempt(context)
+        return self.announce(context, self._attempt.go_on(event))
 
     def on_kill(self) -> None:
-        """Stop downloading, and abort the Bulk jobs that are still running, in one short call each."""
-        self._killed.set()
-        extraction = self._extraction
-        if extraction is None:
-            return
-        extraction.stop()
-        if self.cancel_on_kill:
-            extraction.abandon_jobs(_KILL_SECONDS)
+        """Stop downloading, and abort the Bulk jobs that are still running (unless `cancel_on_kill` is off)."""
+        if self._attempt is not None:
+            self._attempt.kill()
 
+    def _new_attempt(self, context: Context) -> ExtractTask:
+        from airflow_sfcc._airflow.extract_task import ExtractTask
 
-def commit_or_skip(
-    extraction: Extraction, pages: Sequence[LandedPage], *, skip_if_empty: bool, other_calls: int = 0
-) -> dict[str, Any]:
-    """Commit what has landed. With `skip_if_empty`, raises AirflowSkipException where there is nothing: a full extract
-    then lands nothing, an incremental one has committed its manifest, so that its watermark moves."""
-    from airflow.providers.common.compat.sdk import AirflowSkipException
+        return ExtractTask(self, context)
 
-    plan = extraction.plan
-    is_empty = skip_if_empty and not any(page.rows for page in pages)
-    if is_empty and plan.increment.mode == "full":
-        raise AirflowSkipException(f"{plan.sobject}: no rows, so nothing was landed.")
-    result = extraction.commit(pages, other_calls=other_calls)
-    if is_empty and not result["deleted_rows"]:
-        raise AirflowSkipException(f"{plan.sobject}: nothing changed; the watermark is {result['watermark']}.")
-    return result
-
-
-def _require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
-
-
-def _span(name: str, value: float | timedelta) -> timedelta:
-    span = value if isinstance(value, timedelta) else timedelta(seconds=value)
-    if span < timedelta(0):
-        raise ValueError(f"{name} must not be negative.")
-    return span
-
-
-def _identity(context: Context) -> RunIdentity:
-    """Which task instance this is.
-
-    The data interval is empty for cron schedules since Airflow 3, and absent where a run has no logical date, as with asset
-    and partitioned schedules; then the run's own moment counts.
-    """
-    from airflow_sfcc.extract.plan.planner import RunIdentity
-
-    ti, dag_run = context["ti"], context["dag_run"]
-    start, end = getattr(dag_run, "data_interval_start", None), getattr(dag_run, "data_interval_end", None)
-    return RunIdentity(
-        dag_id=ti.dag_id,
-        task_id=ti.task_id,
-        run_id=ti.run_id,
-        map_index=ti.map_index if ti.map_index is not None else -1,
-        moment=dag_run.logical_date or dag_run.run_after,
-        interval=(start, end) if start and end and start < end else None,
-        is_backfill=str(getattr(dag_run, "run_type", "")).rsplit(".", 1)[-1].lower().startswith("backfill"),
-    )
+    @property
+    def _extraction(self) -> Extraction | None:
+        return self._attempt.extraction if self._attempt else None

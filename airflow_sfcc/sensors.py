@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseSensorOperator
 
+from airflow_sfcc._airflow.failures import airflow_failures
 from airflow_sfcc._airflow.versions import without_policy_before_3_3
-from airflow_sfcc.operators import DEFAULT_CONN_ID, airflow_failures
+from airflow_sfcc.operators import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -98,10 +99,10 @@ class SalesforceQuerySensor(BaseSensorOperator):
                 poll_interval=self.poke_interval,
                 end_time=time.time() + self.timeout,
             ),
-            method_name=self.resume.__name__,
+            method_name="execute_complete",
         )
 
-    def resume(self, context: Context, event: dict[str, Any]) -> int:
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> int:
         """Go on after the trigger fired."""
         from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
 

@@ -9,21 +9,21 @@ Importing this module is cheap: what needs pyarrow or HTTP is imported when a ta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc._airflow.destinations import storage_failures
-from airflow_sfcc._airflow.presentation import ExtractSurface, set_defaults
-from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator, airflow_failures, commit_or_skip
+from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.presentation import ExtractPresentation, set_defaults
+from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_sfcc._airflow.extract_task import ExtractTask
     from airflow_sfcc.extract.extraction import Extraction
-    from airflow_sfcc.extract.plan.planner import ExtractRequest
 
 Share = Mapping[str, Any]
 """What a download task is handed: `extract_id`, `job_id`, `sobject`, and `pages`, each as ResultPage.to_json()."""
@@ -101,29 +101,10 @@ class PlanOperator(SalesforceExtractOperator):
         self.shares = shares
         self.slice_at = slice_at
 
-    def _request(self) -> ExtractRequest:
-        from airflow_sfcc.errors import QueryError
-        from airflow_sfcc.timestamps import timestamp
+    def _new_attempt(self, context: Context) -> ExtractTask:
+        from airflow_sfcc._airflow.plan_task import PlanTask
 
-        if isinstance(self.slice_at, (str, datetime)):
-            raise QueryError(
-                f"slice_at is a list of moments, and got {self.slice_at!r}: write slice_at=[...], or leave it out."
-            )
-        return replace(super()._request(), slice_at=[timestamp(each, "slice_at") for each in self.slice_at])
-
-    def _land(self, extraction: Extraction) -> Any:
-        plan = extraction.plan
-        if extraction.job().is_waiting:  # the job of another slice
-            extraction.stage_plan()
-            self._defer(extraction)
-        pages = [page.to_json() for page in extraction.pages()]
-        extraction.stage_plan()
-        dealt = [pages[first :: self.shares] for first in range(self.shares)]
-        known = {"extract_id": plan.extract_id, "job_id": plan.job_id, "sobject": plan.sobject}
-        # An empty result may have no page at all, and still has to be committed: with no share there would be no download, and
-        # a commit that Airflow skips.
-        shares = [{**known, "pages": share} for share in dealt if share or share is dealt[0]]
-        return self._done(shares)  # type: ignore[arg-type]
+        return PlanTask(self, context, shares=self.shares, slice_at=self.slice_at)
 
     def announce(self, context: Context, result: Any) -> Any:
         """Nothing to announce yet: `commit` does."""
@@ -136,6 +117,11 @@ class _StageOperator(BaseOperator):
     ui_color = "#c9e7ff"
     destination: str
     salesforce_conn_id: str
+    _resumed: Extraction | None = None
+
+    @property
+    def _extraction(self) -> Extraction | None:
+        return self._resumed
 
     def _resume(self, share: Share) -> Extraction:
         from airflow_sfcc._airflow.destinations import destination_path
@@ -151,6 +137,7 @@ class _StageOperator(BaseOperator):
             raise ExtractError(
                 "The extract was planned anew since this task got its share: clear the task `plan` with everything downstream."
             )
+        self._resumed = extraction
         return extraction
 
 
@@ -170,7 +157,6 @@ class DownloadOperator(_StageOperator):
         self.share = share
         self.destination = destination
         self.salesforce_conn_id = salesforce_conn_id
-        self._extraction: Extraction | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         import socket
@@ -179,7 +165,7 @@ class DownloadOperator(_StageOperator):
         from airflow_sfcc.wording import plural
 
         with airflow_failures(), storage_failures(self.destination):
-            extraction = self._extraction = self._resume(self.share)
+            extraction = self._resume(self.share)
             landed = extraction.land_pages(ResultPage.from_json(page) for page in self.share["pages"])
         rows = sum(page.rows for page in landed)
         sobject = extraction.plan.sobject
@@ -197,7 +183,7 @@ class DownloadOperator(_StageOperator):
             self._extraction.stop()
 
 
-class CommitOperator(ExtractSurface, _StageOperator):
+class CommitOperator(_StageOperator, ExtractPresentation):
     """Checks that every row has landed and publishes the extract; returns what SalesforceExtractOperator returns."""
 
     template_fields: Sequence[str] = ("shares", "downloads", "destination", "salesforce_conn_id")
@@ -226,11 +212,12 @@ class CommitOperator(ExtractSurface, _StageOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
+        from airflow_sfcc._airflow.extract_task import commit_or_skip
         from airflow_sfcc.extract.pages import LandedPage
         from airflow_sfcc.wording import plural
 
         with airflow_failures(), storage_failures(self.destination):
-            extraction = self._extraction = self._resume(self.shares[0])
+            extraction = self._resume(self.shares[0])
             downloads = list(self.downloads)
             pages = [LandedPage.from_json(page) for download in downloads for page in download["pages"]]
             calls = sum(int(download["api_calls"]) for download in downloads)

@@ -44,7 +44,7 @@ def documentation(destination: object, sobject: object, soql: object) -> str:
     )
 
 
-class ExtractSurface:
+class ExtractPresentation:
     """Mixed into the operator; reads what its extraction has planned and landed."""
 
     operator_extra_links: Collection[BaseOperatorLink] = (BulkJobLink(), ListViewLink())
@@ -52,8 +52,12 @@ class ExtractSurface:
     destination: str
     inlets: list[Any]
     outlets: list[Any]
-    _extraction: Extraction | None = None
     _landed: Mapping[str, Any] | None = None
+
+    @property
+    def _extraction(self) -> Extraction | None:
+        """What was planned; None before that."""
+        raise NotImplementedError
 
     @property
     def salesforce_pages(self) -> dict[str, str]:

@@ -92,7 +92,7 @@ class TaskInstance:
 
     def resume(self, event: dict[str, Any], **options: Any) -> dict[str, Any]:
         """The same try after its deferral."""
-        return self.operator(**options).resume(self.context(), event)  # type: ignore[arg-type]
+        return self.operator(**options).execute_complete(self.context(), event)  # type: ignore[arg-type]
 
     def clear(self) -> None:
         """As a person clears it: Airflow 3.3 keeps the stored state."""

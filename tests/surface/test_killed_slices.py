@@ -105,7 +105,7 @@ def test_killed_while_deferred_for_a_later_slice(slow_org: RunningOrg, context: 
     for _ in range(2):  # so that this one has ended, and the others have not
         slow_org.client().bulk.get(first.job_id)
     slow_org.org.bulk_jobs.timings = BulkTimings(in_progress_seconds=3600)
-    later = deferred_by(lambda: plan_task(root_url).resume(context, event))
+    later = deferred_by(lambda: plan_task(root_url).execute_complete(context, event))
     assert later.job_id != first.job_id
     asyncio.run(later.on_kill())
     assert states(slow_org) == ["JobComplete", *["Aborted"] * (SLICES - 1)]

@@ -165,7 +165,7 @@ def test_trigger_errors_are_sentences_without_secrets(connected_org: RunningOrg,
     with pytest.raises(SalesforceError):
         connected_org.org.run_as = "extract@local-org.example"
         try:
-            extract_operator(root_url).resume(context, event)
+            extract_operator(root_url).execute_complete(context, event)
         except AirflowFailException as failure:
             raise SalesforceError(str(failure)) from failure
 
@@ -229,7 +229,7 @@ def test_a_job_that_takes_too_long_is_aborted(
         try:
             operator.execute(context)
         except TaskDeferred as deferred:
-            extract_operator(root_url, deferrable=True).resume(context, fire(deferred))
+            extract_operator(root_url, deferrable=True).execute_complete(context, fire(deferred))
     assert only_job_state(slow_org) == "Aborted"
     assert files_below(root) == {}
 
@@ -278,7 +278,7 @@ def test_the_engine_has_the_operators_defaults() -> None:
 
 def test_a_staged_plan_that_is_gone(connected_org: RunningOrg, context: Any, root_url: str) -> None:
     with pytest.raises(SfccError, match="clear the task"):
-        extract_operator(root_url).resume(context, {"status": "finished", "job_id": "750", "api_calls": 1})
+        extract_operator(root_url).execute_complete(context, {"status": "finished", "job_id": "750", "api_calls": 1})
 
 
 def test_a_staged_plan_of_another_version(connected_org: RunningOrg, context: Any, root: UPath, root_url: str) -> None:
@@ -287,4 +287,4 @@ def test_a_staged_plan_of_another_version(connected_org: RunningOrg, context: An
     (plan,) = root.glob("**/_plan.json")
     plan.write_text(json.dumps({**json.loads(plan.read_text()), "of_the_future": 1}))
     with pytest.raises(SfccError, match=r"another version of this package.*clear the task"):
-        extract_operator(root_url).resume(context, {"status": "finished", "job_id": "750", "api_calls": 1})
+        extract_operator(root_url).execute_complete(context, {"status": "finished", "job_id": "750", "api_calls": 1})

@@ -1,0 +1,287 @@
+"""One attempt of an extract's task, from its plan to the manifest, or into the triggerer and back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_sfcc._airflow.destinations import destination_path, storage_failures
+from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.options import ExtractOptions, request_of
+from airflow_sfcc._airflow.task_state import TaskState
+from airflow_sfcc.errors import (
+    JobAbortedError,
+    JobTimeoutError,
+    ResultsExpiredError,
+    SfccError,
+    StoppedError,
+    named,
+)
+from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.pages import LandedPage
+from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan
+from airflow_sfcc.extract.progress import WaitingProgress
+from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+from airflow_sfcc.salesforce import SalesforceClient, soql
+from airflow_sfcc.salesforce.bulk import poll_delays
+from airflow_sfcc.timestamps import timestamp
+from airflow_sfcc.wording import plural
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, ObjectStoragePath
+
+_KILL_SECONDS = 3.0
+"""Airflow kills a task's process 5 s after asking it to end."""
+
+
+class ExtractTask:
+    """Plan, start, wait or defer, land; a failure leaves nothing behind that the next attempt does not use."""
+
+    def __init__(self, options: ExtractOptions, context: Context) -> None:
+        self._options = options
+        self._context = context
+        self._log = options.log
+        self._killed = threading.Event()
+        self._state = TaskState.of(context, options.retries or 0, durable=options.durable)
+        self.extraction: Extraction | None = None
+
+    def start(self) -> Any:
+        """What the task returns; raises TaskDeferred to wait in the triggerer."""
+        with airflow_failures(), storage_failures(self._options.destination), self._cleanup_on_failure():
+            extraction = self._plan()
+            extraction.start(self._state.checkpoint, abandoned=self._state.abandoned_job)
+            self._log_start(extraction)
+            return self._resubmitting(extraction, lambda: self._proceed(extraction))
+
+    def go_on(self, event: dict[str, Any]) -> Any:
+        """What the task returns, after the trigger fired with `event`."""
+        with airflow_failures(), storage_failures(self._options.destination), self._cleanup_on_failure():
+            extraction = self._resume()
+            extraction.plan = extraction.plan.with_calls(extraction.plan.api_calls + int(event.get("api_calls", 0)))
+            return self._resubmitting(extraction, lambda: self._land_after(event, extraction))
+
+    def kill(self) -> None:
+        """Stop downloading, and abort the Bulk jobs that are still running, in one short call each."""
+        self._killed.set()
+        if self.extraction is None:
+            return
+        self.extraction.stop()
+        if self._options.cancel_on_kill:
+            self.extraction.abandon_jobs(_KILL_SECONDS)
+
+    def request(self) -> ExtractRequest:
+        """What the engine is to extract: the operator's options under the same names."""
+        request = request_of(ExtractRequest, self._options)
+        if request.initial_start is None:
+            return request
+        return replace(request, initial_start=timestamp(request.initial_start, "initial_start"))
+
+    def land(self, extraction: Extraction) -> Any:
+        """Land the complete job, or the rows that REST reads; returns what the task returns."""
+        result = commit_or_skip(extraction, extraction.land(), skip_if_empty=self._options.skip_if_empty)
+        self._log.info(
+            "Landed %s of %s in %s, %s, with %s: %s",
+            plural(result["rows"], "row"),
+            extraction.plan.sobject,
+            plural(len(result["files"]), "file"),
+            plural(result["bytes"], "byte"),
+            plural(result["api_calls"], "API call"),
+            result["manifest"],
+        )
+        return self.done(result)
+
+    def done(self, result: Any) -> Any:
+        """The task's result, after which there is nothing left to remember."""
+        self._state.forget()
+        return result
+
+    def defer(self, extraction: Extraction) -> NoReturn:
+        """Wait in the triggerer for the first job that is still waiting."""
+        from airflow_sfcc.triggers import BulkJobTrigger
+
+        options = self._options
+        job_id, *others = extraction.waiting_jobs
+        # The trigger ends by itself at end_time, so that the job can be aborted; Airflow's own timeout could not do that.
+        options.defer(
+            trigger=BulkJobTrigger(
+                salesforce_conn_id=options.salesforce_conn_id,
+                job_id=job_id,
+                others=others,
+                poll_interval=options.poll_interval,
+                end_time=time.time() + options.timeout.total_seconds(),
+                cancel_on_kill=options.cancel_on_kill,
+            ),
+            method_name="execute_complete",
+        )
+
+    def _plan(self) -> Extraction:
+        client = self._client()
+        run = run_identity(self._context)
+        plan = make_plan(client, self.request(), run, self._destination, earlier=self._state.checkpoint)
+        self.extraction = Extraction(client, self._destination(plan.sobject), plan)
+        return self.extraction
+
+    def _resume(self) -> Extraction:
+        client = self._client()
+        destination = self._destination(self._sobject_name(client))
+        self.extraction = Extraction.resume(client, destination, run_identity(self._context).extract_id)
+        return self.extraction
+
+    def _client(self) -> SalesforceClient:
+        return SalesforceClientCredentialsHook(self._options.salesforce_conn_id).client
+
+    def _destination(self, sobject: str) -> ObjectStoragePath:
+        return destination_path(self._options.destination.replace("{sobject}", sobject))
+
+    def _sobject_name(self, client: SalesforceClient) -> str:
+        """The object's name in the schema's spelling, which planning put into the destination."""
+        asked = self._options.sobject or soql.scan(self._options.soql or "").sobject
+        return str(client.describe(asked)["name"]) if "{sobject}" in self._options.destination else asked
+
+    def _log_start(self, extraction: Extraction) -> None:
+        plan = extraction.plan
+        api = "Bulk API 2.0" if plan.api == "bulk" else "REST"
+        self._log.info("Extracting %s by %s, since %s", plan.sobject, api, plan.api_reason)
+        if plan.increment.mode == "incremental":
+            self._log.info("%s", plan.increment.sentence)
+        if plan.job_id is not None:
+            jobs = "Bulk job" if len(plan.job_ids) == 1 else f"{len(plan.job_ids)} Bulk jobs, one for each slice:"
+            verb = "Going on with" if extraction.continues else "Submitted"
+            self._log.info("%s %s %s", verb, jobs, ", ".join(plan.job_ids))
+
+    def _resubmitting(self, extraction: Extraction, go_on: Callable[[], Any]) -> Any:
+        """What `go_on` returns; when the Bulk job or its results are gone, the query is submitted again."""
+        try:
+            return go_on()
+        except ResultsExpiredError:
+            if not extraction.may_start_over:
+                raise
+            job_id = extraction.plan.job_id
+            self._log.warning("Bulk job %s or its results are gone: submitting the query again", job_id)
+        extraction.start_over()
+        return self._resubmitting(extraction, lambda: self._proceed(extraction))
+
+    def _proceed(self, extraction: Extraction) -> Any:
+        """From a started extract to its end, or into the triggerer."""
+        if self._killed.is_set():  # while the job was submitted, so that `kill` could not know it
+            raise self._kill_of("The task was killed while it was started.")
+        if extraction.plan.job_id is None:
+            return self.land(extraction)
+        self._remember(extraction)
+        before = extraction.committed()
+        if before is not None:
+            self._log.info("An earlier attempt had committed %s", before["manifest"])
+            return self.done(before)
+        if self._options.deferrable and extraction.is_waiting:
+            self.defer(extraction)
+        self._wait(extraction)
+        return self.land(extraction)
+
+    def _remember(self, extraction: Extraction) -> None:
+        """Leave word of the submitted job: for the next attempt, and for whoever goes on after a deferral."""
+        checkpoint = extraction.checkpoint()
+        if checkpoint is not None:
+            self._state.save(checkpoint)
+        extraction.stage_plan()
+
+    def _land_after(self, event: dict[str, Any], extraction: Extraction) -> Any:
+        if event["status"] == "error":
+            raise named(event.get("error"), str(event.get("message")))
+        if event["status"] == "timeout":
+            self._give_up(extraction)
+        return self.land(extraction)
+
+    def _wait(self, extraction: Extraction) -> None:
+        end_time = time.monotonic() + self._options.timeout.total_seconds()
+        progress = WaitingProgress(self._log.info)
+        for delay in poll_delays(self._options.poll_interval):
+            job = extraction.job()
+            progress.seen(job, extraction.client.usage.calls)
+            if not job.is_waiting:
+                return
+            left = end_time - time.monotonic()
+            if left <= 0:
+                self._give_up(extraction)
+            if self._killed.wait(min(delay, left)):
+                raise self._kill_of(f"The task was killed while it waited for Bulk job {job.id}.")
+
+    def _kill_of(self, message: str) -> SfccError:
+        return JobAbortedError(message) if self._options.cancel_on_kill else StoppedError(message)
+
+    def _give_up(self, extraction: Extraction) -> NoReturn:
+        extraction.abandon_jobs()
+        plan, seconds = extraction.plan, self._options.timeout.total_seconds()
+        raise JobTimeoutError(
+            f"Bulk job {plan.job_id} on {plan.sobject} was not complete after {seconds:,.0f} s and was aborted. "
+            "Raise timeout, or extract less at once."
+        )
+
+    @contextmanager
+    def _cleanup_on_failure(self) -> Iterator[None]:
+        """A failure leaves nothing staged and no job running, unless the next attempt can go on from there."""
+        from airflow.providers.common.compat.sdk import TaskDeferred
+
+        try:
+            yield
+        except TaskDeferred:
+            raise
+        except BaseException as problem:
+            if self.extraction is not None:
+                with suppress(Exception):
+                    self._leave(self.extraction, problem)
+            raise
+
+    def _leave(self, extraction: Extraction, problem: BaseException) -> None:
+        from airflow.providers.common.compat.sdk import AirflowSkipException
+
+        state = self._state
+        has_ended = isinstance(problem, AirflowSkipException) or not extraction.can_go_on_after(problem)
+        if state.is_durable and state.more_tries and not has_ended:
+            self._log.warning(
+                "The next try goes on with Bulk job %s and the pages landed so far", extraction.plan.job_id
+            )
+            return
+        if self._options.cancel_on_kill or not self._killed.is_set():
+            extraction.abandon_jobs()
+        state.forget()
+        extraction.discard()
+
+
+def commit_or_skip(
+    extraction: Extraction, pages: Sequence[LandedPage], *, skip_if_empty: bool, other_calls: int = 0
+) -> dict[str, Any]:
+    """Commit what has landed. With `skip_if_empty`, raises AirflowSkipException where there is nothing: a full extract
+    then lands nothing, an incremental one has committed its manifest, so that its watermark moves."""
+    from airflow.providers.common.compat.sdk import AirflowSkipException
+
+    plan = extraction.plan
+    is_empty = skip_if_empty and not any(page.rows for page in pages)
+    if is_empty and plan.increment.mode == "full":
+        raise AirflowSkipException(f"{plan.sobject}: no rows, so nothing was landed.")
+    result = extraction.commit(pages, other_calls=other_calls)
+    if is_empty and not result["deleted_rows"]:
+        raise AirflowSkipException(f"{plan.sobject}: nothing changed; the watermark is {result['watermark']}.")
+    return result
+
+
+def run_identity(context: Context) -> RunIdentity:
+    """Which task instance this is.
+
+    The data interval is empty for cron schedules since Airflow 3, and absent where a run has no logical date, as with asset
+    and partitioned schedules; then the run's own time counts.
+    """
+    ti, dag_run = context["ti"], context["dag_run"]
+    start, end = getattr(dag_run, "data_interval_start", None), getattr(dag_run, "data_interval_end", None)
+    return RunIdentity(
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=ti.map_index if ti.map_index is not None else -1,
+        moment=dag_run.logical_date or dag_run.run_after,
+        interval=(start, end) if start and end and start < end else None,
+        is_backfill=str(getattr(dag_run, "run_type", "")).rsplit(".", 1)[-1].lower().startswith("backfill"),
+    )
