@@ -27,7 +27,7 @@ from airflow_sfcc.salesforce import soql as soql_text
 from airflow_sfcc.salesforce.auth import ClientCredentialsAuth, Credentials, Token
 from airflow_sfcc.salesforce.bulk import BulkQueryJobs
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
-from airflow_sfcc.salesforce.query import JsonReader, LinkFinder, QueryPage, Record, plain, query_pages
+from airflow_sfcc.salesforce.query import JsonReader, QueryPage, Record, plain, query_pages
 from airflow_sfcc.salesforce.responses import JsonObject, json_object_of, json_of
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.transport import Transport, TransportOptions
@@ -205,10 +205,9 @@ class SalesforceClient:
         *,
         include_deleted: bool = False,
         read: JsonReader = json_object_of,
-        find_link: LinkFinder | None = None,
     ) -> Iterator[QueryPage]:
         """Pages of a REST query as Salesforce sends them; see `queries.query_pages`."""
-        return query_pages(self, soql, include_deleted=include_deleted, read=read, find_link=find_link)
+        return query_pages(self, soql, include_deleted=include_deleted, read=read)
 
     def query(
         self, soql: str, bind: Mapping[str, Any] | None = None, include_deleted: bool = False

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import requests
-from typing_extensions import Self
 
 from airflow_sfcc.errors import IncompleteResultError, UnexpectedResponseError
 from airflow_sfcc.salesforce.responses import json_object_of, refusal_of
@@ -33,7 +31,6 @@ _WAY_OUT = (
 
 Record = dict[str, Any]
 JsonReader = Callable[[requests.Response], Mapping[str, Any]]
-LinkFinder = Callable[[requests.Response], str | None]
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,6 @@ def query_pages(
     *,
     include_deleted: bool = False,
     read: JsonReader = json_object_of,
-    find_link: LinkFinder | None = None,
 ) -> Iterator[QueryPage]:
     """All pages of a query; the number of records yielded equals `totalSize`, or IncompleteResultError is raised.
 
@@ -71,23 +67,15 @@ def query_pages(
     `read` turns an answer into JSON and raises for a refusal, for callers that need values parsed their own way; its `records`
     may be a collection of another kind than a list, if they have no child records. Child records that come in pages of their
     own are read before the next parent page, which would invalidate their cursors.
-
-    `find_link` finds the `nextRecordsUrl` of an answer sooner than `read` does, if it can: then that page is asked for while
-    this one is read. Only for queries without child records, and for a client of one's own (see `stoppable`): a failure
-    stops it, lest the page asked for ahead is waited for.
     """
-    with _Answers(client, read, find_link) as answers:
-        yield from _complete_pages(client, answers, soql, "/queryAll" if include_deleted else "/query")
-
-
-def _complete_pages(client: SalesforceClient, answers: _Answers, soql: str, resource: str) -> Iterator[QueryPage]:
-    body = answers.first(soql, resource)
+    pages = _Pages(client, read)
+    body = pages.first(soql, "/queryAll" if include_deleted else "/query")
     yielded, seen = 0, set[str]()
     while True:
         records, total_size, link = _records(body), _total_size(body), _link(body)
         if isinstance(records, list):
             for record in records:
-                _complete_children(record, answers)
+                _complete_children(record, pages)
         yielded += len(records)
         yield QueryPage(records, total_size)
         if not link:
@@ -98,7 +86,7 @@ def _complete_pages(client: SalesforceClient, answers: _Answers, soql: str, reso
             )
         seen.add(link)
         del records, body  # pages are large: no two of them are held here
-        body = answers.follow(link)
+        body = pages.follow(link)
     if total_size is None and body.get("done") is not True:
         raise IncompleteResultError(
             f"Salesforce sent {plural(yielded, 'row')} of a query, said that there are more, and did not say where; nothing "
@@ -111,48 +99,28 @@ def _complete_pages(client: SalesforceClient, answers: _Answers, soql: str, reso
         )
 
 
-class _Answers:
-    """The answers to one query, read."""
+class _Pages:
+    """The responses to one query, read."""
 
-    def __init__(self, client: SalesforceClient, read: JsonReader, find_link: LinkFinder | None) -> None:
+    def __init__(self, client: SalesforceClient, read: JsonReader) -> None:
         self._client = client
-        self._read_json = read
-        self._find_link = find_link
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="next-page")
-        self._ahead: tuple[str, Future[requests.Response]] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, failure: object, *_: object) -> None:
-        if failure and self._ahead:
-            self._client.session.stop.set()  # the page that nobody wants any more may be long in coming
-        self._pool.shutdown()
+        self._read = read
 
     def first(self, soql: str, resource: str) -> Mapping[str, Any]:
         """The first answer to a query, however long it is."""
         if not fits_uri(soql):
-            return self._ask_in_a_body(soql, resource)
+            return self._first_in_a_body(soql, resource)
         response = self._client.request("GET", resource, params={"q": soql})
         if response.status_code in _TOO_LONG:
             # The headers count too, and a token that is a JWT takes more of them than is foreseen.
-            return self._ask_in_a_body(soql, resource)
+            return self._first_in_a_body(soql, resource)
         return self._read(response)
 
     def follow(self, link: str) -> Mapping[str, Any]:
-        """The answer that another one's `nextRecordsUrl` leads to."""
-        ahead, self._ahead = self._ahead, None
-        return self._read(ahead[1].result() if ahead and ahead[0] == link else self._get(link))
+        """The response that another one's `nextRecordsUrl` leads to."""
+        return self._read(self._client.request("GET", self._client.resolve(link)))
 
-    def _get(self, link: str) -> requests.Response:
-        return self._client.request("GET", self._client.resolve(link))
-
-    def _read(self, response: requests.Response) -> Mapping[str, Any]:
-        if self._find_link and (link := self._find_link(response)):
-            self._ahead = link, self._pool.submit(self._get, link)
-        return self._read_json(response)
-
-    def _ask_in_a_body(self, soql: str, resource: str) -> Mapping[str, Any]:
+    def _first_in_a_body(self, soql: str, resource: str) -> Mapping[str, Any]:
         """The first page of a query that is too long for a URI: composite/batch carries the URI in its body
         (salesforce-protocol.md#long-queries).
 
@@ -161,7 +129,7 @@ class _Answers:
         url = f"v{self._client.api_version}{resource}?q={quote(soql, safe='')}"
         batch = {"batchRequests": [{"method": "GET", "url": url}]}
         response = self._client.request("POST", "/composite/batch", json=batch)
-        results = self._read_json(response).get("results")
+        results = self._read(response).get("results")
         first = results[0] if isinstance(results, list) and results else None
         if not (isinstance(first, Mapping) and str(first.get("statusCode")).isdecimal()):
             raise UnexpectedResponseError(
@@ -198,18 +166,18 @@ def _total_size(body: Mapping[str, Any]) -> int | None:
     return total_size if total_size >= 0 else None
 
 
-def _complete_children(record: Record, answers: _Answers) -> None:
+def _complete_children(record: Record, pages: _Pages) -> None:
     for value in record.values():
         if not (isinstance(value, dict) and isinstance(value.get("records"), list)):
             continue
         block: Mapping[str, Any] = value
         records = _records(value)
         while link := _link(block):
-            block = answers.follow(link)
+            block = pages.follow(link)
             records.extend(_records(block))
         _require_all_children(value, block)
         for child in records:
-            _complete_children(child, answers)
+            _complete_children(child, pages)
 
 
 def _require_all_children(first: Mapping[str, Any], last: Mapping[str, Any]) -> None:

@@ -1,18 +1,17 @@
-"""REST answers are read by Arrow where that gives the same values, and by Python where it does not."""
+"""REST responses are decoded by the columns' types where that gives the same values, else read by Python's json."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sfcc.errors import QueryError, UnexpectedResponseError
-from airflow_sfcc.extract.convert.arrow_types import Converter
+from airflow_sfcc.errors import ConversionError, QueryError, UnexpectedResponseError
+from airflow_sfcc.extract.convert.arrow_types import Converter, JsonRows
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader
 from airflow_sfcc.extract.plan.columns import Column, Numbers
 
@@ -34,15 +33,15 @@ def answered(columns: list[Column], body: str, numbers: Numbers = "float", statu
 
 def landed(columns: list[Column], records: Any) -> list[dict[str, Any]]:
     converter = Converter(columns)
-    is_arrow = isinstance(records, pa.StructArray)
-    batch = converter.from_struct(records, 0) if is_arrow else converter.from_records(records, 0)
+    typed = isinstance(records, JsonRows)
+    batch = converter.from_rows(records, 0) if typed else converter.from_records(records, 0)
     rows: list[dict[str, Any]] = batch.to_pylist()
     return rows
 
 
-def test_plain_records_never_become_python_objects() -> None:
+def test_plain_records_are_decoded_by_their_columns() -> None:
     records = read([NAME, OWNER], '{"attributes":{"type":"T"},"Name":"","Owner":{"Manager":null}}')
-    assert isinstance(records, pa.StructArray)
+    assert isinstance(records, JsonRows)
     assert landed([NAME, OWNER], records) == [{"Name": None, "Owner.Manager.Name": None}]
 
 
@@ -61,7 +60,7 @@ def test_parents_of_parents(owner: str, name: str | None, attributes: str) -> No
     others = '{"Owner":{"Manager":{"Name":"y"}}}'
     texts = [text.replace("{", "{" + attributes) for text in (f'{{"Owner":{owner}}}', others)]
     records = read([OWNER], *texts)
-    assert isinstance(records, pa.StructArray)
+    assert isinstance(records, JsonRows)
     assert [row["Owner.Manager.Name"] for row in landed([OWNER], records)] == [name, "y"]
 
 
@@ -106,7 +105,7 @@ def test_nor_does_a_null_beside_the_records(head: str) -> None:
 def test_nulls_elsewhere_are_no_hindrance(head: str, attributes: str) -> None:
     record = f'{{"attributes":{attributes},"Name":null}}'
     records = answered([NAME], f'{{"totalSize":2,{head},"records":[{record},{record}]}}')
-    assert isinstance(records, pa.StructArray) and landed([NAME], records) == [{"Name": None}] * 2
+    assert isinstance(records, JsonRows) and landed([NAME], records) == [{"Name": None}] * 2
 
 
 @given(
@@ -116,7 +115,7 @@ def test_nulls_elsewhere_are_no_hindrance(head: str, attributes: str) -> None:
 )
 def test_texts_that_look_like_nulls(texts: list[str | None]) -> None:
     records = read([NAME], *(json.dumps({"Name": text}, separators=(",", ":")) for text in texts))
-    assert isinstance(records, pa.StructArray)
+    assert isinstance(records, JsonRows)
     assert [row["Name"] for row in landed([NAME], records)] == texts
 
 
@@ -129,7 +128,7 @@ def test_texts_that_look_like_nulls(texts: list[str | None]) -> None:
         ("string", '{ "spaced": null }', '{"spaced": null}'),
     ],
 )
-def test_what_arrow_refuses_is_read_by_python(kind: str, text: str, value: Any) -> None:
+def test_values_of_another_kind_than_their_columns_are_read_by_python(kind: str, text: str, value: Any) -> None:
     column = Column("X", "any", kind, True)
     records = read([column], f'{{"X":{text}}}', '{"X": null}')
     assert isinstance(records, list) and [row["X"] for row in landed([column], records)] == [value, None]
@@ -150,9 +149,35 @@ def test_an_answer_that_is_no_object_is_an_error(body: str) -> None:
 @pytest.mark.parametrize("body", ["{}", '{"records":null}', '{"totalSize":null,"records":[]}'])
 def test_an_answer_without_records_or_their_number_is_handed_on(body: str) -> None:
     """As it is, so that the caller can say what is wrong with it."""
-    assert not isinstance(answered([NAME], body), pa.StructArray)
+    assert not isinstance(answered([NAME], body), JsonRows)
 
 
 def test_a_refusal_is_an_error() -> None:
     with pytest.raises(QueryError, match="unexpected token"):
         answered([NAME], '[{"errorCode":"MALFORMED_QUERY","message":"unexpected token"}]', status=400)
+
+
+@pytest.mark.parametrize("value", ["5", "true", "[1]", '{"x":1}'])
+@pytest.mark.parametrize("kind", ["date32", "timestamp[ms, UTC]", "time32[ms]"])
+def test_a_date_that_is_no_text_is_told_with_its_row(kind: str, value: str) -> None:
+    column = Column("When__c", "date", kind, True)
+    with pytest.raises(ConversionError, match=r"When__c .*row 2"):
+        landed([column], read([column], '{"When__c":null}', f'{{"When__c":{value}}}'))
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, "1" + "0" * 400, "1e400", "0." + "1" * 5_000])
+@pytest.mark.parametrize("kind", ["int64", "float64", "decimal128(18, 2)"])
+def test_numbers_beyond_any_bound_are_told_with_their_row(kind: str, number: str) -> None:
+    column = Column("Size__c", "double", kind, True)
+    numbers: Numbers = "decimal" if kind.startswith("decimal") else "float"
+    if (kind, number[:2]) == ("float64", "0."):
+        assert landed([column], read([column], f'{{"Size__c":{number}}}'))[0]["Size__c"] == 1 / 9
+        return
+    with pytest.raises((ConversionError, UnexpectedResponseError), match=r"Size__c .*row 1|JSON"):
+        landed([column], read([column], f'{{"Size__c":{number}}}', numbers=numbers))
+
+
+@pytest.mark.parametrize("beside", ["Other", "attributes"])
+def test_json_that_is_nested_too_deeply_is_told_as_that(beside: str) -> None:
+    with pytest.raises(UnexpectedResponseError, match="JSON"):
+        landed([NAME], read([NAME], f'{{"{beside}":{"[" * 200_000}{"]" * 200_000},"Name":"x"}}'))

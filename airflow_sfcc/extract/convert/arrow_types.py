@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +23,9 @@ _LONGEST_SHOWN = 100
 
 TEXT_IN_JSON = frozenset({"date32", "timestamp[ms, UTC]", "time32[ms]"})
 """Types whose values are text in JSON."""
+
+OF_MANY_TYPES = frozenset({"anyType", "subquery", "typeof", "address", "location", "complexvalue"})
+"""Salesforce types whose values may be of any JSON type."""
 
 
 def arrow_type(column: Column) -> pa.DataType:
@@ -48,6 +52,23 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     return pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
 
 
+class JsonRows:
+    """The records of a REST page as one sequence of values for each column, in the columns' order.
+
+    A value is null or of the Python type that its column's type stands for; of OF_MANY_TYPES, it is any JSON value.
+    """
+
+    def __init__(self, values: Sequence[Sequence[Any]], rows: int) -> None:
+        self.values = values
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+
+_ArrayMaker = Callable[[Sequence[Any], Column], pa.Array]
+
+
 class Converter:
     """Types batches of one extract. `schema` is what comes out."""
 
@@ -65,26 +86,26 @@ class Converter:
         arrays = [_typed(array, column, first_row) for array, column in zip(batch.columns, self.columns)]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
-    def from_struct(self, records: pa.StructArray, first_row: int) -> pa.RecordBatch:
-        """Type REST records that are in Arrow already, dates and times as text."""
-        arrays = [
-            _from_arrow(pc.struct_field(records, column.name.split(".")), column, first_row) for column in self.columns
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+    def from_rows(self, rows: JsonRows, first_row: int) -> pa.RecordBatch:
+        """Type REST records that are decoded by their columns' types already."""
+        return self._from_json(rows.values, first_row, _trusted_array)
 
     def from_records(self, records: Sequence[Record], first_row: int) -> pa.RecordBatch:
         """Type REST records; `Account.Owner.Name` is looked up through the nested parents.
 
         Raises UnexpectedResponseError when a record lacks a column.
         """
-        arrays = []
+        values = []
         for column in self.columns:
             path = [column.name] if column.name in (records[0] if records else {}) else column.name.split(".")
             try:
-                values = _values(records, path)
+                values.append(_values(records, path))
             except (KeyError, TypeError):
                 raise _missing(column) from None
-            arrays.append(_from_json(values, column, first_row))
+        return self._from_json(values, first_row, _checked_array)
+
+    def _from_json(self, values: Sequence[Sequence[Any]], first_row: int, array: _ArrayMaker) -> pa.RecordBatch:
+        arrays = [_json_column(each, column, first_row, array) for each, column in zip(values, self.columns)]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
@@ -165,54 +186,52 @@ def _missing(column: Column) -> UnexpectedResponseError:
     )
 
 
-def _from_arrow(values: pa.Array, column: Column, first_row: int) -> pa.Array:
-    if column.type in TEXT_IN_JSON:
-        return _typed(values, column, first_row)
-    return _without_empty(values) if column.type == "string" else values
-
-
 def _without_empty(text: pa.Array) -> pa.Array:
     """Salesforce has no empty strings."""
     return pc.if_else(pc.equal(text, ""), _NO_TEXT, text)
 
 
-def _from_json(values: Sequence[Any], column: Column, first_row: int) -> pa.Array:
-    if column.type in TEXT_IN_JSON:
-        return _typed(pa.array(values, pa.string()), column, first_row)
-    try:
-        return _json_array(values, column)
-    except _UNFIT_JSON:
-        for index, value in enumerate(values):
-            try:
-                _json_array([value], column)
-            except _UNFIT_JSON:
-                raise _unfit(column, first_row + index, value) from None
-        raise
+def _json_column(values: Sequence[Any], column: Column, first_row: int, array: _ArrayMaker) -> pa.Array:
+    if column.salesforce_type not in OF_MANY_TYPES:
+        with suppress(*_UNFIT_JSON):
+            return _typed(array(values, column), column, first_row)
+    return _typed(_array_value_by_value(values, column, first_row), column, first_row)
+
+
+def _type_in_json(column: Column) -> pa.DataType:
+    return pa.string() if column.type in TEXT_IN_JSON else arrow_type(column)
 
 
 _NO_TEXT = pa.scalar(None, pa.string())
 _UNFIT_JSON = (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError)
 
 
-def _json_array(values: Sequence[Any], column: Column) -> pa.Array:
-    try:
-        return _array_at_once(values, column)
-    except (*_UNFIT_JSON, OverflowError):
-        return _array_value_by_value(values, column)
+def _trusted_array(values: Sequence[Any], column: Column) -> pa.Array:
+    """Of values that are null or of the column's own Python type."""
+    array = pa.array(values, _type_in_json(column))
+    return _without_empty(array) if column.type == "string" else array
 
 
-def _array_at_once(values: Sequence[Any], column: Column) -> pa.Array:
+def _checked_array(values: Sequence[Any], column: Column) -> pa.Array:
     """The plain cases without a Python call for each value; raises for every other."""
     kinds = _PLAIN_JSON.get(column.type)
     if kinds is None or not kinds.issuperset(map(type, values)):
         raise TypeError(column.type)
-    array = pa.array(values, arrow_type(column))
-    return _without_empty(array) if column.type == "string" else array
+    return _trusted_array(values, column)
 
 
-def _array_value_by_value(values: Sequence[Any], column: Column) -> pa.Array:
+def _array_value_by_value(values: Sequence[Any], column: Column, first_row: int) -> pa.Array:
     convert: Callable[[Any], Any] = _JSON_CONVERTERS.get(column.type, _decimal)
-    return pa.array([None if value is None else convert(value) for value in values], arrow_type(column))
+    kind = _type_in_json(column)
+    try:
+        return pa.array([None if value is None else convert(value) for value in values], kind)
+    except _UNFIT_JSON:
+        for index, value in enumerate(values):
+            try:
+                pa.array([None if value is None else convert(value)], kind)
+            except _UNFIT_JSON:
+                raise _unfit(column, first_row + index, value) from None
+        raise
 
 
 def _text(value: Any) -> str | None:
@@ -237,6 +256,12 @@ def _float(value: Any) -> float:
     return float(value)
 
 
+def _required_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(value)
@@ -248,12 +273,14 @@ def _decimal(value: Any) -> Decimal:
 
 
 _PLAIN_JSON: Mapping[str, frozenset[type]] = {
+    **dict.fromkeys(TEXT_IN_JSON, frozenset({str, type(None)})),
     "string": frozenset({str, type(None)}),
     "int64": frozenset({int, type(None)}),
     "float64": frozenset({float, type(None)}),
     "boolean": frozenset({bool, type(None)}),
 }
 _JSON_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(TEXT_IN_JSON, _required_text),
     "string": _text,
     "int64": _integer,
     "float64": _float,

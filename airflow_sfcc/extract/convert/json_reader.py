@@ -1,122 +1,125 @@
-"""Reading REST answers: the records of a page as Arrow, in one pass over the answer's bytes.
+"""Reading REST responses: the records of a page, decoded straight into the types of the plan's columns.
 
-Arrow's JSON reader gets the columns' types, so no value becomes a Python object. It takes a missing value for a null, which
-must not pass unseen: a page counts as read only when it has as many nulls as its text. So what no column asks for, such as
-`attributes`, is read too: a null there must not stand in for a value that is missing. Pages that Arrow cannot read (child
-lists, `5.0` in an integer column, values of other types than describe's) are read by Python's `json`, record by record.
+A record is decoded by a msgspec Struct that has a member for each column, so a missing member, a value of another type and
+bytes that are not UTF-8 are noticed while decoding. A page that this refuses (`5.0` in an integer column, say) is read again by
+Python's `json`, which takes longer and lets the error name column, row and value. So are pages with child records.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.json as pa_json
+import msgspec
 import requests
+from msgspec.structs import astuple
 
-from airflow_sfcc.extract.convert.arrow_types import TEXT_IN_JSON, arrow_type
+from airflow_sfcc.extract.convert.arrow_types import OF_MANY_TYPES, TEXT_IN_JSON, JsonRows
 from airflow_sfcc.extract.plan.columns import Column, Numbers
 from airflow_sfcc.salesforce.responses import JsonObject, json_object_of, raise_for_refusal
 
-_LINK_BEFORE_RECORDS = re.compile(
-    rb'\s*\{\s*"totalSize"\s*:\s*-?\d+\s*,\s*"done"\s*:\s*false\s*,\s*"nextRecordsUrl"\s*:\s*"([^"\\]+)"\s*,\s*"records"\s*:'
-)
-_OF_MANY_TYPES = frozenset({"subquery", "typeof"})
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+_Tree = dict[str, Any]
+"""What a record holds: for each member the number of its column, or the tree of a parent."""
 
 
 class JsonPageReader:
-    """Reads the answers to one query; `read` is made for `query_pages`."""
+    """Reads the responses to one query; `read` is made for `query_pages`."""
 
     def __init__(self, columns: Sequence[Column], numbers: Numbers) -> None:
         self._parse_float = Decimal if numbers == "decimal" else float
-        self._schema = None if any(column.salesforce_type in _OF_MANY_TYPES for column in columns) else _schema(columns)
+        self._tree = _tree(columns)
+        self._decoder = None if self._tree is None else _decoder(self._tree, columns)
+        self._raw = [index for index, column in enumerate(columns) if column.salesforce_type in OF_MANY_TYPES]
 
     def read(self, response: requests.Response) -> Mapping[str, Any]:
-        """The answer; its `records` are a StructArray of the columns, dates and times as text, or else a list of dicts."""
+        """The response's JSON; its `records` are JsonRows, or a list of dicts where it takes those."""
         raise_for_refusal(response)
-        return self._in_arrow(response.content) or self._in_python(response)
+        return self._typed(response.content) or json_object_of(response, parse_float=self._parse_float)
 
-    def find_link(self, response: requests.Response) -> str | None:
-        """An answer's `nextRecordsUrl`, where it stands before the records; None when it may, or when the query may have child
-        records."""
-        found = _LINK_BEFORE_RECORDS.match(response.content) if self._schema is not None else None
-        return found[1].decode() if found else None
-
-    def _in_python(self, response: requests.Response) -> JsonObject:
-        return json_object_of(response, parse_float=self._parse_float)
-
-    def _in_arrow(self, body: bytes) -> JsonObject | None:
-        """None when it takes Python to read the answer, or to say what is wrong with it."""
-        if self._schema is None:
+    def _typed(self, body: bytes) -> JsonObject | None:
+        """None for what the decoder refuses."""
+        if self._decoder is None or self._tree is None:
             return None
         try:
-            total_size, done, link, lists = _parse(body, self._schema).combine_chunks().columns
-            (records,) = (one.flatten() for one in lists.chunks)
-            records.validate(full=True)  # the parser takes the text's UTF-8 for good
-            lacks_none = _nulls_in(records) == _nulls_written(body) - body.count(b'"nextRecordsUrl":null')
-        except (pa.ArrowException, ValueError):
-            return None
-        if not lacks_none or len(lists) != 1 or total_size.null_count + done.null_count + lists.null_count:
+            page = self._decoder.decode(body)
+            columns = dict(_column_values(page.records, self._tree))
+            for index in self._raw:
+                columns[index] = [None if raw is None else json_value(raw) for raw in columns[index]]
+        except _UNREADABLE:
             return None
         return {
-            "totalSize": total_size[0].as_py(),
-            "done": done[0].as_py(),
-            "nextRecordsUrl": link[0].as_py(),
-            "records": records,
+            "totalSize": page.totalSize,
+            "done": page.done,
+            "nextRecordsUrl": page.nextRecordsUrl,
+            "records": JsonRows([columns[index] for index in range(len(columns))], len(page.records)),
         }
 
 
-def _parse(body: bytes, schema: pa.Schema) -> pa.Table:
-    return pa_json.read_json(
-        pa.BufferReader(body),
-        read_options=pa_json.ReadOptions(use_threads=False, block_size=len(body) + 1),
-        parse_options=pa_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer"),
-    )
+def json_value(raw: msgspec.Raw) -> Any:
+    """The value of a member that may be of any JSON type."""
+    return msgspec.json.decode(raw)
 
 
-def _schema(columns: Sequence[Column]) -> pa.Schema:
-    """The type of an answer: `Account.Owner.Name` is a field of a struct in a struct."""
-    tree: dict[str, Any] = {}
-    for column in columns:
+def _tree(columns: Sequence[Column]) -> _Tree | None:
+    """`Account.Owner.Name` is a member of a parent in a parent.
+
+    None when a column has child records, or is both a value and a parent of others.
+    """
+    tree: _Tree = {}
+    for index, column in enumerate(columns):
         *parents, name = column.name.split(".")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[name] = pa.string() if column.type in TEXT_IN_JSON else arrow_type(column)
-    return pa.schema(
+            if not isinstance(node, dict):
+                return None
+        if column.salesforce_type == "subquery" or name in node:
+            return None
+        node[name] = index
+    return tree
+
+
+def _decoder(tree: _Tree, columns: Sequence[Column]) -> msgspec.json.Decoder[Any]:
+    page = msgspec.defstruct(
+        "Page",
         [
-            ("totalSize", pa.int64()),
-            ("done", pa.bool_()),
-            ("nextRecordsUrl", pa.string()),
-            ("records", pa.list_(_struct(tree))),
-        ]
+            ("totalSize", int),
+            ("done", bool),
+            ("records", list[_struct(tree, columns)]),  # type: ignore[misc]
+            ("nextRecordsUrl", str | None, None),
+        ],
     )
+    return msgspec.json.Decoder(page)
 
 
-def _struct(tree: Mapping[str, Any]) -> pa.StructType:
-    return pa.struct([(name, _struct(node) if isinstance(node, dict) else node) for name, node in tree.items()])
+def _struct(tree: _Tree, columns: Sequence[Column]) -> Any:
+    members = [
+        (f"m{number}", _struct(node, columns) | None if isinstance(node, dict) else _type(columns[node]))
+        for number, node in enumerate(tree.values())
+    ]
+    names = {f"m{number}": name for number, name in enumerate(tree)}
+    return msgspec.defstruct("Record", members, rename=names, gc=False)
 
 
-def _nulls_written(body: bytes) -> int:
-    """How many members are null. In a text the same bytes begin with an escaped quote, or are its beginning."""
-    return body.count(b'":null') - body.count(b'\\":null') - body.count(b':":null')
+def _type(column: Column) -> Any:
+    if column.salesforce_type in OF_MANY_TYPES:
+        return msgspec.Raw
+    if column.type in TEXT_IN_JSON or column.type == "string":
+        return str | None
+    return {"boolean": bool, "int64": int, "float64": float}.get(column.type, Decimal) | None
 
 
-def _nulls_in(records: pa.StructArray) -> int:
-    """The same of what was read; a null parent is one, whatever is asked of it. Raises ValueError for lists."""
-    return sum(_members_null(records, ()))
-
-
-def _members_null(records: pa.StructArray, path: tuple[str, ...]) -> Iterator[int]:
-    node = pc.struct_field(records, path) if path else records
-    for field in node.type:
-        member = pc.struct_field(records, (*path, field.name))
-        yield member.null_count - node.null_count
-        if pa.types.is_list(field.type):
-            raise ValueError(f"{field.name} is a list, whose nulls are not counted.")
-        if pa.types.is_struct(field.type):
-            yield from _members_null(records, (*path, field.name))
+def _column_values(records: Sequence[Any], tree: _Tree) -> Iterator[tuple[int, Sequence[Any]]]:
+    """For each column its number and its values; a null parent has a null in each of its members."""
+    absent = (None,) * len(tree)
+    members = (
+        zip(*(absent if record is None else astuple(record) for record in records)) if records else [()] * len(tree)
+    )
+    for node, values in zip(tree.values(), members):
+        if isinstance(node, dict):
+            yield from _column_values(values, node)
+        else:
+            yield node, values

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from airflow_sfcc.extract.convert.arrow_types import Converter
+from airflow_sfcc.extract.convert.arrow_types import Converter, JsonRows
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.land.staging import Landing
@@ -28,7 +28,7 @@ ROW_GROUP_BYTES = 6 * 1024 * 1024
 
 
 class RestFetcher:
-    """Lands the rows of one query, until `stop` is set; a failure sets it, lest a page asked for ahead is asked for again."""
+    """Lands the rows of one query, until `stop` is set. On failure it sets `stop` so that the prefetched page is not retried."""
 
     def __init__(self, client: SalesforceClient, plan: ExtractPlan, landing: Landing, stop: Stop) -> None:
         self._client = client.stoppable(stop)
@@ -70,7 +70,6 @@ class RestFetcher:
             self._plan.soql,
             include_deleted=self._plan.include_deleted,
             read=reader.read,
-            find_link=reader.find_link,
         )
         progress = Progress(self._plan.sobject, None, self._client.usage, self._client.session.retries)
         with closing(one_ahead(pages)) as read_ahead, self._stop.set_by_failure():
@@ -83,8 +82,8 @@ class RestFetcher:
         progress.finish()
 
     def _typed(self, records: Any, first_row: int) -> pa.RecordBatch:
-        if isinstance(records, pa.StructArray):
-            return self._converter.from_struct(records, first_row)
+        if isinstance(records, JsonRows):
+            return self._converter.from_rows(records, first_row)
         return self._converter.from_records(records, first_row)
 
 
