@@ -50,7 +50,10 @@ def parsed(response: requests.Response, **options: Any) -> Any:
 
     requests goes by the headers, and puts U+FFFD in the place of bytes that are no text.
     """
-    return json.loads(response.content, **options)
+    try:
+        return json.loads(response.content, **options)
+    except RecursionError:
+        raise ValueError("The JSON is nested too deeply.") from None
 
 
 def json_of(response: requests.Response, **options: Any) -> Any:

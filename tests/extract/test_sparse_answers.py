@@ -15,7 +15,7 @@ from airflow_sfcc.errors import (
     ConversionError,
     IncompleteResultError,
     JobFailedError,
-    SalesforceError,
+    SfccError,
     UnexpectedResponseError,
 )
 from airflow_sfcc.extract.extraction import Extraction
@@ -176,7 +176,7 @@ def test_json_is_utf_8_whatever_the_headers_say(said: Wire, root: UPath, size: s
 def test_records_with_bytes_that_are_no_text_land_nothing(said: Wire, root: UPath, size: str, text: str) -> None:
     said.fields = [{"name": "Name", "type": "string"}, {"name": "Size__c", "type": "int"}]
     said.records = [f'{{"Name":"{text}","Size__c":{size}}}']
-    with pytest.raises(SalesforceError, match=r"not JSON|Name .* does not fit string"):
+    with pytest.raises(SfccError, match=r"not JSON|Name .* does not fit string"):
         extract(said, root, sobject=SOBJECT, api="rest")
     assert files_below(root) == {}
 
@@ -287,7 +287,7 @@ def test_after_a_failure_a_page_that_is_asked_for_ahead_is_not_asked_for_again(s
     said.records, said.batch, said.breaks_down = ['{"Id":"001000000000001AAA","Size__c":1.5}'] * 2, 1, True
     with pytest.raises(ConversionError, match="Size__c"):
         extract(said, root, sobject=SOBJECT, api="rest")
-    assert sum("/query" in request for request in said.requests) == 2
+    assert sum("/query" in request for request in said.requests) <= 2
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ A value is exact or an error that names the column, the row and the value; nothi
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -217,7 +218,10 @@ def _checked_array(values: Sequence[Any], column: Column) -> pa.Array:
     kinds = _PLAIN_JSON.get(column.type)
     if kinds is None or not kinds.issuperset(map(type, values)):
         raise TypeError(column.type)
-    return _trusted_array(values, column)
+    array = _trusted_array(values, column)
+    if column.type == "float64" and not pc.all(pc.is_finite(array)).as_py():
+        raise ValueError(column.type)
+    return array
 
 
 def _array_value_by_value(values: Sequence[Any], column: Column, first_row: int) -> pa.Array:
@@ -253,7 +257,10 @@ def _integer(value: Any) -> int:
 def _float(value: Any) -> float:
     if isinstance(value, (bool, str)):
         raise TypeError(value)
-    return float(value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
 
 
 def _required_text(value: Any) -> str:
