@@ -161,6 +161,7 @@ class DownloadOperator(_StageOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         import socket
 
+        from airflow_sfcc.extract.model import plain
         from airflow_sfcc.salesforce.bulk import ResultPage
         from airflow_sfcc.wording import plural
 
@@ -171,7 +172,7 @@ class DownloadOperator(_StageOperator):
         sobject = extraction.plan.sobject
         self.log.info("Landed %s of %s with %s", plural(len(landed), "result page"), sobject, plural(rows, "row"))
         return {
-            "pages": [page.to_json() for page in landed],
+            "pages": [plain(page) for page in landed],
             "rows": rows,
             "api_calls": extraction.client.usage.calls,
             "host": socket.gethostname(),
@@ -213,13 +214,14 @@ class CommitOperator(_StageOperator, ExtractPresentation):
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
         from airflow_sfcc._airflow.extract_task import commit_or_skip
-        from airflow_sfcc.extract.pages import LandedPage
+        from airflow_sfcc.extract.model import StagedFile, from_plain
         from airflow_sfcc.wording import plural
 
         with airflow_failures(), storage_failures(self.destination):
             extraction = self._resume(self.shares[0])
             downloads = list(self.downloads)
-            pages = [LandedPage.from_json(page) for download in downloads for page in download["pages"]]
+            staged = [page for download in downloads for page in download["pages"]]
+            pages = from_plain(staged, list[StagedFile], "What the downloads returned")
             calls = sum(int(download["api_calls"]) for download in downloads)
             try:
                 result = commit_or_skip(extraction, pages, skip_if_empty=self.skip_if_empty, other_calls=calls)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan
+from airflow_sfcc.extract.model import Request, RunIdentity
+from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.salesforce import SalesforceClient, connect
 from airflow_sfcc.timestamps import utc_now
 from benchmarks.environments import PROJECT
@@ -72,7 +73,7 @@ class Org:
     def types(self) -> dict[str, str]:
         """The columns and their types, as our files have them."""
         run = RunIdentity("bench", "types", "run", -1, _moment())
-        plan = make_plan(self.client, ExtractRequest(soql=soql(1), api="rest"), run)
+        plan = make_plan(self.client, Request(soql=soql(1), api="rest"), run)
         return {column.name: column.type for column in plan.columns}
 
     @contextmanager

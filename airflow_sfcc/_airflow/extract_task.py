@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from msgspec import structs
 
 from airflow_sfcc._airflow.destinations import destination_path, storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures
@@ -22,8 +23,8 @@ from airflow_sfcc.errors import (
     named,
 )
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.pages import LandedPage
-from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan
+from airflow_sfcc.extract.model import Request, RunIdentity, StagedFile
+from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.extract.progress import WaitingProgress
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.salesforce import SalesforceClient, soql
@@ -73,12 +74,12 @@ class ExtractTask:
         if self._options.cancel_on_kill:
             self.extraction.abandon_jobs(_KILL_SECONDS)
 
-    def request(self) -> ExtractRequest:
+    def request(self) -> Request:
         """What the engine is to extract: the operator's options under the same names."""
-        request = request_of(ExtractRequest, self._options)
+        request = request_of(Request, self._options)
         if request.initial_start is None:
             return request
-        return replace(request, initial_start=timestamp(request.initial_start, "initial_start"))
+        return structs.replace(request, initial_start=timestamp(request.initial_start, "initial_start"))
 
     def land(self, extraction: Extraction) -> Any:
         """Land the complete job, or the rows that REST reads; returns what the task returns."""
@@ -252,7 +253,7 @@ class ExtractTask:
 
 
 def commit_or_skip(
-    extraction: Extraction, pages: Sequence[LandedPage], *, skip_if_empty: bool, other_calls: int = 0
+    extraction: Extraction, pages: Sequence[StagedFile], *, skip_if_empty: bool, other_calls: int = 0
 ) -> dict[str, Any]:
     """Commit what has landed. With `skip_if_empty`, raises AirflowSkipException where there is nothing: a full extract
     then lands nothing, an incremental one has committed its manifest, so that its watermark moves."""
@@ -281,7 +282,7 @@ def run_identity(context: Context) -> RunIdentity:
         task_id=ti.task_id,
         run_id=ti.run_id,
         map_index=ti.map_index if ti.map_index is not None else -1,
-        moment=dag_run.logical_date or dag_run.run_after,
+        due=dag_run.logical_date or dag_run.run_after,
         interval=(start, end) if start and end and start < end else None,
         is_backfill=str(getattr(dag_run, "run_type", "")).rsplit(".", 1)[-1].lower().startswith("backfill"),
     )

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_sfcc.extract.plan.planner import ExtractPlan
+    from airflow_sfcc.extract.model import Plan
 
 
-def extract_lineage(plan: ExtractPlan, destination: str, result: Mapping[str, Any] | None) -> OperatorLineage[Any, Any]:
+def extract_lineage(plan: Plan, destination: str, result: Mapping[str, Any] | None) -> OperatorLineage[Any, Any]:
     """The lineage of an extract; with `result` None it has not landed, and counts are left out.
 
     The SOQL is not part of it: its literals may be personal data.
@@ -41,7 +41,7 @@ def extract_lineage(plan: ExtractPlan, destination: str, result: Mapping[str, An
     )
 
 
-def dataset_names(plan: ExtractPlan, destination: str) -> tuple[tuple[str, str], tuple[str, str]]:
+def dataset_names(plan: Plan, destination: str) -> tuple[tuple[str, str], tuple[str, str]]:
     """(namespace, name) of what is read and of what is written.
 
     Files are named by OpenLineage's rules ("Naming", Datasets); Salesforce has none there, and is
@@ -57,7 +57,7 @@ def dataset_names(plan: ExtractPlan, destination: str) -> tuple[tuple[str, str],
     )
 
 
-def _schema(plan: ExtractPlan) -> Any:
+def _schema(plan: Plan) -> Any:
     from openlineage.client.facet_v2 import schema_dataset
 
     return schema_dataset.SchemaDatasetFacet(
@@ -75,7 +75,7 @@ def _data_source(namespace: str) -> Any:
     return datasource_dataset.DatasourceDatasetFacet(name=namespace, uri=uri)
 
 
-def _columns(plan: ExtractPlan, source: tuple[str, str]) -> Any:
+def _columns(plan: Plan, source: tuple[str, str]) -> Any:
     """Which field each column was copied from; the results of functions were copied from none."""
     from openlineage.client.facet_v2 import column_lineage_dataset as lineage
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from airflow.sdk import BaseOperator
+from msgspec import structs
 
 T = TypeVar("T")
 
 
 class ExtractOptions(BaseOperator):
-    """What the run flow itself reads of its operator; the rest goes to the engine as an ExtractRequest."""
+    """What the run flow itself reads of its operator; the rest goes to the engine as a Request."""
 
     destination: str
     sobject: str | None
@@ -39,8 +39,8 @@ def checked(operator: type, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def request_of(model: type[T], operator: object) -> T:
-    """The engine's request, a dataclass, from the operator's attributes of the same names."""
-    names = [field.name for field in fields(model)]  # type: ignore[arg-type]
+    """The engine's request, a msgspec Struct, from the operator's attributes of the same names."""
+    names = [field.name for field in structs.fields(model)]  # type: ignore[arg-type]
     return model(**{name: getattr(operator, name) for name in names if hasattr(operator, name)})
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from airflow_sfcc._airflow.extract_task import ExtractTask
 from airflow_sfcc._airflow.options import ExtractOptions
 from airflow_sfcc.errors import QueryError
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.plan.planner import ExtractRequest
+from airflow_sfcc.extract.model import Request
 from airflow_sfcc.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ class PlanTask(ExtractTask):
         self._shares = shares
         self._slice_at = slice_at
 
-    def request(self) -> ExtractRequest:
+    def request(self) -> Request:
         if isinstance(self._slice_at, (str, datetime)):
             raise QueryError(
                 f"slice_at is a list of timestamps, and got {self._slice_at!r}: write slice_at=[...], or leave it out."
             )
-        return replace(super().request(), slice_at=[timestamp(each, "slice_at") for each in self._slice_at])
+        return structs.replace(super().request(), slice_at=[timestamp(each, "slice_at") for each in self._slice_at])
 
     def land(self, extraction: Extraction) -> Any:
         """The shares; raises TaskDeferred while the job of another slice is still waiting."""

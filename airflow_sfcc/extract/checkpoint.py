@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_sfcc.extract.model import plain
+
 if TYPE_CHECKING:
-    from airflow_sfcc.extract.plan.planner import ExtractPlan
+    from airflow_sfcc.extract.model import Plan
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Checkpoint:
             return None
 
 
-def fingerprint(plan: ExtractPlan) -> str:
+def fingerprint(plan: Plan) -> str:
     """SHA-256 over all that a job's result and its staged files depend on: another one means another job."""
     basis = {
         "soql": plan.soql,
@@ -54,7 +56,7 @@ def fingerprint(plan: ExtractPlan) -> str:
         "api_version": plan.api_version,
         "org_id": plan.org_id,
         "instance": plan.instance,
-        "columns": [column.to_json() for column in plan.columns],
+        "columns": [plain(column) for column in plan.columns],
         "file_format": plan.file_format,
     }
     return hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).hexdigest()

@@ -3,7 +3,7 @@
 plan -> start (submit the Bulk job) -> pages (of the complete job) -> land (fetch, convert, write) -> commit
 
 The stages can run in one process, or each in its own, and pages can be landed by many workers at once: what one stage
-hands to the next is plain JSON (`ExtractPlan`, `ResultPage`, `LandedPage`) or lies in the extract's staging folder.
+hands to the next is plain JSON (`Plan`, `ResultPage`, `StagedFile`) or lies in the extract's staging folder.
 
     extraction = Extraction(client, destination, make_plan(client, request, run))
     extraction.start()
@@ -26,6 +26,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from msgspec import structs
+
 from airflow_sfcc.errors import (
     ExtractError,
     JobAbortedError,
@@ -41,6 +43,7 @@ from airflow_sfcc.extract.convert.arrow_types import arrow_schema
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.fetch.bulk import BulkFetcher
 from airflow_sfcc.extract.fetch.rest import RestFetcher
+from airflow_sfcc.extract.incremental.increment import require_unchanged
 from airflow_sfcc.extract.incremental.schema_drift import vanishing_fields_explained
 from airflow_sfcc.extract.incremental.side_files import gather_side_files
 from airflow_sfcc.extract.incremental.state import latest_state
@@ -48,13 +51,14 @@ from airflow_sfcc.extract.land.join_ahead import JoinAhead
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.manifest import make_manifest
 from airflow_sfcc.extract.land.staging import MANIFEST, Landing, StoragePath
-from airflow_sfcc.extract.pages import LandedPage, Part, part_name
-from airflow_sfcc.extract.plan.planner import ExtractPlan, calls_by_rest
+from airflow_sfcc.extract.model import Part, Plan, StagedFile, from_plain, plain
+from airflow_sfcc.extract.pages import part_name
+from airflow_sfcc.extract.plan.planner import calls_by_rest
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.bulk_support import is_refusal_of_bulk
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.stopping import Stop
-from airflow_sfcc.timestamps import timestamp
+from airflow_sfcc.timestamps import iso
 from airflow_sfcc.wording import plural
 
 log = logging.getLogger(__name__)
@@ -77,7 +81,7 @@ class Extraction:
     `destination` is where the object's extracts live; a failure at any stage leaves there what was there before.
     """
 
-    def __init__(self, client: SalesforceClient, destination: StoragePath, plan: ExtractPlan) -> None:
+    def __init__(self, client: SalesforceClient, destination: StoragePath, plan: Plan) -> None:
         self.client = client
         self.plan = plan
         self.landing = Landing(destination, plan.extract_id)
@@ -91,13 +95,7 @@ class Extraction:
     def resume(cls, client: SalesforceClient, destination: StoragePath, extract_id: str) -> Extraction:
         """The extraction whose plan another process staged. Raises ExtractError when that is gone, or of no use here."""
         landing = Landing(destination, extract_id)
-        try:
-            plan = ExtractPlan.from_json(landing.load_plan())
-        except (KeyError, TypeError):
-            raise ExtractError(
-                f"The staged plan in {landing.staging} was made by another version of this package, so this extract cannot go "
-                "on: clear the task to run it from the start."
-            ) from None
+        plan = from_plain(landing.load_plan(), Plan, f"The staged plan in {landing.staging}")
         return cls(client, destination, plan)
 
     def start(self, earlier: Checkpoint | None = None, *, abandoned: str | None = None) -> None:
@@ -121,7 +119,7 @@ class Extraction:
         self.continues = False
         self._jobs = {}
         self._stop = Stop()
-        self.plan = replace(self.plan, starts=self.plan.starts + 1)
+        self.plan = structs.replace(self.plan, starts=self.plan.starts + 1)
         self.landing.start_afresh()
         if self.plan.api == "bulk":
             self._submit()
@@ -206,7 +204,9 @@ class Extraction:
         plan = self.plan
         if plan.job_id is None or plan.slices:
             return None
-        return Checkpoint(plan.job_id, fingerprint(plan), plan.started_at, plan.increment.read_at, self._calls)
+        return Checkpoint(
+            plan.job_id, fingerprint(plan), iso(plan.started_at), iso(plan.increment.read_at), self._calls
+        )
 
     @property
     def _calls(self) -> int:
@@ -214,7 +214,7 @@ class Extraction:
 
     def stage_plan(self) -> None:
         """Leave the plan for the process that goes on from here, with the calls made so far."""
-        self.landing.save_plan(self.plan.with_calls(self._calls).to_json())
+        self.landing.save_plan(plain(self.plan.with_calls(self._calls)))
 
     def job(self) -> BulkJob:
         """The Bulk job as it is now; of several, the first that is still waiting, else the last."""
@@ -249,11 +249,11 @@ class Extraction:
         pages = [page for job in self._complete_jobs() for page in fetcher.pages(job)]
         return [replace(page, index=index) for index, page in enumerate(pages)]
 
-    def land_pages(self, pages: Iterable[ResultPage]) -> list[LandedPage]:
+    def land_pages(self, pages: Iterable[ResultPage]) -> list[StagedFile]:
         """Fetch, convert and stage some of the pages; those that are staged already are not fetched."""
         return self._bulk().land_pages(pages)
 
-    def land(self) -> list[LandedPage]:
+    def land(self) -> list[StagedFile]:
         """Fetch, convert and stage all rows. A Bulk job must be complete.
 
         Raises RowCountError when rows are missing or too many.
@@ -265,7 +265,7 @@ class Extraction:
         self._require_every_row(pages)
         return pages
 
-    def _land_job(self) -> list[LandedPage] | None:
+    def _land_job(self) -> list[StagedFile] | None:
         """The rows of the Bulk job; None when it failed and REST is to read them."""
         try:
             with self._joined.running() as joining:
@@ -285,7 +285,7 @@ class Extraction:
         """End all downloads, from another thread or a signal handler; `land` and `land_pages` raise StoppedError."""
         self._stop.set()
 
-    def commit(self, pages: Sequence[LandedPage], *, other_calls: int = 0) -> dict[str, Any]:
+    def commit(self, pages: Sequence[StagedFile], *, other_calls: int = 0) -> dict[str, Any]:
         """Publish all rows with their manifest; returns what the task returns (see `_result`).
 
         `other_calls` are API calls made for this extract by others, such as a trigger's polls. Raises RowCountError
@@ -311,12 +311,11 @@ class Extraction:
             yield lambda: None
             return
         with commit_lock(destination, self.plan.extract_id) as require_alone:
-            initial_start = timestamp(increment.initial_start) if increment.initial_start else None
-            state = latest_state(destination, initial_start=initial_start)
-            increment.require_unchanged(state, self.plan.extract_id)
+            state = latest_state(destination, initial_start=increment.initial_start)
+            require_unchanged(increment, state, self.plan.extract_id)
             yield require_alone
 
-    def _require_every_row(self, pages: Sequence[LandedPage]) -> None:
+    def _require_every_row(self, pages: Sequence[StagedFile]) -> None:
         if self.plan.api != "bulk":
             return
         jobs = self._complete_jobs()

@@ -6,10 +6,10 @@ process that fetched it. The parts that readers get are larger: small pages are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any
+
+from airflow_sfcc.extract.model import StagedFile
 
 SMALLEST_PART = 128 * 1024 * 1024
 """Bytes. Pages are joined until a part has this many. Parts of about 128 to
@@ -20,47 +20,6 @@ LARGE_CSV_PAGE = 1024 * 1024
 it anew; that is worth it for small pages only."""
 
 
-@dataclass(frozen=True)
-class LandedPage:
-    """A page whose rows are staged: `name` of the file, `url` it was read from (None by REST), `next_locator` as answered.
-
-    Plain JSON by `to_json`, so that the process that commits need not be the one that landed it.
-    """
-
-    index: int
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-    url: str | None = None
-    next_locator: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> LandedPage:
-        return cls(**data)
-
-    @classmethod
-    def from_receipt(cls, data: Mapping[str, Any] | None) -> LandedPage | None:
-        """The page, or None for what is no receipt of this version of the package; such a page is fetched again."""
-        try:
-            return cls.from_json(data or {})
-        except TypeError:
-            return None
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part file: its name below the extract's folder, and what it holds."""
-
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-
-
 def page_name(index: int, extension: str) -> str:
     return f"page-{index:05d}.{extension}"
 
@@ -69,7 +28,7 @@ def part_name(index: int, extension: str) -> str:
     return f"part-{index:05d}.{extension}"
 
 
-def grouped(pages: Iterable[LandedPage], large: int = SMALLEST_PART) -> Iterator[Iterator[LandedPage]]:
+def grouped(pages: Iterable[StagedFile], large: int = SMALLEST_PART) -> Iterator[Iterator[StagedFile]]:
     """The pages of each part; `pages` come in their order, and a page of `large` bytes stays alone.
 
     Pages without rows are in none. A part's pages have to be read before the next part is asked for.
@@ -85,7 +44,7 @@ class _PartNumber:
         self._number = 0
         self._bytes = SMALLEST_PART
 
-    def __call__(self, page: LandedPage) -> int:
+    def __call__(self, page: StagedFile) -> int:
         if self._bytes >= SMALLEST_PART or page.bytes >= self._large:
             self._number += 1
             self._bytes = 0

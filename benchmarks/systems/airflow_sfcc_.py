@@ -23,7 +23,7 @@ def prepare(task: Task) -> Callable[[], int]:
     extraction_type = importlib.import_module("airflow_sfcc.extract.extraction").Extraction
     connect = importlib.import_module("airflow_sfcc.salesforce").connect
     client = connect(task["url"], task["consumer_key"], task["consumer_secret"])
-    request = plans.ExtractRequest(
+    request = plans.Request(
         soql=task["soql"], api=task["api"], file_format=task["format"].removesuffix(".gz"), **task.get("options", {})
     )
     run = plans.RunIdentity("bench", "extract", "run", -1, datetime(2026, 11, 23, tzinfo=timezone.utc))

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan
+from airflow_sfcc.extract.model import Request, RunIdentity
+from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.bulk import poll_delays
 
@@ -44,7 +45,7 @@ def extract(
 ) -> dict[str, Any]:
     """One extract from plan to manifest; what is staged is removed when it fails. Returns the manifest."""
     client = client or org.client()
-    plan = make_plan(client, ExtractRequest(**request), run or run_identity(run_id), UPath(destination))
+    plan = make_plan(client, Request(**request), run or run_identity(run_id), UPath(destination))
     extraction = Extraction(client, UPath(destination), plan)
     try:
         extraction.start()

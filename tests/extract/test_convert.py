@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_sfcc.errors import ConversionError
 from airflow_sfcc.extract.convert.arrow_types import Converter
-from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.extract.model import Column
 
 
 def from_text(kind: str, values: list[str | None]) -> list[Any]:

@@ -31,7 +31,7 @@ from airflow_sfcc.extract import current_table_sql, latest_state, read_manifests
 from airflow_sfcc.extract.land.lock import _Claim, commit_lock
 from airflow_sfcc.extract.land.staging import Landing, is_local
 from airflow_sfcc.extract.land.vacuum import vacuum
-from airflow_sfcc.extract.plan.planner import RunIdentity
+from airflow_sfcc.extract.model import RunIdentity
 from tests.extract.runs import read_rows
 from tests.quarter.simulation import DAY, FIRST_NIGHT
 from tests.quarter.world import World, run_of

@@ -19,15 +19,15 @@ from salesforce_localorg.records import Records
 from upath import UPath
 
 from airflow_sfcc.errors import RowCountError
-from airflow_sfcc.extract.convert.formats import FileFormat
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.land import join_ahead
 from airflow_sfcc.extract.land.join_ahead import JoinAhead
 from airflow_sfcc.extract.land.joining import parts_of
 from airflow_sfcc.extract.land.staging import Landing
-from airflow_sfcc.extract.pages import LandedPage, page_name
-from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
+from airflow_sfcc.extract.model import FileFormat, Request, StagedFile, from_plain, plain
+from airflow_sfcc.extract.pages import page_name
+from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import RunningOrg
 from tests.extract.runs import read_rows, run_identity, wait_for_job
@@ -43,13 +43,13 @@ def org(start_org: Callable[..., RunningOrg]) -> RunningOrg:
     return start_org(result_page_rows=100)
 
 
-def landed(landing: Landing, file_format: FileFormat, index: int, rows: int) -> LandedPage:
+def landed(landing: Landing, file_format: FileFormat, index: int, rows: int) -> StagedFile:
     name = page_name(index, EXTENSIONS[file_format])
     with landing.open_file(name) as file:
         writer = part_writer(file_format, file, SCHEMA)
         writer.write(pa.record_batch([pa.array(range(rows), pa.int64())], schema=SCHEMA))
         writer.finish()
-    return LandedPage(index, name, rows, file.bytes, file.sha256)
+    return StagedFile(index, name, rows, file.bytes, file.sha256)
 
 
 @settings(max_examples=40, deadline=None)
@@ -76,7 +76,7 @@ def test_in_whatever_order_pages_land(counts: Sequence[int], random: Any, file_f
 
 def begun(org: RunningOrg, destination: Path, **options: Any) -> Extraction:
     client = org.client(**options)
-    request = ExtractRequest(sobject="Contact", fields=["Id", "LastName"], api="bulk")
+    request = Request(sobject="Contact", fields=["Id", "LastName"], api="bulk")
     extraction = Extraction(client, UPath(destination), make_plan(client, request, run_identity()))
     extraction.start()
     wait_for_job(extraction)
@@ -100,7 +100,7 @@ def test_when_the_last_page_has_landed_the_part_is_there(org: RunningOrg, record
 def test_another_process_can_commit_what_this_one_landed(org: RunningOrg, records: Records, tmp_path: Path) -> None:
     extraction = begun(org, tmp_path)
     extraction.stage_plan()
-    pages = [LandedPage.from_json(page.to_json()) for page in extraction.land()]
+    pages = [from_plain(plain(page), StagedFile, "a page") for page in extraction.land()]
     later = Extraction.resume(org.client(), UPath(tmp_path), run_identity().extract_id)
     assert len(ids(later.commit(pages))) == records.count("Contact")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from airflow_sfcc.errors import ConversionError, QueryError, UnexpectedResponseError
 from airflow_sfcc.extract.convert.arrow_types import Converter, JsonRows
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader
-from airflow_sfcc.extract.plan.columns import Column, Numbers
+from airflow_sfcc.extract.model import Column, Numbers
 
 NAME = Column("Name", "string", "string", True)
 OWNER = Column("Owner.Manager.Name", "string", "string", True)

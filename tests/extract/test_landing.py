@@ -17,8 +17,8 @@ from upath import UPath
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.land.vacuum import Leftover, vacuum
-from airflow_sfcc.extract.pages import LandedPage
-from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
+from airflow_sfcc.extract.model import Request, StagedFile
+from airflow_sfcc.extract.plan.planner import make_plan
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, run_identity, wait_for_job
 from tests.storages import files_below
@@ -90,7 +90,7 @@ def test_duckdb_globs_see_parts_only(org: RunningOrg, records: Records, tmp_path
 
 def test_while_it_runs_readers_see_nothing(org: RunningOrg, tmp_path: Path) -> None:
     client = org.client()
-    plan = make_plan(client, ExtractRequest(**REQUEST), run_identity())
+    plan = make_plan(client, Request(**REQUEST), run_identity())
     extraction = Extraction(client, UPath(tmp_path), plan)
     extraction.start()
     extraction.stage_plan()
@@ -104,7 +104,7 @@ def test_while_it_runs_readers_see_nothing(org: RunningOrg, tmp_path: Path) -> N
 
 def test_another_process_goes_on_from_the_staged_plan(org: RunningOrg, records: Records, tmp_path: Path) -> None:
     client = org.client()
-    first = Extraction(client, UPath(tmp_path), make_plan(client, ExtractRequest(**REQUEST), run_identity()))
+    first = Extraction(client, UPath(tmp_path), make_plan(client, Request(**REQUEST), run_identity()))
     first.start()
     first.stage_plan()
     later = Extraction.resume(org.client(), UPath(tmp_path), run_identity().extract_id)
@@ -200,7 +200,7 @@ def test_a_receipt_of_another_version_counts_for_nothing(tmp_path: Path) -> None
     for index in range(4):
         with landing.open_file(f"page-{index:05d}.parquet") as file:
             file.write(b"rows")
-        landing.save_receipt(LandedPage(index, f"page-{index:05d}.parquet", 1, 4, file.sha256))
+        landing.save_receipt(StagedFile(index, f"page-{index:05d}.parquet", 1, 4, file.sha256))
     receipts = [landing.staging / f"page-{index:05d}.json" for index in range(4)]
     receipts[1].write_text(json.dumps({**json.loads(receipts[1].read_text()), "crc32": 1}))
     receipts[2].write_text(json.dumps({"index": 2, "name": "page-00002.parquet", "bytes": 4}))

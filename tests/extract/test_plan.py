@@ -10,19 +10,20 @@ import pytest
 from salesforce_localorg.records import Records
 
 from airflow_sfcc.errors import ConfigurationError, NotFoundError, QueryError, SalesforceError
-from airflow_sfcc.extract.plan.planner import ExtractPlan, ExtractRequest, make_plan
+from airflow_sfcc.extract.model import Plan, Request, from_plain, plain
+from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.salesforce import SalesforceClient
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, read_rows, run_identity
 
 
-def plan(client: SalesforceClient, **request: Any) -> ExtractPlan:
-    return make_plan(client, ExtractRequest(**request), run_identity())
+def plan(client: SalesforceClient, **request: Any) -> Plan:
+    return make_plan(client, Request(**request), run_identity())
 
 
 def test_a_plan_is_plain_json(client: SalesforceClient) -> None:
     made = plan(client, sobject="account", exclude_fields=["description"], where="Name != :x", bind={"x": "O'Neil"})
-    assert ExtractPlan.from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert from_plain(json.loads(json.dumps(plain(made))), Plan, "The plan") == made
     assert made.sobject == "Account" and made.soql.endswith("FROM Account WHERE Name != 'O\\'Neil'")
     names = [column.name for column in made.columns]
     assert "BillingCity" in names and "BillingAddress" not in names and "Description" not in names
@@ -85,7 +86,7 @@ def test_auto_takes_bulk_for_many_rows_and_long_queries(org: RunningOrg) -> None
 @pytest.mark.parametrize("option", ["fields", "exclude_fields"])
 def test_a_text_in_the_place_of_a_list_of_fields(option: str) -> None:
     with pytest.raises(QueryError, match=rf"^{option} is the text 'Id, Name': give a list"):
-        ExtractRequest(sobject="Account", **{option: "Id, Name"})  # type: ignore[arg-type]
+        Request(sobject="Account", **{option: "Id, Name"})  # type: ignore[arg-type]
 
 
 def test_an_unknown_object(client: SalesforceClient) -> None:
@@ -137,7 +138,7 @@ def test_a_malformed_query_is_one_sentence(org: RunningOrg, tmp_path: Path, api:
 )
 def test_requests_that_contradict_themselves(request_: dict[str, Any]) -> None:
     with pytest.raises(QueryError):
-        ExtractRequest(**request_)
+        Request(**request_)
 
 
 def test_count_and_twice_named_columns_are_refused(client: SalesforceClient) -> None:

@@ -17,7 +17,7 @@ from airflow_sfcc.errors import DamagedFileError
 from airflow_sfcc.extract.convert.row_groups import SMALL_PAGE_ROWS, larger_groups
 from airflow_sfcc.extract.convert.writers import ROW_GROUP_ROWS, CountedFile, part_writer
 from airflow_sfcc.extract.land.parquet_concat.join import join_parquet
-from airflow_sfcc.extract.pages import LandedPage
+from airflow_sfcc.extract.model import StagedFile
 from tests.extract.test_parquet_join import Source
 
 SCHEMA = pa.schema(
@@ -59,7 +59,7 @@ def staged(table: pa.Table) -> bytes:
 def joined(tables: Sequence[pa.Table]) -> pq.ParquetFile:
     files = {f"page-{index}": staged(table) for index, table in enumerate(tables)}
     pages = [
-        LandedPage(index, name, table.num_rows, len(files[name]), "")
+        StagedFile(index, name, table.num_rows, len(files[name]), "")
         for index, (name, table) in enumerate(zip(files, tables))
     ]
     sink = io.BytesIO()
@@ -105,7 +105,7 @@ def test_other_schemas_are_refused() -> None:
 
 def test_a_damaged_page_is_refused() -> None:
     whole = staged(page(0, 10))
-    pages = [LandedPage(index, str(index), 10, len(whole), "") for index in range(2)]
+    pages = [StagedFile(index, str(index), 10, len(whole), "") for index in range(2)]
     with pytest.raises(DamagedFileError, match="not a complete Parquet file"):
         list(larger_groups(pages, lambda name: Source(whole[: -9 * int(name)] if int(name) else whole)))
 

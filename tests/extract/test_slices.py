@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_sfcc.errors import QueryError
-from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
+from airflow_sfcc.extract.model import Request
+from airflow_sfcc.extract.plan.planner import make_plan
 from tests.conftest import RunningOrg
 from tests.extract.runs import run_identity
 
@@ -18,7 +19,7 @@ MOMENT = datetime(2025, 1, 1, tzinfo=timezone.utc)
 
 
 def slices(org: RunningOrg, *moments: datetime, **request: Any) -> tuple[str, ...]:
-    asked = ExtractRequest(api="bulk", slice_at=moments, **(request or {"sobject": "Contact", "fields": ["Id"]}))
+    asked = Request(api="bulk", slice_at=moments, **(request or {"sobject": "Contact", "fields": ["Id"]}))
     return make_plan(org.client(), asked, run_identity()).slices
 
 

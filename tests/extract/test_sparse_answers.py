@@ -20,7 +20,8 @@ from airflow_sfcc.errors import (
 )
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.fetch.rest import one_ahead
-from airflow_sfcc.extract.plan.planner import ExtractRequest, make_plan
+from airflow_sfcc.extract.model import Request
+from airflow_sfcc.extract.plan.planner import make_plan
 from tests.extract.runs import extract, read_rows, run_identity
 from tests.storages import files_below
 from tests.wire_server import SOBJECT, Wire, wire
@@ -103,7 +104,7 @@ def test_names_of_the_same_packing(said: Wire, root: UPath, packing: str, file_f
 def test_a_count_that_comes_later_than_the_state(said: Wire, root: UPath) -> None:
     said.early_count, said.pages = 0, [(body(), 2)]
     client = said.client()
-    plan = make_plan(client, ExtractRequest(sobject=SOBJECT, api="bulk"), run_identity())
+    plan = make_plan(client, Request(sobject=SOBJECT, api="bulk"), run_identity())
     extraction = Extraction(client, root, plan)
     extraction.start()
     assert extraction.commit(extraction.land())["rows"] == 2

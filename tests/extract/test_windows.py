@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_sfcc.errors import QueryError
-from airflow_sfcc.extract.incremental.windows import RunTimes, Window, choose_cursor, covered_until, plan_window
+from airflow_sfcc.extract.incremental.windows import choose_cursor, covered_until, plan_window
+from airflow_sfcc.extract.model import RunTimes, Window
 from airflow_sfcc.timestamps import iso, timestamp
 
 MINUTE = timedelta(minutes=1)

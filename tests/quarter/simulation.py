@@ -11,7 +11,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from airflow_sfcc.extract.plan.planner import RunIdentity
+from airflow_sfcc.extract.model import RunIdentity
 from tests.quarter.world import LATEST_COMMIT, SECOND, ConcurrentRunError, WorkerDiedError, World, run_of
 
 DAY = timedelta(days=1)

@@ -23,7 +23,8 @@ from airflow_sfcc.errors import ConcurrentRunError
 from airflow_sfcc.extract import current_table_sql, latest_state, register_storage
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.land.staging import MANIFEST
-from airflow_sfcc.extract.plan.planner import ExtractRequest, RunIdentity, make_plan
+from airflow_sfcc.extract.model import Request, RunIdentity
+from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.transport import TransportOptions
 from airflow_sfcc.timestamps import timestamp
@@ -167,7 +168,7 @@ class World:
         client = self.client()
         between("plan")
         request = {"sobject": self.sobject, "mode": "incremental", "deletes": "hard", "api": "rest", **self.request}
-        plan = make_plan(client, ExtractRequest(**{**request, **changes}), run, self.destination)
+        plan = make_plan(client, Request(**{**request, **changes}), run, self.destination)
         extraction = Extraction(client, self.destination, plan)
         try:
             between("read")

@@ -20,7 +20,7 @@ from upath import UPath
 from airflow_sfcc.errors import JobAbortedError, JobTimeoutError, SalesforceError, SfccError
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.staging import Landing
-from airflow_sfcc.extract.plan.planner import ExtractRequest
+from airflow_sfcc.extract.model import Request
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator
 from airflow_sfcc.triggers import BulkJobTrigger
 from tests.conftest import KEY, SECRET, RunningOrg
@@ -272,7 +272,7 @@ def test_parameters_that_cannot_work_fail_when_the_dag_is_parsed(root_url: str, 
 def test_the_engine_has_the_operators_defaults() -> None:
     """They are written twice, so that a DAG can be parsed without the engine."""
     taken = inspect.signature(SalesforceExtractOperator.__init__).parameters
-    ours = {field.name: field.default for field in dataclasses.fields(ExtractRequest) if field.name in taken}
+    ours = {field.name: field.default for field in dataclasses.fields(Request) if field.name in taken}
     assert ours == {name: taken[name].default for name in ours} and len(ours) > 15
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_sfcc.errors import ConversionError, UnexpectedResponseError
-from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.extract.model import Column
 from airflow_sfcc.salesforce.query import Record, plain
 
 _EXACT = pa.decimal128(38, 9)

@@ -17,7 +17,7 @@ from airflow_sfcc.errors import IncompleteResultError, UnexpectedResponseError
 from airflow_sfcc.extract.convert.arrow_types import arrow_type
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.row_blocks import row_blocks
-from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.extract.model import Column
 from airflow_sfcc.salesforce.api_errors import NOT_SALESFORCE
 
 _LONGEST_LINE_END = 2

@@ -16,7 +16,7 @@ import requests
 from msgspec.structs import astuple
 
 from airflow_sfcc.extract.convert.arrow_types import OF_MANY_TYPES, TEXT_IN_JSON, JsonRows
-from airflow_sfcc.extract.plan.columns import Column, Numbers
+from airflow_sfcc.extract.model import Column, Numbers
 from airflow_sfcc.salesforce.responses import JsonObject, json_object_of, raise_for_refusal
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)

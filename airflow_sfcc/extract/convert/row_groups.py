@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from airflow_sfcc.errors import DamagedFileError
 from airflow_sfcc.extract.convert.writers import ROW_GROUP_ROWS, CountedFile, part_writer
 from airflow_sfcc.extract.land.parquet_concat.join import Readable
-from airflow_sfcc.extract.pages import LandedPage
+from airflow_sfcc.extract.model import StagedFile
 
 SMALL_PAGE_ROWS = 10_000
 SMALL_PAGE_BYTES = 2 * 1024 * 1024
@@ -26,12 +26,12 @@ MERGED_BYTES = 16 * 1024 * 1024
 """Of Parquet; what is merged stays in memory until it is joined."""
 
 
-def larger_groups(pages: Iterable[LandedPage], staged: Callable[[str], Readable]) -> Iterator[Readable]:
+def larger_groups(pages: Iterable[StagedFile], staged: Callable[[str], Readable]) -> Iterator[Readable]:
     """The Parquet files of `pages`, in their order, with neighbours that are small merged in memory.
 
     `staged` gives a page's file by its name. Raises DamagedFileError when pages have different schemas, or are damaged.
     """
-    small: list[LandedPage] = []
+    small: list[StagedFile] = []
     for page in pages:
         if small and not _fits(page, small):
             yield _merged([staged(each.name) for each in small])
@@ -44,11 +44,11 @@ def larger_groups(pages: Iterable[LandedPage], staged: Callable[[str], Readable]
         yield _merged([staged(each.name) for each in small])
 
 
-def _is_small(page: LandedPage) -> bool:
+def _is_small(page: StagedFile) -> bool:
     return page.rows < SMALL_PAGE_ROWS and page.bytes < SMALL_PAGE_BYTES
 
 
-def _fits(page: LandedPage, before: Sequence[LandedPage]) -> bool:
+def _fits(page: StagedFile, before: Sequence[StagedFile]) -> bool:
     rows, size = (sum(getattr(each, what) for each in (*before, page)) for what in ("rows", "bytes"))
     return _is_small(page) and rows <= ROW_GROUP_ROWS and size <= MERGED_BYTES
 

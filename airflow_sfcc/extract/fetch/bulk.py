@@ -16,8 +16,7 @@ import requests
 from airflow_sfcc.errors import ContentChangedError, IncompleteResultError, RowCountError, UnexpectedResponseError
 from airflow_sfcc.extract.fetch.page_file import PageFiles
 from airflow_sfcc.extract.land.staging import Landing
-from airflow_sfcc.extract.pages import LandedPage
-from airflow_sfcc.extract.plan.planner import ExtractPlan
+from airflow_sfcc.extract.model import Plan, StagedFile
 from airflow_sfcc.extract.progress import Progress
 from airflow_sfcc.salesforce.bulk import BulkJob, ResultPage, next_locator
 from airflow_sfcc.salesforce.client import SalesforceClient
@@ -32,7 +31,7 @@ class OpenedPage:
     response: requests.Response | None = None
 
 
-OnLanded = Callable[[LandedPage], None]
+OnLanded = Callable[[StagedFile], None]
 
 
 class _Landed:
@@ -41,15 +40,15 @@ class _Landed:
     def __init__(self, progress: Progress, on_landed: OnLanded | None) -> None:
         self._progress = progress
         self._on_landed = on_landed
-        self._pages: list[LandedPage] = []
+        self._pages: list[StagedFile] = []
 
-    def add(self, page: LandedPage, *, fetched: int) -> None:
+    def add(self, page: StagedFile, *, fetched: int) -> None:
         self._pages.append(page)
         self._progress.add(page.rows, fetched)
         if self._on_landed:
             self._on_landed(page)
 
-    def finish(self) -> list[LandedPage]:
+    def finish(self) -> list[StagedFile]:
         """All of them, in page order."""
         self._progress.finish()
         return sorted(self._pages, key=lambda page: page.index)
@@ -58,7 +57,7 @@ class _Landed:
 class BulkFetcher:
     """Lists and lands the pages of one job, until `stop` is set; a page that fails sets it."""
 
-    def __init__(self, client: SalesforceClient, plan: ExtractPlan, landing: Landing, stop: Stop) -> None:
+    def __init__(self, client: SalesforceClient, plan: Plan, landing: Landing, stop: Stop) -> None:
         self._client = client.stoppable(stop)
         self._plan = plan
         self._landing = landing
@@ -79,14 +78,14 @@ class BulkFetcher:
             pages.append(opened.page)
         return pages
 
-    def land_job(self, job: BulkJob, on_landed: OnLanded | None = None) -> list[LandedPage]:
+    def land_job(self, job: BulkJob, on_landed: OnLanded | None = None) -> list[StagedFile]:
         """All pages of a complete job, in page order; `on_landed` gets each as soon as it is complete."""
         job.require_complete()
         finished = self._landing.landed_pages()
         landed = self._gathering(job.records_processed, on_landed)
         return self._land_side_by_side(self._pages(job, finished), finished, landed)
 
-    def land_pages(self, pages: Iterable[ResultPage], on_landed: OnLanded | None = None) -> list[LandedPage]:
+    def land_pages(self, pages: Iterable[ResultPage], on_landed: OnLanded | None = None) -> list[StagedFile]:
         """These pages, in page order; `on_landed` gets each as soon as it is complete."""
         landed = self._gathering(None, on_landed)
         return self._land_side_by_side((OpenedPage(page) for page in pages), self._landing.landed_pages(), landed)
@@ -96,9 +95,9 @@ class BulkFetcher:
         return _Landed(progress, on_landed)
 
     def _land_side_by_side(
-        self, pages: Iterator[OpenedPage], finished: dict[int, LandedPage], landed: _Landed
-    ) -> list[LandedPage]:
-        futures: set[Future[LandedPage]] = set()
+        self, pages: Iterator[OpenedPage], finished: dict[int, StagedFile], landed: _Landed
+    ) -> list[StagedFile]:
+        futures: set[Future[StagedFile]] = set()
         with (
             ThreadPoolExecutor(self._plan.parallel_pages, thread_name_prefix="result-page") as pool,
             self._stop.set_by_failure(),
@@ -115,20 +114,20 @@ class BulkFetcher:
                 self._collect(futures, landed)
         return landed.finish()
 
-    def _collect(self, futures: set[Future[LandedPage]], landed: _Landed) -> None:
+    def _collect(self, futures: set[Future[StagedFile]], landed: _Landed) -> None:
         done, _ = wait(futures, return_when=FIRST_COMPLETED)
         futures -= done
         for page in [future.result() for future in done]:
             landed.add(page, fetched=page.bytes)
 
-    def _pages(self, job: BulkJob, finished: dict[int, LandedPage]) -> Iterator[OpenedPage]:
+    def _pages(self, job: BulkJob, finished: dict[int, StagedFile]) -> Iterator[OpenedPage]:
         listed = self._client.bulk.result_pages(job)
         if listed is None:
             yield from self._pages_by_locator(job, finished)
         else:
             yield from (OpenedPage(page) for page in listed)
 
-    def _pages_by_locator(self, job: BulkJob, finished: dict[int, LandedPage]) -> Iterator[OpenedPage]:
+    def _pages_by_locator(self, job: BulkJob, finished: dict[int, StagedFile]) -> Iterator[OpenedPage]:
         """The next page's locator stands in this page's headers, so it can be asked for while this body is being read."""
         locator: str | None = None
         seen: set[str] = set()
@@ -153,10 +152,10 @@ class BulkFetcher:
             seen.add(locator)
             index += 1
 
-    def _land_page(self, opened: OpenedPage) -> LandedPage:
+    def _land_page(self, opened: OpenedPage) -> StagedFile:
         first = [opened.response] if opened.response is not None else []
 
-        def attempt() -> LandedPage:
+        def attempt() -> StagedFile:
             response = first.pop() if first else self._client.bulk.open_page(opened.page)
             with response:
                 return self._read(opened.page, response)
@@ -168,7 +167,7 @@ class BulkFetcher:
                 self._landing.save_receipt(page)
                 return page
 
-    def _read(self, page: ResultPage, response: requests.Response) -> LandedPage:
+    def _read(self, page: ResultPage, response: requests.Response) -> StagedFile:
         try:
             return self._files.write(page, response)
         except Exception:

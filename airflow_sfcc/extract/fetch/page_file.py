@@ -18,9 +18,8 @@ from airflow_sfcc.extract.convert.csv_reader import CsvPage
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, CountedFile, Dictionaries, part_writer
 from airflow_sfcc.extract.land.staging import Landing
-from airflow_sfcc.extract.pages import LandedPage, page_name
-from airflow_sfcc.extract.plan.columns import Column
-from airflow_sfcc.extract.plan.planner import ExtractPlan
+from airflow_sfcc.extract.model import Column, Plan, StagedFile
+from airflow_sfcc.extract.pages import page_name
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
 from airflow_sfcc.salesforce.content_coding import is_gzip
 from airflow_sfcc.wording import plural
@@ -29,14 +28,14 @@ from airflow_sfcc.wording import plural
 class PageFiles:
     """Writes the page files of one extract; safe to share between threads."""
 
-    def __init__(self, plan: ExtractPlan, landing: Landing) -> None:
+    def __init__(self, plan: Plan, landing: Landing) -> None:
         self._plan = plan
         self._landing = landing
         self._converter = Converter(plan.columns)
         self._dictionaries = Dictionaries()
         self._converts_csv = False
 
-    def write(self, page: ResultPage, response: requests.Response) -> LandedPage:
+    def write(self, page: ResultPage, response: requests.Response) -> StagedFile:
         """Land the page's rows.
 
         Raises RowCountError when they are not as many as Salesforce reports, IncompleteResultError when the body breaks
@@ -47,7 +46,7 @@ class PageFiles:
         with self._landing.open_file(name) as file:
             rows = self._keep(response, file) if as_sent else self._convert(response, file)
             _require_rows(page, reported_rows(response), rows)
-        return LandedPage(page.index, name, rows, file.bytes, file.sha256, page.url, next_locator(response))
+        return StagedFile(page.index, name, rows, file.bytes, file.sha256, page.url, next_locator(response))
 
     def _convert(self, response: requests.Response, file: CountedFile) -> int:
         """Write typed values; returns the number of rows."""

@@ -13,8 +13,8 @@ from airflow_sfcc.extract.convert.arrow_types import Converter, JsonRows
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.land.staging import Landing
-from airflow_sfcc.extract.pages import LandedPage, page_name
-from airflow_sfcc.extract.plan.planner import ExtractPlan
+from airflow_sfcc.extract.model import Plan, StagedFile
+from airflow_sfcc.extract.pages import page_name
 from airflow_sfcc.extract.progress import Progress
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.stopping import Stop
@@ -30,17 +30,17 @@ ROW_GROUP_BYTES = 6 * 1024 * 1024
 class RestFetcher:
     """Lands the rows of one query, until `stop` is set. On failure it sets `stop` so that the prefetched page is not retried."""
 
-    def __init__(self, client: SalesforceClient, plan: ExtractPlan, landing: Landing, stop: Stop) -> None:
+    def __init__(self, client: SalesforceClient, plan: Plan, landing: Landing, stop: Stop) -> None:
         self._client = client.stoppable(stop)
         self._stop = stop
         self._plan = plan
         self._landing = landing
         self._converter = Converter(plan.columns)
 
-    def land(self) -> list[LandedPage]:
+    def land(self) -> list[StagedFile]:
         """All rows. Raises IncompleteResultError when there are other than `totalSize` of them."""
         batches = self._batches()
-        files: list[LandedPage] = []
+        files: list[StagedFile] = []
         following = next(batches, None)
         while following is not None:
             file, following = self._land_file(len(files), following, batches)
@@ -49,7 +49,7 @@ class RestFetcher:
 
     def _land_file(
         self, index: int, first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]
-    ) -> tuple[LandedPage, pa.RecordBatch | None]:
+    ) -> tuple[StagedFile, pa.RecordBatch | None]:
         """One file from `first` on, and the batch that comes after it."""
         name = page_name(index, EXTENSIONS[self._plan.file_format])
         batch: pa.RecordBatch | None = first
@@ -61,7 +61,7 @@ class RestFetcher:
                 rows += batch.num_rows
                 batch = next(batches, None)
             writer.finish()
-        return LandedPage(index, name, rows, file.bytes, file.sha256), batch
+        return StagedFile(index, name, rows, file.bytes, file.sha256), batch
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         rows = 0

@@ -15,8 +15,7 @@ import pyarrow as pa
 
 from airflow_sfcc.errors import DeleteLogError, QueryError, SalesforceError, UnexpectedResponseError
 from airflow_sfcc.extract.convert.arrow_types import arrow_schema
-from airflow_sfcc.extract.incremental.windows import Window
-from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.extract.model import Column, DeletesPlan, Window
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.timestamps import iso, timestamp
 
@@ -28,22 +27,6 @@ _ROOM = timedelta(minutes=2)
 """The call's start must lie more than a minute before its end, and its seconds are ignored."""
 
 COLUMNS = (Column("Id", "id", "string", False), Column("DeletedDate", "datetime", "timestamp[ms, UTC]", False))
-
-
-@dataclass(frozen=True)
-class DeletesPlan:
-    """Which deletions to ask for: those in `window`, none of which may be missing after `needed_from` (None: any may)."""
-
-    window: Window
-    needed_from: datetime | None
-
-    def to_json(self) -> dict[str, Any]:
-        return {"window": self.window.to_json(), "needed_from": iso(self.needed_from) if self.needed_from else None}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> DeletesPlan:
-        needed = data["needed_from"]
-        return cls(Window.from_json(data["window"]), timestamp(needed) if needed else None)
 
 
 @dataclass(frozen=True)

@@ -7,50 +7,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from msgspec import structs
 
 from airflow_sfcc.errors import ConcurrentRunError, StateError
-from airflow_sfcc.extract.incremental.deletions import LOG_DAYS, DeletesPlan, require_log, require_replicateable
-from airflow_sfcc.extract.incremental.schema_drift import (
-    OnSchemaChange,
-    changes_between,
-    refuse_changes,
-    sentence,
-    wider,
-)
-from airflow_sfcc.extract.incremental.state import State, check_same_source
-from airflow_sfcc.extract.incremental.windows import (
-    CURSOR_FIELDS,
-    DEFAULT_LAG,
-    DEFAULT_LOOKBACK,
+from airflow_sfcc.extract.incremental.deletions import LOG_DAYS, require_log, require_replicateable
+from airflow_sfcc.extract.incremental.schema_drift import changes_between, refuse_changes, sentence, wider
+from airflow_sfcc.extract.incremental.state import State, check_same_source, window_of
+from airflow_sfcc.extract.incremental.windows import CURSOR_FIELDS, choose_cursor, plan_window
+from airflow_sfcc.extract.land.manifests import Manifest
+from airflow_sfcc.extract.model import (
+    Column,
+    DeletesPlan,
+    Increment,
+    IncrementalOptions,
     RunTimes,
     Window,
-    choose_cursor,
-    plan_window,
 )
-from airflow_sfcc.extract.land.manifests import Manifest
-from airflow_sfcc.extract.plan.columns import Column
 from airflow_sfcc.timestamps import iso, whole_second
 
 log = logging.getLogger(__name__)
-
-Mode = Literal["full", "incremental"]
-Deletes = Literal["ignore", "soft", "hard"]
-
-
-@dataclass(frozen=True)
-class IncrementalOptions:
-    """How an extract goes on from the ones before; names and meanings are those of SalesforceExtractOperator."""
-
-    mode: Mode = "full"
-    deletes: Deletes = "ignore"
-    cursor_field: str | None = None
-    initial_start: datetime | None = None
-    lookback: timedelta = DEFAULT_LOOKBACK
-    lag: timedelta = DEFAULT_LAG
-    on_schema_change: OnSchemaChange = "evolve"
 
 
 @dataclass(frozen=True)
@@ -70,76 +49,6 @@ class Source:
 
     def has(self, column: str) -> bool:
         return any(each.name == column for each in self.columns)
-
-
-@dataclass(frozen=True)
-class Increment:
-    """See the module. Moments are text as in manifests.
-
-    `read_at` is the org's time at which the extract was planned: it sees at least all that was visible then.
-    `planned_from` is the watermark that the window's start was taken from, which must still hold when the extract is
-    committed if `from_watermark` is set.
-    """
-
-    mode: Mode
-    read_at: str
-    where: str | None = None
-    cursor_field: str | None = None
-    window: dict[str, str | None] | None = None
-    watermark: str | None = None
-    deletes: dict[str, Any] | None = None
-    initial_start: str | None = None
-    from_watermark: bool = False
-    planned_from: str | None = None
-    stale_fields: tuple[str, ...] = ()
-    schema_changes: tuple[dict[str, Any], ...] = ()
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Increment:
-        return cls(
-            **{
-                **data,
-                "stale_fields": tuple(data["stale_fields"]),
-                "schema_changes": tuple(data["schema_changes"]),
-            }
-        )
-
-    @property
-    def condition(self) -> str | None:
-        """The window as a SOQL condition; None for a full extract."""
-        if self.window is None or self.cursor_field is None:
-            return None
-        return Window.from_json(self.window).condition(self.cursor_field)
-
-    @property
-    def sentence(self) -> str:
-        """What of the object is read, for people."""
-        if self.window is None:
-            return "It reads the whole object."
-        start, end = self.window["start"], self.window["end"]
-        return (
-            f"It reads what changed by {self.cursor_field} {f'from {start} ' if start else ''}up to {end}; what changes later "
-            f"comes with a later run (in the org it is {self.read_at})"
-        )
-
-    @property
-    def deletes_plan(self) -> DeletesPlan | None:
-        return DeletesPlan.from_json(self.deletes) if self.deletes else None
-
-    def require_unchanged(self, state: State, extract_id: str) -> None:
-        """Raise ConcurrentRunError when the state that this extract was planned from is no longer the state."""
-        if not self.from_watermark:
-            return
-        watermark = state.without(extract_id).watermark
-        now = iso(watermark) if watermark else None
-        if now != self.planned_from:
-            newest = state.newest
-            raise ConcurrentRunError(
-                f"Another run committed to this destination while this one was under way: it was planned when the destination "
-                f"was complete up to {self.planned_from or 'nothing'}, and now that is {now or 'nothing'}"
-                f"{' (run ' + str(newest['run_id']) + ')' if newest else ''}. Nothing was committed over it. Run this task "
-                "again to have it go on from there, and give the DAG max_active_runs=1."
-            )
 
 
 def find_increment(
@@ -162,7 +71,7 @@ def find_increment(
         refuse_changes(source.sobject, changes)
     for change in changes:
         log.warning("%s: %s", source.sobject, sentence(change))
-    return replace(increment, schema_changes=tuple(changes)), columns
+    return structs.replace(increment, schema_changes=tuple(changes)), columns
 
 
 def _full_increment(source: Source, options: IncrementalOptions, others: State, now: datetime) -> Increment:
@@ -170,13 +79,13 @@ def _full_increment(source: Source, options: IncrementalOptions, others: State, 
     cursor = _cursor_of_full(source, options)
     if any(each.get("window") for each in others.manifests):
         _require_fits(source, cursor, others)
-    watermark = iso(whole_second(now - options.lag)) if cursor else None
+    watermark = whole_second(now - options.lag) if cursor else None
     deletes = None
     if options.deletes == "hard":
         require_replicateable(source.describe)
         window = Window(whole_second(now - LOG_DAYS), whole_second(now - options.lag))
-        deletes = DeletesPlan(window, None).to_json()
-    return Increment("full", iso(now), where=source.where, cursor_field=cursor, watermark=watermark, deletes=deletes)
+        deletes = DeletesPlan(window, None)
+    return Increment("full", now, where=source.where, cursor_field=cursor, watermark=watermark, deletes=deletes)
 
 
 def _require_fits(source: Source, cursor: str | None, others: State) -> None:
@@ -214,7 +123,7 @@ def _later_increment(
     check_same_source(others.relevant, wanted)
     if own and own.get("window"):
         check_same_source([own], wanted)
-        window, from_watermark = Window.from_json(own["window"]), False
+        window, from_watermark = window_of(own["window"]), False
     else:
         planned = plan_window(
             times,
@@ -227,20 +136,19 @@ def _later_increment(
         window, from_watermark = planned.window, planned.from_watermark
     deletes = None
     if options.deletes == "hard":
-        plan = _deletes_plan(source, options, times, own, others, window)
-        require_log(plan, source.sobject, now=now)
-        deletes = plan.to_json()
+        deletes = _deletes_plan(source, options, times, own, others, window)
+        require_log(deletes, source.sobject, now=now)
     return Increment(
         "incremental",
-        iso(now),
+        now,
         where=source.where,
         cursor_field=cursor,
-        window=window.to_json(),
-        watermark=iso(window.end),
+        window=window,
+        watermark=window.end,
         deletes=deletes,
-        initial_start=iso(options.initial_start) if options.initial_start else None,
+        initial_start=options.initial_start,
         from_watermark=from_watermark,
-        planned_from=iso(others.watermark) if others.watermark else None,
+        planned_from=others.watermark,
         stale_fields=stale_fields(source),
     )
 
@@ -256,7 +164,7 @@ def _deletes_plan(
     """Which deletions to ask for: from where they are known in the destination, however far back that is."""
     require_replicateable(source.describe)
     if own and own.get("deletes"):
-        return DeletesPlan(Window.from_json(own["deletes"]), None)
+        return DeletesPlan(window_of(own["deletes"]), None)
     if (own and own.get("window")) or (times.is_backfill and times.interval and others.manifests):
         return DeletesPlan(window, None)
     known = others.deletes_watermark or others.oldest_end
@@ -265,6 +173,22 @@ def _deletes_plan(
     if known >= window.end:  # a run that comes late, after others went past its end
         return DeletesPlan(Window(window.end - options.lookback, window.end), None)
     return DeletesPlan(Window(known - options.lookback, window.end), known)
+
+
+def require_unchanged(increment: Increment, state: State, extract_id: str) -> None:
+    """Raise ConcurrentRunError when the state that this extract was planned from is no longer the state."""
+    if not increment.from_watermark:
+        return
+    watermark = state.without(extract_id).watermark
+    if watermark == increment.planned_from:
+        return
+    before, now = (iso(each) if each else "nothing" for each in (increment.planned_from, watermark))
+    newest = state.newest
+    raise ConcurrentRunError(
+        f"Another run committed to this destination while this one was under way: it was planned when the destination was "
+        f"complete up to {before}, and now that is {now}{' (run ' + str(newest['run_id']) + ')' if newest else ''}. Nothing "
+        "was committed over it. Run this task again to have it go on from there, and give the DAG max_active_runs=1."
+    )
 
 
 def stale_fields(source: Source) -> tuple[str, ...]:
@@ -280,4 +204,4 @@ def _widened(columns: Sequence[Column], manifests: Sequence[Manifest]) -> tuple[
             name = str(earlier["name"])
             if name in types:
                 types[name] = wider(str(earlier["type"]), types[name])
-    return tuple(replace(column, type=types[column.name]) for column in columns)
+    return tuple(structs.replace(column, type=types[column.name]) for column in columns)

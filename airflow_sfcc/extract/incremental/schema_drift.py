@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from airflow_sfcc.errors import ACCESS, FieldVanishedError, SalesforceError, SchemaChangedError
-from airflow_sfcc.extract.plan.columns import Column
+from airflow_sfcc.extract.model import Column
 
-OnSchemaChange = Literal["evolve", "fail"]
 SchemaChange = dict[str, Any]
 
 _DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
@@ -29,20 +28,20 @@ def changes_between(before: Sequence[Mapping[str, Any]], columns: Sequence[Colum
     earlier = {str(column["name"]): column for column in before}
     now = {column.name: column for column in columns}
     found: list[SchemaChange] = [
-        {"column": name, "change": "added", "to": _types(column.to_json())}
-        for name, column in now.items()
-        if name not in earlier
+        {"column": name, "change": "added", "to": _types(column)} for name, column in now.items() if name not in earlier
     ]
     for name, was in earlier.items():
         column = now.get(name)
         if column is None:
             found.append({"column": name, "change": _loss(name), "from": _types(was)})
-        elif _types(was) != _types(column.to_json()):
-            found.append({"column": name, "change": "retyped", "from": _types(was), "to": _types(column.to_json())})
+        elif _types(was) != _types(column):
+            found.append({"column": name, "change": "retyped", "from": _types(was), "to": _types(column)})
     return found
 
 
-def _types(column: Mapping[str, Any]) -> dict[str, str]:
+def _types(column: Mapping[str, Any] | Column) -> dict[str, str]:
+    if isinstance(column, Column):
+        return {"salesforce_type": column.salesforce_type, "type": column.type}
     return {"salesforce_type": str(column["salesforce_type"]), "type": str(column["type"])}
 
 

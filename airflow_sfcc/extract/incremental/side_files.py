@@ -16,12 +16,11 @@ from airflow_sfcc.extract.convert.arrow_types import arrow_schema
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.incremental.carried_rows import carry_rows
 from airflow_sfcc.extract.incremental.deletions import COLUMNS, Deletions, find_deletions
-from airflow_sfcc.extract.incremental.state import is_snapshot, latest_state
-from airflow_sfcc.extract.incremental.windows import Window
+from airflow_sfcc.extract.incremental.state import is_snapshot, latest_state, window_of
 from airflow_sfcc.extract.land.manifests import Manifest
 from airflow_sfcc.extract.land.staging import Landing, StoragePath
-from airflow_sfcc.extract.pages import Part, part_name
-from airflow_sfcc.extract.plan.planner import ExtractPlan
+from airflow_sfcc.extract.model import Part, Plan
+from airflow_sfcc.extract.pages import part_name
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.timestamps import timestamp
 
@@ -49,9 +48,7 @@ class SideFiles:
 NO_SIDE_FILES = SideFiles()
 
 
-def gather_side_files(
-    client: SalesforceClient, landing: Landing, plan: ExtractPlan, parts: Mapping[Part, str]
-) -> SideFiles:
+def gather_side_files(client: SalesforceClient, landing: Landing, plan: Plan, parts: Mapping[Part, str]) -> SideFiles:
     """Stage what belongs to the extract beside its `parts` (with the staged files behind them).
 
     Raises DeleteLogError when deletions are missing.
@@ -63,7 +60,7 @@ def gather_side_files(
     deletions = _deletions(client, landing, plan, before)
     if deletions is None:
         return SideFiles(carried)
-    known = deletions.known.to_json() if deletions.known else None
+    known = deletions.known.as_text if deletions.known else None
     return SideFiles(carried, (_write_deletions(landing, plan, deletions),), known)
 
 
@@ -87,23 +84,21 @@ def _carried(landing: Landing, before: Manifest, parts: Mapping[Part, str]) -> t
     return tuple(Part(file.name, file.rows, file.bytes, file.sha256) for file in files)
 
 
-def _deletions(
-    client: SalesforceClient, landing: Landing, plan: ExtractPlan, before: Manifest | None
-) -> Deletions | None:
+def _deletions(client: SalesforceClient, landing: Landing, plan: Plan, before: Manifest | None) -> Deletions | None:
     """Deletions as the org knows them now, together with those that the version before had."""
-    wanted = plan.increment.deletes_plan
+    wanted = plan.increment.deletes
     if wanted is None:
         return None
-    found = find_deletions(client, plan.sobject, wanted, now=timestamp(plan.increment.read_at))
+    found = find_deletions(client, plan.sobject, wanted, now=plan.increment.read_at)
     if before is None or not before.get("deletes"):
         return found
     moments = dict(found.moments)
     for record_id, when in _read_deletions(landing.folder / file["path"] for file in before["deleted_files"]):
         moments[record_id] = max(when, moments.get(record_id, when))
-    return Deletions(moments, Window.from_json(before["deletes"]))
+    return Deletions(moments, window_of(before["deletes"]))
 
 
-def _write_deletions(landing: Landing, plan: ExtractPlan, deletions: Deletions) -> Part:
+def _write_deletions(landing: Landing, plan: Plan, deletions: Deletions) -> Part:
     name = f"deleted-00000.{EXTENSIONS[plan.file_format]}"
     with landing.open_file(name) as file:
         writer = part_writer(plan.file_format, file, arrow_schema(COLUMNS))

@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from airflow_sfcc.errors import StateError
-from airflow_sfcc.extract.incremental.windows import Window, covered_until
+from airflow_sfcc.extract.incremental.windows import covered_until
 from airflow_sfcc.extract.land.manifests import Manifest, read_short_manifests
 from airflow_sfcc.extract.land.staging import StoragePath
+from airflow_sfcc.extract.model import Window, from_plain
 from airflow_sfcc.timestamps import timestamp
 
 
@@ -79,13 +80,18 @@ def is_snapshot(manifest: Mapping[str, Any]) -> bool:
 def _rows_window(manifest: Manifest) -> Window | None:
     if is_snapshot(manifest):
         return Window(None, timestamp(manifest["watermark"]))
-    return Window.from_json(manifest["window"]) if manifest.get("window") else None
+    return window_of(manifest["window"]) if manifest.get("window") else None
 
 
 def _deletes_window(manifest: Manifest) -> Window | None:
     if is_snapshot(manifest):
         return Window(None, timestamp(manifest["watermark"]))
-    return Window.from_json(manifest["deletes"]) if manifest.get("deletes") else None
+    return window_of(manifest["deletes"]) if manifest.get("deletes") else None
+
+
+def window_of(data: Mapping[str, Any]) -> Window:
+    """A window as manifests write it."""
+    return from_plain(data, Window, "A window in a manifest")
 
 
 def check_same_source(manifests: Iterable[Manifest], wanted: Mapping[str, Any]) -> None:

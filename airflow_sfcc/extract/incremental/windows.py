@@ -12,58 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_sfcc.errors import QueryError
-from airflow_sfcc.salesforce.soql import datetime_literal
-from airflow_sfcc.timestamps import iso, timestamp, whole_second
+from airflow_sfcc.extract.model import DEFAULT_LAG, DEFAULT_LOOKBACK, RunTimes, Window
+from airflow_sfcc.timestamps import whole_second
 
 CURSOR_FIELDS = ("SystemModstamp", "LastModifiedDate", "CreatedDate", "LoginTime")
 """Best first: SystemModstamp moves on every change, the others on fewer (salesforce-protocol.md#incremental-extracts)."""
 
-DEFAULT_LAG = timedelta(minutes=5)
-"""A row becomes visible up to minutes after the moment it is stamped with.
-
-Source: salesforce-protocol.md#incremental-extracts, late commit.
-"""
-
-DEFAULT_LOOKBACK = timedelta(minutes=10)
 
 FULL_INSTEAD = "use mode='full'"
-
-
-@dataclass(frozen=True)
-class Window:
-    """`[start, end)`, aware and in whole seconds; `start` None is the beginning of time."""
-
-    start: datetime | None
-    end: datetime
-
-    def to_json(self) -> dict[str, str | None]:
-        return {"start": iso(self.start) if self.start else None, "end": iso(self.end)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Window:
-        return cls(timestamp(data["start"]) if data["start"] else None, timestamp(data["end"]))
-
-    def condition(self, cursor_field: str) -> str:
-        """The window as a SOQL condition."""
-        upper = f"{cursor_field} < {datetime_literal(self.end)}"
-        return upper if self.start is None else f"{cursor_field} >= {datetime_literal(self.start)} AND {upper}"
-
-
-@dataclass(frozen=True)
-class RunTimes:
-    """What the scheduler says of a run.
-
-    `moment` is its logical date, or when it was due. `interval` is its data interval, None where that is empty, as it is
-    for cron schedules since Airflow 3. `is_backfill` says that a person asked for this stretch and no other.
-    """
-
-    moment: datetime
-    interval: tuple[datetime, datetime] | None = None
-    is_backfill: bool = False
-
-    @property
-    def logical_end(self) -> datetime:
-        return self.interval[1] if self.interval else self.moment
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from airflow_sfcc.extract.convert.formats import FileFormat
 from airflow_sfcc.extract.land.joining import parts_of
 from airflow_sfcc.extract.land.staging import Landing
-from airflow_sfcc.extract.pages import LandedPage, Part
+from airflow_sfcc.extract.model import FileFormat, Part, StagedFile
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +21,7 @@ class JoinAhead:
     def __init__(self, landing: Landing, file_format: FileFormat) -> None:
         self._landing = landing
         self._file_format = file_format
-        self._pages: list[LandedPage] = []
+        self._pages: list[StagedFile] = []
         self._parts: dict[Part, str] = {}
 
     @contextmanager
@@ -48,7 +47,7 @@ class JoinAhead:
         except Exception as problem:
             log.warning("Pages could not be joined while others landed, so they will be at the end: %s", problem)
 
-    def parts_of(self, pages: Sequence[LandedPage]) -> dict[Part, str]:
+    def parts_of(self, pages: Sequence[StagedFile]) -> dict[Part, str]:
         """The parts of these pages, joined now unless they are already."""
         in_order = sorted(pages, key=lambda page: page.index)
         if in_order != self._pages:
@@ -64,12 +63,12 @@ class _PagesInOrder:
     """Pages that are put in as they land and come out by their indexes, from 0 on; whoever takes them waits for them."""
 
     def __init__(self) -> None:
-        self.given: list[LandedPage] = []
-        self._waiting: dict[int, LandedPage] = {}
+        self.given: list[StagedFile] = []
+        self._waiting: dict[int, StagedFile] = {}
         self._is_over = self._is_given_up = False
         self._changed = threading.Condition()
 
-    def add(self, page: LandedPage) -> None:
+    def add(self, page: StagedFile) -> None:
         with self._changed:
             self._waiting[page.index] = page
             self._changed.notify()
@@ -86,12 +85,12 @@ class _PagesInOrder:
             self._is_given_up = True
             self._changed.notify()
 
-    def __iter__(self) -> Iterator[LandedPage]:
+    def __iter__(self) -> Iterator[StagedFile]:
         while (page := self._next()) is not None:
             self.given.append(page)
             yield page
 
-    def _next(self) -> LandedPage | None:
+    def _next(self) -> StagedFile | None:
         index = len(self.given)
         with self._changed:
             self._changed.wait_for(lambda: index in self._waiting or self._is_over or self._is_given_up)

@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from airflow_sfcc.errors import RowCountError
-from airflow_sfcc.extract.convert.formats import FileFormat
 from airflow_sfcc.extract.convert.row_groups import larger_groups
 from airflow_sfcc.extract.convert.writers import EXTENSIONS
 from airflow_sfcc.extract.land.gzip_join import join_csv, join_json_lines
 from airflow_sfcc.extract.land.parquet_concat.join import Readable, Writable, join_parquet
 from airflow_sfcc.extract.land.staging import Landing
-from airflow_sfcc.extract.pages import LARGE_CSV_PAGE, SMALLEST_PART, LandedPage, Part, grouped, part_name
+from airflow_sfcc.extract.model import FileFormat, Part, StagedFile
+from airflow_sfcc.extract.pages import LARGE_CSV_PAGE, SMALLEST_PART, grouped, part_name
 from airflow_sfcc.wording import plural
 
 _Joiner = Callable[[Iterable[Readable], Writable], int | None]
 _JOINERS: dict[FileFormat, _Joiner] = {"parquet": join_parquet, "csv": join_csv, "jsonl": join_json_lines}
 
 
-def parts_of(pages: Iterable[LandedPage], landing: Landing, file_format: FileFormat) -> dict[Part, str]:
+def parts_of(pages: Iterable[StagedFile], landing: Landing, file_format: FileFormat) -> dict[Part, str]:
     """The parts that hold the pages' rows, and for each the staged file that is to become it.
 
     `pages` come in their order. A file is written while they come.
@@ -36,10 +36,10 @@ def parts_of(pages: Iterable[LandedPage], landing: Landing, file_format: FileFor
     return parts
 
 
-def _joined(name: str, group: Iterable[LandedPage], landing: Landing, file_format: FileFormat) -> Part:
-    pages: list[LandedPage] = []
+def _joined(name: str, group: Iterable[StagedFile], landing: Landing, file_format: FileFormat) -> Part:
+    pages: list[StagedFile] = []
 
-    def taken() -> Iterator[LandedPage]:
+    def taken() -> Iterator[StagedFile]:
         for page in group:
             pages.append(page)
             yield page

@@ -9,22 +9,20 @@ from typing import Any
 
 from airflow_sfcc import __version__
 from airflow_sfcc.extract.incremental.side_files import NO_SIDE_FILES, SideFiles
-from airflow_sfcc.extract.pages import Part
-from airflow_sfcc.extract.plan.columns import Column
-from airflow_sfcc.extract.plan.planner import ExtractPlan
-from airflow_sfcc.timestamps import utc_now
+from airflow_sfcc.extract.model import Column, Part, Plan, plain
+from airflow_sfcc.timestamps import iso, utc_now
 
 FORMAT_VERSION = 1
 
 
 def schema_fingerprint(columns: Sequence[Column]) -> str:
     """SHA-256 over names and types, in order."""
-    text = json.dumps([column.to_json() for column in columns], sort_keys=True, separators=(",", ":"))
+    text = json.dumps([plain(column) for column in columns], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_manifest(
-    plan: ExtractPlan, parts: Sequence[Part], side_files: SideFiles = NO_SIDE_FILES, *, api_calls: int
+    plan: Plan, parts: Sequence[Part], side_files: SideFiles = NO_SIDE_FILES, *, api_calls: int
 ) -> dict[str, Any]:
     """The manifest of a finished extract. `api_calls` counts all stages."""
     increment = plan.increment
@@ -43,9 +41,9 @@ def make_manifest(
         "mode": increment.mode,
         "cursor_field": increment.cursor_field,
         "where": increment.where,
-        "window": increment.window,
-        "watermark": increment.watermark,
-        "read_at": increment.read_at,
+        "window": increment.window.as_text if increment.window else None,
+        "watermark": iso(increment.watermark) if increment.watermark else None,
+        "read_at": iso(increment.read_at),
         "deletes": side_files.deletes_known,
         "include_deleted": plan.include_deleted,
         "rows": sum(part.rows for part in all_parts),
@@ -54,12 +52,12 @@ def make_manifest(
         "bytes": sum(part.bytes for part in all_parts),
         "files": [_file(part) for part in all_parts],
         "deleted_files": [_file(part) for part in side_files.deleted],
-        "schema": [column.to_json() for column in plan.columns],
+        "schema": [plain(column) for column in plan.columns],
         "schema_fingerprint": schema_fingerprint(plan.columns),
         "schema_changes": list(increment.schema_changes),
         "stale_fields": list(increment.stale_fields),
         "api_calls": api_calls,
-        "started_at": plan.started_at,
+        "started_at": iso(plan.started_at),
         "finished_at": utc_now(),
         "dag_id": plan.dag_id,
         "task_id": plan.task_id,

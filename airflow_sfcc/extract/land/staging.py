@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from airflow_sfcc.errors import ExtractError
 from airflow_sfcc.extract.convert.writers import CountedFile
-from airflow_sfcc.extract.pages import LandedPage
+from airflow_sfcc.extract.model import StagedFile, from_plain, plain
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -115,15 +115,15 @@ class Landing:
         """The path of a staged file, to read it."""
         return self.staging / name
 
-    def save_receipt(self, page: LandedPage) -> None:
+    def save_receipt(self, page: StagedFile) -> None:
         """Leave word that the page's file is complete."""
-        self._write_json(self._receipt(page.index), page.to_json())
+        self._write_json(self._receipt(page.index), plain(page))
 
-    def landed_pages(self) -> dict[int, LandedPage]:
+    def landed_pages(self) -> dict[int, StagedFile]:
         """The pages that are staged whole, by index: those with a receipt, and a file of the size it names."""
         sizes = self._staged_sizes()
         receipts = [name for name in sizes if name.startswith("page-") and name.endswith(".json")]
-        pages = [LandedPage.from_receipt(_read_json(self.staging / name)) for name in receipts]
+        pages = [_receipt_of(_read_json(self.staging / name)) for name in receipts]
         return {page.index: page for page in pages if page is not None and sizes.get(page.name) == page.bytes}
 
     def _staged_sizes(self) -> dict[str, int]:
@@ -294,6 +294,13 @@ def _link(source: str, target: str) -> None:
         Path(target).hardlink_to(source)
     except OSError:  # a file system without hard links
         Path(source).rename(target)
+
+
+def _receipt_of(data: object) -> StagedFile | None:
+    """None for what is no receipt of this version of the package; such a page is fetched again."""
+    with contextlib.suppress(ExtractError):
+        return from_plain(data, StagedFile, "A receipt")
+    return None
 
 
 def _read_json(path: StoragePath) -> dict[str, Any] | None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from airflow_sfcc.errors import ACCESS, NotFoundError, QueryError
+from airflow_sfcc.extract.model import Column, Numbers
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.soql import Query, SelectItem
 from airflow_sfcc.wording import did_you_mean
-
-Numbers = Literal["float", "decimal"]
 
 COMPOUND_TYPES = frozenset({"address", "location", "complexvalue"})
 BINARY_TYPES = frozenset({"base64"})
@@ -33,23 +31,6 @@ _LARGEST_PRECISION = 38
 _MOST_TARGETS = 5
 """Objects that are described to find a field of a polymorphic parent: Event.What has more than eighty, and what the query can
 reach is in the first or in none of them."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of the result.
-
-    `name` is the dotted path in the schema's spelling (`Account.Owner.Name`); `salesforce_type` describe's type;
-    `type` one of boolean, int64, float64, decimal128(p, s), date32, timestamp[ms, UTC], time32[ms], string.
-    """
-
-    name: str
-    salesforce_type: str
-    type: str
-    nullable: bool
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def column_of(field: Mapping[str, Any], numbers: Numbers, *, name: str | None = None) -> Column:

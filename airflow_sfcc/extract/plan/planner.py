@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+from msgspec import structs
+
 from airflow_sfcc.errors import QueryError, QueryTimeoutError
 from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
-from airflow_sfcc.extract.convert.formats import FileFormat
-from airflow_sfcc.extract.incremental.increment import Increment, IncrementalOptions, Source, find_increment
+from airflow_sfcc.extract.incremental.increment import Source, find_increment
 from airflow_sfcc.extract.incremental.state import State, latest_state
-from airflow_sfcc.extract.incremental.windows import FULL_INSTEAD, RunTimes, choose_cursor
+from airflow_sfcc.extract.incremental.windows import FULL_INSTEAD, choose_cursor
 from airflow_sfcc.extract.land.staging import StoragePath
-from airflow_sfcc.extract.plan.columns import Column, ColumnResolver, Numbers
+from airflow_sfcc.extract.model import Column, Increment, Plan, Request, RunIdentity
+from airflow_sfcc.extract.plan.columns import ColumnResolver
 from airflow_sfcc.extract.plan.quirks import refuse_unwindowed
 from airflow_sfcc.extract.plan.slices import cut
 from airflow_sfcc.salesforce import soql as soql_text
 from airflow_sfcc.salesforce.bulk_support import supports_bulk
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.query import fits_uri
-from airflow_sfcc.timestamps import timestamp, utc_now
+from airflow_sfcc.timestamps import timestamp
 from airflow_sfcc.wording import plural
 
 log = logging.getLogger(__name__)
 
-Api = Literal["auto", "rest", "bulk"]
 
 FEWEST_BULK_ROWS = 10_000
 """With `api="auto"`, results smaller than this are read by REST: 5 pages of 2,000 rows cost no more calls than creating,
@@ -37,142 +36,15 @@ polling and reading a Bulk job, and arrive in seconds. Peers draw the line betwe
 REST_PAGE_ROWS = 2_000
 """Rows of a REST page at most (salesforce-protocol.md#rest-queries)."""
 
-DEFAULT_PAGE_SIZE = 100_000
-"""Rows asked for per Bulk result page where the org does not list result pages by itself."""
-
-DEFAULT_PARALLEL_PAGES = 3
-
-
-@dataclass(frozen=True)
-class ExtractRequest(IncrementalOptions):
-    """What the user asked for; names and meanings are those of SalesforceExtractOperator."""
-
-    sobject: str | None = None
-    fields: Sequence[str] | None = None
-    exclude_fields: Sequence[str] | None = None
-    where: str | None = None
-    soql: str | None = None
-    bind: Mapping[str, Any] | None = None
-    file_format: FileFormat = "parquet"
-    api: Api = "auto"
-    numbers: Numbers = "float"
-    page_size: int = DEFAULT_PAGE_SIZE
-    parallel_pages: int = DEFAULT_PARALLEL_PAGES
-    slice_at: Sequence[datetime] = ()
-    """Moments of CreatedDate at which the query is cut into several Bulk jobs (see `slices`)."""
-
-    def __post_init__(self) -> None:
-        if bool(self.sobject) == bool(self.soql):
-            raise QueryError("Give exactly one of sobject and soql.")
-        if self.soql and (self.fields or self.exclude_fields or self.where):
-            raise QueryError("fields, exclude_fields and where go with sobject; with soql, write them into the query.")
-        for name in ("fields", "exclude_fields"):
-            if isinstance(given := getattr(self, name), str):
-                raise QueryError(
-                    f"{name} is the text {given!r}: give a list of API names. A template that names a list stays one with "
-                    "render_template_as_native_obj=True in the DAG."
-                )
-
-
-@dataclass(frozen=True)
-class RunIdentity:
-    """Which task instance an extract belongs to; `moment` is the run's logical date, or when it was due.
-
-    `interval` and `is_backfill` are those of RunTimes.
-    """
-
-    dag_id: str
-    task_id: str
-    run_id: str
-    map_index: int
-    moment: datetime
-    interval: tuple[datetime, datetime] | None = None
-    is_backfill: bool = False
-
-    @property
-    def times(self) -> RunTimes:
-        return RunTimes(self.moment, self.interval, self.is_backfill)
-
-    @property
-    def extract_id(self) -> str:
-        """`20261123T020000Z-3f9a1c2b`: the same for every try of one task instance, so that a rerun replaces its own."""
-        key = "\0".join((self.dag_id, self.task_id, self.run_id, str(self.map_index)))
-        stamp = self.moment.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        return f"{stamp}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
-
-
-@dataclass(frozen=True)
-class ExtractPlan:
-    """Everything the later stages need, as plain JSON by `to_json`.
-
-    `may_fall_back` says that REST may read what Bulk refuses or fails at. `expected_rows` is the count that the API was
-    chosen by, if there was one. `api_calls` counts the calls of stages that ran elsewhere, `starts` how often this try
-    began from nothing; `job_id` is set once a Bulk job is submitted. A query that is cut into slices has the SOQL of each
-    in `slices`, and after submission the id of each one's job, in that order, in `job_ids`; `job_id` is the first.
-    """
-
-    extract_id: str
-    org_id: str | None
-    instance: str
-    sobject: str
-    soql: str
-    api: Literal["rest", "bulk"]
-    api_reason: str
-    may_fall_back: bool
-    api_version: str
-    include_deleted: bool
-    columns: tuple[Column, ...]
-    file_format: FileFormat
-    numbers: Numbers
-    page_size: int
-    parallel_pages: int
-    started_at: str
-    dag_id: str
-    task_id: str
-    run_id: str
-    map_index: int
-    increment: Increment
-    expected_rows: int | None = None
-    job_id: str | None = None
-    job_ids: tuple[str, ...] = ()
-    slices: tuple[str, ...] = ()
-    api_calls: int = 0
-    starts: int = 0
-    format_version: int = 1
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ExtractPlan:
-        columns = tuple(Column(**column) for column in data["columns"])
-        tuples = {name: tuple(data.get(name, ())) for name in ("job_ids", "slices")}
-        return cls(**{**data, **tuples, "columns": columns, "increment": Increment.from_json(data["increment"])})
-
-    @property
-    def queries(self) -> tuple[str, ...]:
-        """The SOQL of each Bulk job."""
-        return self.slices or (self.soql,)
-
-    def submitted(self, *job_ids: str) -> ExtractPlan:
-        """The plan with its Bulk jobs, one for each of `queries`."""
-        return replace(self, job_id=job_ids[0], job_ids=job_ids)
-
-    def with_calls(self, api_calls: int) -> ExtractPlan:
-        return replace(self, api_calls=api_calls)
-
-    def by_rest(self, reason: str) -> ExtractPlan:
-        return replace(self, api="rest", api_reason=reason, job_id=None, job_ids=(), slices=())
-
 
 def make_plan(
     client: SalesforceClient,
-    request: ExtractRequest,
+    request: Request,
     run: RunIdentity,
     destination: StoragePath | Callable[[str], StoragePath] | None = None,
     *,
     earlier: Checkpoint | None = None,
-) -> ExtractPlan:
+) -> Plan:
     """Describe, resolve the columns, find the extract's increment, write the SOQL, choose the API. Reads no row.
 
     `destination` is where the object's extracts live, or says that of an object's name; without it nothing is known of
@@ -183,34 +55,34 @@ def make_plan(
     query, columns = _query_and_columns(client, request)
     if query.is_count:
         raise QueryError("SELECT COUNT() answers a number and no rows: use COUNT(Id), whose row has it.")
-    planned_at = earlier.planned_at if earlier else utc_now()
+    planned_at = timestamp(earlier.planned_at) if earlier else datetime.now(timezone.utc)
     source = _source(client, request, query, columns)
     state = _state(request, destination, source.sobject)
-    now = timestamp(earlier.read_at) if earlier else timestamp(planned_at) + client.ahead
+    now = timestamp(earlier.read_at) if earlier else planned_at + client.ahead
     increment, columns = find_increment(source, request, run.times, run.extract_id, state, now=now)
     if increment.condition:
         query = soql_text.scan(query.narrowed(increment.condition))
     draft = _draft(client, request, run, query, columns, planned_at, increment)
     if request.slice_at:
-        draft = replace(draft, slices=cut(query, source, request.slice_at))
+        draft = structs.replace(draft, slices=cut(query, source, request.slice_at))
     if earlier and earlier.fingerprint == fingerprint(draft):
-        return replace(draft.submitted(earlier.job_id), api_reason="an earlier try chose it")
+        return structs.replace(draft.submitted(earlier.job_id), api_reason="an earlier try chose it")
     api, reason, rows = _choose_api(client, request, query, draft.include_deleted)
-    return replace(draft, api=api, api_reason=reason, expected_rows=rows)
+    return structs.replace(draft, api=api, api_reason=reason, expected_rows=rows)
 
 
 def _draft(
     client: SalesforceClient,
-    request: ExtractRequest,
+    request: Request,
     run: RunIdentity,
     query: soql_text.Query,
     columns: tuple[Column, ...],
-    planned_at: str,
+    planned_at: datetime,
     increment: Increment,
-) -> ExtractPlan:
+) -> Plan:
     """The plan but for its API."""
     token = client.auth.token
-    return ExtractPlan(
+    return Plan(
         extract_id=run.extract_id,
         org_id=token.org_id,
         instance=str(token.instance),
@@ -235,9 +107,7 @@ def _draft(
     )
 
 
-def _source(
-    client: SalesforceClient, request: ExtractRequest, query: soql_text.Query, columns: tuple[Column, ...]
-) -> Source:
+def _source(client: SalesforceClient, request: Request, query: soql_text.Query, columns: tuple[Column, ...]) -> Source:
     is_whole = not query.is_aggregate and not {"LIMIT", "OFFSET"} & set(query.clauses)
     source = Source(
         client.auth.token.org_id, client.describe(query.sobject), columns, query.clauses.get("WHERE"), is_whole
@@ -247,7 +117,7 @@ def _source(
     return source
 
 
-def _require_incremental(source: Source, request: ExtractRequest) -> None:
+def _require_incremental(source: Source, request: Request) -> None:
     """Raise QueryError unless windows can be cut out of the query, and its rows be told apart and put in order."""
     if not source.is_whole:
         raise QueryError(
@@ -262,7 +132,7 @@ def _require_incremental(source: Source, request: ExtractRequest) -> None:
             )
 
 
-def _needed_columns(describe: Mapping[str, Any], request: ExtractRequest) -> list[str]:
+def _needed_columns(describe: Mapping[str, Any], request: Request) -> list[str]:
     """What the extract must have beside the fields asked for."""
     needed = []
     if request.mode == "incremental":
@@ -273,9 +143,7 @@ def _needed_columns(describe: Mapping[str, Any], request: ExtractRequest) -> lis
     return needed
 
 
-def _state(
-    request: ExtractRequest, destination: StoragePath | Callable[[str], StoragePath] | None, sobject: str
-) -> State:
+def _state(request: Request, destination: StoragePath | Callable[[str], StoragePath] | None, sobject: str) -> State:
     if destination is None:
         return State((), request.initial_start)
     place = destination(sobject) if callable(destination) else destination
@@ -287,7 +155,7 @@ def calls_by_rest(rows: int | None) -> int:
     return 1 + (rows or 0) // REST_PAGE_ROWS
 
 
-def _query_and_columns(client: SalesforceClient, request: ExtractRequest) -> tuple[soql_text.Query, tuple[Column, ...]]:
+def _query_and_columns(client: SalesforceClient, request: Request) -> tuple[soql_text.Query, tuple[Column, ...]]:
     resolver = ColumnResolver(client, request.numbers)
     if request.soql:
         query = soql_text.scan(soql_text.bind(request.soql, request.bind))
@@ -319,7 +187,7 @@ def _refuse_twice_named(columns: Sequence[Column]) -> None:
 
 
 def _choose_api(
-    client: SalesforceClient, request: ExtractRequest, query: soql_text.Query, include_deleted: bool
+    client: SalesforceClient, request: Request, query: soql_text.Query, include_deleted: bool
 ) -> tuple[Literal["rest", "bulk"], str, int | None]:
     """The API, why it is chosen, and how many rows there are where they had to be counted."""
     if request.api != "auto":
