@@ -14,6 +14,7 @@ import click
 
 from airflow_sfcc import __version__
 from airflow_sfcc._airflow.vacuum_command import vacuum
+from airflow_sfcc.org_setup.setup_command import setup
 
 if TYPE_CHECKING:
     from airflow_sfcc.salesforce import SalesforceClient
@@ -45,6 +46,7 @@ def commands() -> None:
 
 
 commands.add_command(vacuum)
+commands.add_command(setup)
 
 
 @commands.command()
