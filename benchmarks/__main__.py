@@ -56,7 +56,7 @@ def summary(measurement: Measurement, org: Org, runs: Sequence[dict[str, Any]]) 
 
 def _run(python: str, script: Path, task: dict[str, Any]) -> dict[str, Any]:
     try:
-        answer = subprocess.run(
+        done = subprocess.run(
             [python, str(script)],
             input=json.dumps(task),
             capture_output=True,
@@ -67,9 +67,9 @@ def _run(python: str, script: Path, task: dict[str, Any]) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"It took more than {LONGEST_RUN} seconds.") from None
-    if answer.returncode:
-        raise MeasurementError(f"{script.name} failed:\n{answer.stdout[-2000:]}\n{answer.stderr[-4000:]}")
-    measured: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
+    if done.returncode:
+        raise MeasurementError(f"{script.name} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return measured
 
 
@@ -78,7 +78,7 @@ def _environment() -> dict[str, str]:
 
 
 def run_case(chosen: Sequence[Measurement], org: Org, runs: int) -> list[dict[str, Any]]:
-    """A case's measurements in turn, as often as asked: what slows the machine for a while slows all systems.
+    """A case's measurements in turn, `runs` times: what slows the machine for a while slows all systems.
 
     A system that fails is named, and has no row.
     """
@@ -96,7 +96,7 @@ def run_case(chosen: Sequence[Measurement], org: Org, runs: int) -> list[dict[st
 
 
 def run_all(chosen: Sequence[Measurement], org: Org, runs: int) -> list[dict[str, Any]]:
-    """Every case, telling how far it is."""
+    """Every case; prints how far it is."""
     results = []
     for case in dict.fromkeys(measurement.case for measurement in chosen):
         began = time.monotonic()

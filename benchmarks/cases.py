@@ -25,7 +25,7 @@ from benchmarks.workload import (
 
 @dataclass(frozen=True)
 class Measurement:
-    """One row of the results. `rows` is what the query asks for; slow readers get a share of the pages."""
+    """One row of the results. `rows` is what the query returns; slow readers get a share of the pages."""
 
     case: str
     system: str

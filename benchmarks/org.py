@@ -1,7 +1,7 @@
 """The local org that every system reads from, in a process of its own.
 
-Result pages are written once and kept: a job whose query was exported before gets the pages that lie on disk. REST
-answers to queries are kept in memory. So no run waits for, or shares the machine with, the org's own work. Started as
+Result pages are written once and kept: a job whose query was exported before gets the pages that lie on disk. Responses
+to REST queries are kept in memory. So no run waits for, or shares the machine with, the org's own work. Started as
 `python -m benchmarks.org`.
 """
 
@@ -47,12 +47,12 @@ class KeptExports(Records):
         return _from_json(json.loads(index.read_text()), kept)
 
 
-class KeptAnswers(Gateway):
-    """The org's application; a query page that was answered before is answered with the same bytes."""
+class KeptResponses(Gateway):
+    """The org's application; a query page that was requested before gets the same bytes."""
 
     def __init__(self, org: LocalOrg) -> None:
         super().__init__(org)
-        self._answers: dict[tuple[Any, ...], list[Message]] = {}
+        self._responses: dict[tuple[Any, ...], list[Message]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gzip = any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
@@ -61,15 +61,15 @@ class KeptAnswers(Gateway):
         if not re.search(r"/query(All)?(/|$)", scope["path"]) or "/jobs/" in scope["path"]:
             await super().__call__(scope, receive, send)
             return
-        if key not in self._answers:
+        if key not in self._responses:
             messages: list[Message] = []
 
             async def keep(message: Message) -> None:
                 messages.append(message)
 
             await super().__call__(scope, receive, keep)
-            self._answers[key] = messages
-        for message in self._answers[key]:
+            self._responses[key] = messages
+        for message in self._responses[key]:
             await send(message)
 
 
@@ -84,7 +84,7 @@ def _from_json(data: dict[str, Any], folder: Path) -> CsvExport:
 
 
 def serve(folder: Path, rows: dict[str, int], page_rows: int, ready_file: Path) -> None:
-    """Serve an org with these rows until the process is told to end; `ready_file` gets its URL."""
+    """Serve an org with these rows until the process is ended; `ready_file` gets its URL."""
     clock = Clock()
     schema = Schema.standard()
     KeptExports.exports = folder / "exports"
@@ -96,7 +96,7 @@ def serve(folder: Path, rows: dict[str, int], page_rows: int, ready_file: Path) 
         result_page_rows=page_rows,
         daily_api_requests=10_000_000,
     )
-    org_server.Gateway = KeptAnswers  # type: ignore[attr-defined]
+    org_server.Gateway = KeptResponses  # type: ignore[attr-defined]
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

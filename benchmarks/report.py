@@ -23,7 +23,7 @@ cases. All times are on one machine over the loopback interface: compare lines w
   (airbyte-cdk) without the source around it, `simple-salesforce` stores CSV without types, `singer-tap` is Singer's
   tap-salesforce, which reads by REST (its Bulk mode speaks Bulk API 1.0) and writes its messages to a file. Slow readers
   get fewer rows; compare MB/s.
-- `bulk_throttled` has 5 MB/s for each connection and 300 ms before each answer; its 40 pages are eight for each of five
+- `bulk_throttled` has 5 MB/s for each connection and 300 ms before each response; its 40 pages are eight for each of five
   streams. `airflow-sfcc-one-stream` is ours with `parallel_pages=1`.
 - `bare-pyarrow` reads the pages from local files, checks nothing, and writes with the settings pyarrow has by itself; `curl`
   unpacks them to nowhere. Both are ceilings.

@@ -66,19 +66,19 @@ class Org:
         raise RuntimeError(f"No export of {rows} rows was kept.")
 
     def warm_rest(self, rows: int) -> None:
-        """Make the org answer the query once, as each kind of client asks for it."""
+        """Run the query once as each kind of client sends it, so that its responses are kept."""
         for page in self.client.query_pages(soql(rows)):
             del page
 
     def types(self) -> dict[str, str]:
         """The columns and their types, as our files have them."""
-        run = RunIdentity("bench", "types", "run", -1, _moment())
+        run = RunIdentity("bench", "types", "run", -1, _now())
         plan = make_plan(self.client, Request(soql=soql(1), api="rest"), run)
         return {column.name: column.type for column in plan.columns}
 
     @contextmanager
     def throttled(self, fault: dict[str, Any]) -> Iterator[None]:
-        """Answer result pages slowly for the time of a `with` block."""
+        """Throttle result pages inside a `with` block."""
         session = self.client.session
         session.request("POST", f"{self.url}/_org/faults", json=fault).raise_for_status()
         try:
@@ -87,7 +87,7 @@ class Org:
             session.request("DELETE", f"{self.url}/_org/faults").raise_for_status()
 
 
-def _moment() -> Any:
+def _now() -> Any:
     from datetime import datetime
 
     return datetime.fromisoformat(utc_now().replace("Z", "+00:00"))

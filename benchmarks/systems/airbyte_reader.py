@@ -1,4 +1,4 @@
-"""Airbyte: the reader of Bulk result pages that its Salesforce source uses (airbyte-cdk), on the same answers.
+"""Airbyte: the reader of Bulk result pages that its Salesforce source uses (airbyte-cdk), on the same responses.
 
 Only the reader: its records are counted and thrown away, which flatters it, since the source still types and prints them.
 """

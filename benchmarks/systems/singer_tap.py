@@ -35,7 +35,7 @@ def prepare(task: Task) -> Callable[[], int]:
     tap = Tap(task)
     catalog = discover(tap, list(task["types"]))
     for _ in tap.query(catalog["streams"][0], {}):
-        pass  # so that the org has made this query's answers before
+        pass  # so that the org keeps this query's responses
     target = Path(task["folder"]) / "messages.jsonl"
 
     def work() -> int:
