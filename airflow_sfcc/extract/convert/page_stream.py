@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import requests
 import urllib3
-from isal import isal_zlib
+from isal import igzip
 
 from airflow_sfcc.errors import IncompleteResultError
 from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, is_gzip
@@ -26,9 +26,8 @@ class PageStream:
 
     def __init__(self, response: requests.Response, *, keep: Callable[[bytes], Any] | None = None) -> None:
         body: Any = _Body(response.raw, keep)
-        # Of all that unpacks gzip, this alone writes into memory that it is given; igzip.open reads through it, and copies.
         self._text: _Readable = (
-            isal_zlib._GzipReader(body, _CHUNK) if is_gzip(response) else _Plain(body, is_framed(response))
+            igzip.IGzipFile(fileobj=body, mode="rb") if is_gzip(response) else _Plain(body, is_framed(response))
         )
 
     def read_into(self, target: memoryview) -> int:
