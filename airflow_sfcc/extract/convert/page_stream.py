@@ -27,7 +27,9 @@ class PageStream:
     def __init__(self, response: requests.Response, *, keep: Callable[[bytes], Any] | None = None) -> None:
         body: Any = _Body(response.raw, keep)
         self._text: _Readable = (
-            igzip.IGzipFile(fileobj=body, mode="rb") if is_gzip(response) else _Plain(body, is_framed(response))
+            igzip.IGzipFile(fileobj=body, mode="rb")  # type: ignore[no-untyped-call]
+            if is_gzip(response)
+            else _Plain(body, is_framed(response))
         )
 
     def read_into(self, target: memoryview) -> int:
