@@ -32,6 +32,10 @@
         DamagedFileError              a staged file is not what was written
         ContentChangedError           a page's bytes cannot be kept as they are (handled inside)
       StorageError                    the destination's storage: a full disk, a missing bucket
+      LoadError                       tables that extracts are loaded into
+        TableError                    the table, or a value, does not allow this load *
+        TableBusyError                another load or writer is at work on the table
+        TableUnavailableError         the table's database or storage failed
 
 `permanent` (marked *) says that a retry cannot help: somebody has to change something first.
 """
@@ -236,6 +240,24 @@ class ContentChangedError(ExtractError):
 
 class StorageError(SfccError):
     """The destination's storage failed: a full disk, a missing bucket, no permission to write."""
+
+
+class LoadError(SfccError):
+    """Base of what goes wrong when extracts are loaded into a table."""
+
+
+class TableError(LoadError):
+    """The table, or what is to be loaded into it, does not allow this load; a person has to change something."""
+
+    permanent = True
+
+
+class TableBusyError(LoadError):
+    """Another load or writer is at work on the table. Running again later helps."""
+
+
+class TableUnavailableError(LoadError):
+    """The table's database or storage failed, or cannot be reached. Running again may help."""
 
 
 def named(kind: str | None, message: str) -> SfccError:

@@ -45,7 +45,9 @@ def is_under(name: str, *roots: str) -> bool:
     return any(name == root or name.startswith(root + ".") for root in roots)
 
 
-@pytest.mark.parametrize("path", modules("salesforce", "extract"), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", modules("salesforce", "extract", "load"), ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_nothing_below_the_surface_imports_airflow(path: Path) -> None:
     assert not [name for name in imports_of(path) if is_under(name, "airflow")]
 
@@ -62,6 +64,12 @@ def test_the_engine_knows_only_the_client(path: Path) -> None:
     assert {
         name for name in ours if not is_under(name, "airflow_sfcc.salesforce", "airflow_sfcc.extract", *LEAVES)
     } <= {"airflow_sfcc"}
+
+
+@pytest.mark.parametrize("path", modules("load"), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_loading_knows_only_extracts(path: Path) -> None:
+    ours = {name for name in imports_of(path) if is_under(name, "airflow_sfcc")}
+    assert not [name for name in ours if not is_under(name, "airflow_sfcc.load", "airflow_sfcc.extract", *LEAVES)]
 
 
 def test_the_local_org_stands_alone() -> None:

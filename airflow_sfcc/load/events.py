@@ -1,0 +1,77 @@
+"""What extracts say of each Id, as SQL over their files.
+
+Rows come with the types that the table has, and `_extract`, `_read` (when the extract was read, in ms) beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_sfcc.load.model import Extract, TableColumn
+from airflow_sfcc.load.scratch import Scratch, duckdb_type, literal, quoted
+
+EXTRACT, READ = "_extract", "_read"
+_HIVE = "hive_partitioning = true, hive_types_autocast = false"
+
+
+def rows_sql(scratch: Scratch, extracts: Sequence[Extract], columns: Sequence[TableColumn], where: str = "") -> str:
+    """All rows of the extracts, as a SELECT. Columns that an extract does not have are null.
+
+    Extracts with the same columns are read together. A file of rows that were carried over has the columns it had.
+    """
+    groups: dict[tuple[TableColumn, ...], list[Extract]] = {}
+    for extract in extracts:
+        if extract.files:
+            groups.setdefault(extract.columns, []).append(extract)
+    selects = [_group_sql(scratch, group, columns, where) for group in groups.values()]
+    return "\nUNION ALL ".join(selects) or _no_rows(columns)
+
+
+def _group_sql(scratch: Scratch, extracts: Sequence[Extract], columns: Sequence[TableColumn], where: str) -> str:
+    source = _parquet([file for extract in extracts for file in extract.files])
+    found = scratch.columns(source)
+    values = ", ".join(f"{cast(column, found.get(column.name))} AS {quoted(column.name)}" for column in columns)
+    return (
+        f"SELECT {values}, files.extract AS {EXTRACT}, {READ} FROM {source} AS files JOIN {_reads(extracts)} USING (extract)"
+        f"{where}"
+    )
+
+
+def deletions_sql(extracts: Sequence[Extract]) -> str:
+    """`Id`, `DeletedDate` of all records that the extracts know to be deleted, as a SELECT."""
+    having = [extract for extract in extracts if extract.deleted_files]
+    if not having:
+        return f'SELECT NULL::VARCHAR AS "Id", NULL::TIMESTAMPTZ AS "DeletedDate", 0::BIGINT AS {READ} WHERE false'
+    source = _parquet([file for extract in having for file in extract.deleted_files])
+    return (
+        f'SELECT files."Id", files."DeletedDate"::TIMESTAMPTZ AS "DeletedDate", {READ} FROM {source} AS files '
+        f"JOIN {_reads(having)} USING (extract)"
+    )
+
+
+def cast(column: TableColumn, found: str | None) -> str:
+    """A value of DuckDB's type `found` as the column's type; text of times is as Salesforce writes it."""
+    if found is None:
+        return f"NULL::{duckdb_type(column.type)}"
+    name = quoted(column.name)
+    if found == duckdb_type(column.type):
+        return name
+    if column.type == "string" and found == "TIME":
+        return f"strftime(DATE '1970-01-01' + {name}, '%H:%M:%S.%g')"
+    if column.type == "string" and found == "TIMESTAMP WITH TIME ZONE":
+        return f"strftime(make_timestamp(epoch_us({name})), '%Y-%m-%dT%H:%M:%S.%gZ')"
+    return f"{name}::{duckdb_type(column.type)}"
+
+
+def _parquet(files: Sequence[str]) -> str:
+    return f"read_parquet([{', '.join(map(literal, files))}], union_by_name = true, {_HIVE})"
+
+
+def _reads(extracts: Sequence[Extract]) -> str:
+    values = ", ".join(f"({literal(extract.extract_id)}, {extract.read_ms})" for extract in extracts)
+    return f"(VALUES {values}) AS reads(extract, {READ})"
+
+
+def _no_rows(columns: Sequence[TableColumn]) -> str:
+    values = ", ".join(f"NULL::{duckdb_type(column.type)} AS {quoted(column.name)}" for column in columns)
+    return f"SELECT {values}, NULL::VARCHAR AS {EXTRACT}, 0::BIGINT AS {READ} WHERE false"

@@ -1,0 +1,13 @@
+"""Sentences that the targets share."""
+
+from __future__ import annotations
+
+from airflow_sfcc.errors import TableError
+
+
+def changed_by_hand(table: str, what: str) -> TableError:
+    """The table is not what the last load left there."""
+    return TableError(
+        f"{table} is not as the last load left it: {what}. Nothing was loaded. Undo that change, or drop the table to have "
+        "the next run build it anew from the extracts."
+    )

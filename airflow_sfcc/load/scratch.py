@@ -1,0 +1,91 @@
+"""A DuckDB of the load's own: it reads the extracts' files, keeps within a memory limit, and spills the rest to a disk."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_sfcc.extract.current_table import register_storage
+from airflow_sfcc.extract.land.staging import StoragePath
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MEMORY_LIMIT = "256MB"
+
+DUCKDB_TYPES = {
+    "string": "VARCHAR",
+    "boolean": "BOOLEAN",
+    "int64": "BIGINT",
+    "float64": "DOUBLE",
+    "date32": "DATE",
+    "timestamp[ms, UTC]": "TIMESTAMP WITH TIME ZONE",
+    "time32[ms]": "TIME",
+}
+
+
+def duckdb_type(kind: str) -> str:
+    """DuckDB's name of a manifest's type, as DESCRIBE has it."""
+    return DUCKDB_TYPES.get(kind) or kind.replace("decimal128", "DECIMAL").replace(" ", "")
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """An SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Scratch:
+    """The connection, and a folder that goes with it."""
+
+    def __init__(self, connection: Any, folder: Path) -> None:
+        self.connection = connection
+        self.folder = folder
+
+    def run(self, sql: str) -> None:
+        self.connection.execute(sql)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = self.connection.execute(sql).fetchall()
+        return found
+
+    def value(self, sql: str) -> Any:
+        return self.rows(sql)[0][0]
+
+    def batches(self, sql: str, rows: int = 32_768) -> pa.RecordBatchReader:
+        """The result as Arrow, a part at a time."""
+        relation = self.connection.sql(sql)
+        reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch  # before DuckDB 1.5
+        return reader(rows)
+
+    def columns(self, relation: str) -> dict[str, str]:
+        """Names and DuckDB types of what a relation has."""
+        return {str(row[0]): str(row[1]) for row in self.rows(f"DESCRIBE SELECT * FROM {relation}")}
+
+    def empty(self, name: str, columns: Sequence[str]) -> None:
+        """A table without rows; `columns` are definitions."""
+        self.run(f"CREATE OR REPLACE TEMP TABLE {name} ({', '.join(columns)})")
+
+    def register(self, root: StoragePath) -> None:
+        register_storage(self.connection, root)
+
+
+@contextmanager
+def scratch(memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Iterator[Scratch]:
+    """Nothing of it is left at the end."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="sfcc-load-") as folder:
+        config: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": f"{folder}/spill"}
+        with duckdb.connect(config=config) as connection:
+            connection.execute("SET autoinstall_known_extensions = false; SET TimeZone = 'UTC'")
+            if threads:
+                connection.execute(f"SET threads = {threads}")
+            yield Scratch(connection, Path(folder))

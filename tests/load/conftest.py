@@ -1,0 +1,7 @@
+"""Fixtures of the load tests."""
+
+from __future__ import annotations
+
+from tests.load.tables import loaded, postgres
+
+__all__ = ["loaded", "postgres"]
