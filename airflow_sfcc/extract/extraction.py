@@ -47,12 +47,11 @@ from airflow_sfcc.extract.incremental.increment import require_unchanged
 from airflow_sfcc.extract.incremental.schema_drift import vanishing_fields_explained
 from airflow_sfcc.extract.incremental.side_files import gather_side_files
 from airflow_sfcc.extract.incremental.state import latest_state
-from airflow_sfcc.extract.land.join_ahead import JoinAhead
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.manifest import make_manifest
+from airflow_sfcc.extract.land.part_builder import PartBuilder
 from airflow_sfcc.extract.land.staging import MANIFEST, Landing, StoragePath
-from airflow_sfcc.extract.model import Part, Plan, StagedFile, from_plain, plain
-from airflow_sfcc.extract.pages import part_name
+from airflow_sfcc.extract.model import Part, Plan, StagedFile, from_plain, part_name, plain
 from airflow_sfcc.extract.plan.planner import calls_by_rest
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.bulk_support import is_refusal_of_bulk
@@ -89,7 +88,8 @@ class Extraction:
         """Whether it goes on with the job of an earlier try."""
         self._jobs: dict[str, BulkJob] = {}
         self._stop = Stop()
-        self._joined = JoinAhead(self.landing, plan.file_format)
+        self._parts: dict[Part, str] = {}
+        self._built: PartBuilder | None = None
 
     @classmethod
     def resume(cls, client: SalesforceClient, destination: StoragePath, extract_id: str) -> Extraction:
@@ -268,15 +268,36 @@ class Extraction:
     def _land_job(self) -> list[StagedFile] | None:
         """The rows of the Bulk job; None when it failed and REST is to read them."""
         try:
-            with self._joined.running() as joining:
+            with self._building() as builder:
                 if self.plan.slices:
-                    return self._bulk().land_pages(self.pages(), joining.add)
-                return self._bulk().land_job(self.job(), joining.add)
+                    return self._bulk().land_pages(self.pages(), builder.add)
+                return self._bulk().land_job(self.job(), builder.add)
         except JobFailedError as failure:
             if self.plan.slices:
                 raise
             self._fall_back(failure)
             return None
+
+    @contextmanager
+    def _building(self) -> Iterator[PartBuilder]:
+        """Takes staged files as they land; the parts are kept for the commit."""
+        builder = PartBuilder(self.landing, self.plan.file_format)
+        try:
+            yield builder
+            self._parts = builder.finish()
+        except BaseException:
+            builder.give_up()
+            raise
+        self._built = builder
+
+    def _parts_of(self, pages: Sequence[StagedFile]) -> dict[Part, str]:
+        """The parts of these pages, built now unless they are already."""
+        in_order = sorted(pages, key=lambda page: page.index)
+        if self._built is None or sorted(self._built.added, key=lambda page: page.index) != in_order:
+            with self._building() as builder:
+                for page in in_order:
+                    builder.add(page)
+        return self._parts
 
     def _bulk(self) -> BulkFetcher:
         return BulkFetcher(self.client, self.plan, self.landing, self._stop)
@@ -292,7 +313,7 @@ class Extraction:
         unless `pages` are all pages of the job, with all of its rows.
         """
         self._require_every_row(pages)
-        parts = self._joined.parts_of(pages) or self._empty_part()
+        parts = self._parts_of(pages) or self._empty_part()
         side_files = gather_side_files(self.client, self.landing, self.plan, parts)
         manifest = make_manifest(self.plan, list(parts), side_files, api_calls=self._calls + other_calls)
         files = {part.name: staged for part, staged in parts.items()}

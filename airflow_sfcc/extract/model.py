@@ -305,3 +305,11 @@ class Part(Model, frozen=True):
     rows: int
     bytes: int
     sha256: str
+
+
+def page_name(index: int, extension: str) -> str:
+    return f"page-{index:05d}.{extension}"
+
+
+def part_name(index: int, extension: str) -> str:
+    return f"part-{index:05d}.{extension}"

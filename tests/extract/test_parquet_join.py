@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from airflow_sfcc.errors import DamagedFileError
 from airflow_sfcc.extract.convert.writers import CountedFile
-from airflow_sfcc.extract.land.parquet_concat.join import join_parquet
+from airflow_sfcc.extract.land.parquet_concat.join import ParquetJoin
 from airflow_sfcc.extract.land.parquet_concat.thrift_compact import read_struct, write_struct
 
 VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
@@ -59,9 +59,16 @@ def parquet(table: pa.Table, *, row_group_size: int = 7, **options: Any) -> Sour
     return Source(sink.getvalue())
 
 
+def join_all(sources: Sequence[Source], target: Any) -> int:
+    join = ParquetJoin(target)
+    for source in sources:
+        join.append(source)
+    return join.finish()
+
+
 def joined(sources: Sequence[Source]) -> tuple[bytes, int]:
     sink = io.BytesIO()
-    rows = join_parquet(sources, sink)
+    rows = join_all(sources, sink)
     return sink.getvalue(), rows
 
 
@@ -134,7 +141,7 @@ def test_the_target_can_be_a_counted_file(tmp_path: Path) -> None:
     path = tmp_path / "part.parquet"
     with path.open("wb") as raw:
         file = CountedFile(raw)
-        join_parquet([parquet(pa.table({"n": [1, None]}))] * 3, file)
+        join_all([parquet(pa.table({"n": [1, None]}))] * 3, file)
         assert file.bytes == raw.tell()
     assert pq.read_table(path).num_rows == 6
 

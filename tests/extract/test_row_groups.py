@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_sfcc.errors import DamagedFileError
-from airflow_sfcc.extract.convert.row_groups import SMALL_PAGE_ROWS, larger_groups
+from airflow_sfcc.extract.convert.row_groups import SMALL_PAGE_ROWS, RowGroupMerger
 from airflow_sfcc.extract.convert.writers import ROW_GROUP_ROWS, CountedFile, part_writer
-from airflow_sfcc.extract.land.parquet_concat.join import join_parquet
+from airflow_sfcc.extract.land.parquet_concat.join import ParquetJoin
 from airflow_sfcc.extract.model import StagedFile
 from tests.extract.test_parquet_join import Source
 
@@ -63,7 +63,12 @@ def joined(tables: Sequence[pa.Table]) -> pq.ParquetFile:
         for index, (name, table) in enumerate(zip(files, tables))
     ]
     sink = io.BytesIO()
-    join_parquet(larger_groups(pages, lambda name: Source(files[name])), sink)
+    join = ParquetJoin(sink)
+    merger = RowGroupMerger(join.append)
+    for each in pages:
+        merger.add(each, Source(files[each.name]))
+    merger.finish()
+    join.finish()
     return pq.ParquetFile(io.BytesIO(sink.getvalue()))
 
 
@@ -107,7 +112,10 @@ def test_a_damaged_page_is_refused() -> None:
     whole = staged(page(0, 10))
     pages = [StagedFile(index, str(index), 10, len(whole), "") for index in range(2)]
     with pytest.raises(DamagedFileError, match="not a complete Parquet file"):
-        list(larger_groups(pages, lambda name: Source(whole[: -9 * int(name)] if int(name) else whole)))
+        merger = RowGroupMerger(lambda source: None)
+        for each in pages:
+            merger.add(each, Source(whole[: -9 * each.index] if each.index else whole))
+        merger.finish()
 
 
 def test_what_readers_skip_row_groups_by() -> None:

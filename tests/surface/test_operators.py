@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import inspect
 import json
 import threading
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from msgspec import structs
 from salesforce_localorg.bulk_jobs import BulkTimings
 from salesforce_localorg.records import Records
 from upath import UPath
@@ -272,7 +272,7 @@ def test_parameters_that_cannot_work_fail_when_the_dag_is_parsed(root_url: str, 
 def test_the_engine_has_the_operators_defaults() -> None:
     """They are written twice, so that a DAG can be parsed without the engine."""
     taken = inspect.signature(SalesforceExtractOperator.__init__).parameters
-    ours = {field.name: field.default for field in dataclasses.fields(Request) if field.name in taken}
+    ours = {field.name: field.default for field in structs.fields(Request) if field.name in taken}
     assert ours == {name: taken[name].default for name in ours} and len(ours) > 15
 
 

@@ -7,7 +7,7 @@ many to a row group.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pyarrow as pa
@@ -26,22 +26,27 @@ MERGED_BYTES = 16 * 1024 * 1024
 """Of Parquet; what is merged stays in memory until it is joined."""
 
 
-def larger_groups(pages: Iterable[StagedFile], staged: Callable[[str], Readable]) -> Iterator[Readable]:
-    """The Parquet files of `pages`, in their order, with neighbours that are small merged in memory.
+class RowGroupMerger:
+    """Passes Parquet files on in their order, with neighbours that are small merged in memory."""
 
-    `staged` gives a page's file by its name. Raises DamagedFileError when pages have different schemas, or are damaged.
-    """
-    small: list[StagedFile] = []
-    for page in pages:
-        if small and not _fits(page, small):
-            yield _merged([staged(each.name) for each in small])
-            small = []
+    def __init__(self, pass_on: Callable[[Readable], None]) -> None:
+        self._pass_on = pass_on
+        self._small: list[tuple[StagedFile, Readable]] = []
+
+    def add(self, page: StagedFile, source: Readable) -> None:
+        """One more file. Raises DamagedFileError when files have different schemas, or are damaged."""
+        if self._small and not _fits(page, [each for each, _ in self._small]):
+            self.finish()
         if _is_small(page):
-            small.append(page)
+            self._small.append((page, source))
         else:
-            yield staged(page.name)
-    if small:
-        yield _merged([staged(each.name) for each in small])
+            self._pass_on(source)
+
+    def finish(self) -> None:
+        """Pass on what was kept back."""
+        if self._small:
+            self._pass_on(_merged([source for _, source in self._small]))
+            self._small = []
 
 
 def _is_small(page: StagedFile) -> bool:

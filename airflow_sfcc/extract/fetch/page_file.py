@@ -18,8 +18,7 @@ from airflow_sfcc.extract.convert.csv_reader import CsvPage
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, CountedFile, Dictionaries, part_writer
 from airflow_sfcc.extract.land.staging import Landing
-from airflow_sfcc.extract.model import Column, Plan, StagedFile
-from airflow_sfcc.extract.pages import page_name
+from airflow_sfcc.extract.model import Column, Plan, StagedFile, page_name
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
 from airflow_sfcc.salesforce.content_coding import is_gzip
 from airflow_sfcc.wording import plural

@@ -13,8 +13,7 @@ from airflow_sfcc.extract.convert.arrow_types import Converter, JsonRows
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.land.staging import Landing
-from airflow_sfcc.extract.model import Plan, StagedFile
-from airflow_sfcc.extract.pages import page_name
+from airflow_sfcc.extract.model import Plan, StagedFile, page_name
 from airflow_sfcc.extract.progress import Progress
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.stopping import Stop

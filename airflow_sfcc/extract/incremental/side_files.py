@@ -19,8 +19,7 @@ from airflow_sfcc.extract.incremental.deletions import COLUMNS, Deletions, find_
 from airflow_sfcc.extract.incremental.state import is_snapshot, latest_state, window_of
 from airflow_sfcc.extract.land.manifests import Manifest
 from airflow_sfcc.extract.land.staging import Landing, StoragePath
-from airflow_sfcc.extract.model import Part, Plan
-from airflow_sfcc.extract.pages import part_name
+from airflow_sfcc.extract.model import Part, Plan, part_name
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.timestamps import timestamp
 

@@ -8,7 +8,6 @@ Source: the Apache Parquet format's `parquet.thrift`; the field numbers below ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, BinaryIO, Protocol
 
 from airflow_sfcc.errors import DamagedFileError
@@ -46,22 +45,12 @@ class Writable(Protocol):
     def write(self, data: Any, /) -> Any: ...
 
 
-def join_parquet(sources: Iterable[Readable], target: Writable) -> int:
-    """Write the rows of `sources`, in their order, to `target` as one Parquet file; returns how many rows.
+class ParquetJoin:
+    """Writes the rows of Parquet files, in the order they are appended, to `target` as one Parquet file.
 
     Each source is a complete Parquet file with a footer of its own; all have one schema. `target` is at its beginning
     and stays open. The new footer names no page indexes, since those repeat offsets, and no row groups without rows.
-    Raises DamagedFileError when a source cannot be joined, ValueError when there is none.
     """
-    joined = _Joined(target)
-    for source in sources:
-        with source.open("rb") as file:
-            joined.append(file, str(source))
-    return joined.finish()
-
-
-class _Joined:
-    """The file that is being written."""
 
     def __init__(self, target: Writable) -> None:
         self._target = target
@@ -71,7 +60,12 @@ class _Joined:
         self._length = 0
         self._write(_MAGIC)
 
-    def append(self, file: BinaryIO, name: str) -> None:
+    def append(self, source: Readable) -> None:
+        """Raises DamagedFileError when the source cannot be joined."""
+        with source.open("rb") as file:
+            self._append(file, str(source))
+
+    def _append(self, file: BinaryIO, name: str) -> None:
         footer, data_end = _read_footer(file, name)
         self._require_same_schema(footer, name)
         try:
@@ -106,6 +100,7 @@ class _Joined:
             size -= len(block)
 
     def finish(self) -> int:
+        """Write the footer; returns how many rows there are. Raises ValueError when nothing was appended."""
         if self._footer is None:
             raise ValueError("There are no files to join.")
         footer = self._encoded_footer(self._footer)

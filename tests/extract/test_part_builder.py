@@ -1,10 +1,10 @@
-"""Pages are joined while others are still being fetched; what comes of it is what joining them at the end gives."""
+"""Pages are joined while others are still being fetched; the parts do not depend on the order in which they land."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
-import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,12 +21,10 @@ from upath import UPath
 from airflow_sfcc.errors import RowCountError
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.land import join_ahead
-from airflow_sfcc.extract.land.join_ahead import JoinAhead
-from airflow_sfcc.extract.land.joining import parts_of
+from airflow_sfcc.extract.land.parquet_concat.join import ParquetJoin
+from airflow_sfcc.extract.land.part_builder import PartBuilder
 from airflow_sfcc.extract.land.staging import Landing
-from airflow_sfcc.extract.model import FileFormat, Request, StagedFile, from_plain, plain
-from airflow_sfcc.extract.pages import page_name
+from airflow_sfcc.extract.model import FileFormat, Request, StagedFile, from_plain, page_name, part_name, plain
 from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import RunningOrg
@@ -63,15 +61,39 @@ def test_in_whatever_order_pages_land(counts: Sequence[int], random: Any, file_f
         landing = Landing(UPath(folder), "one")
         landing.keep_staged()
         pages = [landed(landing, file_format, index, rows) for index, rows in enumerate(counts)]
-        at_the_end = parts_of(pages, landing, file_format)
-        ahead = JoinAhead(landing, file_format)
-        with ahead.running() as joining:
-            for page in random.sample(pages, len(pages)):
-                joining.add(page)
+        in_order, shuffled = PartBuilder(landing, file_format, "a-"), PartBuilder(landing, file_format, "b-")
         for page in pages:
-            (landing.staging / page.name).unlink()  # so that nothing can be joined now
-        assert ahead.parts_of(random.sample(pages, len(pages))) == at_the_end
-        assert sum(part.rows for part in at_the_end) == sum(counts)
+            in_order.add(page)
+        for page in random.sample(pages, len(pages)):
+            shuffled.add(page)
+        parts = in_order.finish()
+        assert list(parts) == list(shuffled.finish()) and sum(part.rows for part in parts) == sum(counts)
+        for part, staged in parts.items():
+            assert part.sha256 == hashlib.sha256((landing.staging / staged).read_bytes()).hexdigest()
+
+
+def test_small_files_become_one_part_and_large_ones_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_sfcc.extract.land.part_builder.SMALLEST_PART", 8_000)
+    landing = Landing(UPath(tmp_path), "one")
+    landing.keep_staged()
+    builder = PartBuilder(landing, "parquet")
+    for index, rows in enumerate([10, 12_000, 0, 10, 10, 12_000]):
+        builder.add(landed(landing, "parquet", index, rows))
+    parts = builder.finish()
+    assert {part.name: part.rows for part in parts} == {
+        part_name(0, "parquet"): 10,
+        part_name(1, "parquet"): 12_000,
+        part_name(2, "parquet"): 20,
+        part_name(3, "parquet"): 12_000,
+    }
+    assert list(parts.values()) == [
+        "page-00000.parquet",
+        "page-00001.parquet",
+        PART.replace("0.", "2."),
+        "page-00005.parquet",
+    ]
 
 
 def begun(org: RunningOrg, destination: Path, **options: Any) -> Extraction:
@@ -105,22 +127,20 @@ def test_another_process_can_commit_what_this_one_landed(org: RunningOrg, record
     assert len(ids(later.commit(pages))) == records.count("Contact")
 
 
-def test_what_cannot_be_joined_ahead_is_joined_by_the_commit(
-    org: RunningOrg,
-    records: Records,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_what_cannot_be_joined_fails_and_its_pages_can_be_used(
+    org: RunningOrg, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     extraction = begun(org, tmp_path)
-    with monkeypatch.context() as disk, caplog.at_level(logging.WARNING):
-        disk.setattr(join_ahead, "parts_of", full)
-        pages = extraction.land()
-    assert "so they will be at the end: [Errno 28] No space left on device" in caplog.text
-    assert len(ids(extraction.commit(pages))) == records.count("Contact")
+    with monkeypatch.context() as disk, pytest.raises(OSError, match="No space"):
+        disk.setattr(ParquetJoin, "finish", full)
+        extraction.land()
+    assert not [name for name in files_below(UPath(tmp_path)) if "part-" in name or "writing" in name]
+    asked = org.calls("job_results")
+    again = Extraction(org.client(), extraction.landing.destination, extraction.plan)
+    assert len(ids(again.commit(again.land()))) == records.count("Contact") and org.calls("job_results") == asked
 
 
 def test_a_download_that_fails_leaves_no_part_and_its_pages_can_be_used(
