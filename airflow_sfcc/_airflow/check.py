@@ -24,7 +24,7 @@ from airflow_sfcc.errors import (
     UnavailableError,
     UnexpectedResponseError,
 )
-from airflow_sfcc.extract.incremental.windows import CURSOR_FIELDS
+from airflow_sfcc.extract.plan.cursor import CURSOR_FIELDS
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError
 from airflow_sfcc.salesforce.responses import json_object_of
 from airflow_sfcc.wording import plural

@@ -52,9 +52,8 @@ from airflow_sfcc.extract.land.manifest import make_manifest
 from airflow_sfcc.extract.land.part_builder import PartBuilder
 from airflow_sfcc.extract.land.staging import MANIFEST, Landing, StoragePath
 from airflow_sfcc.extract.model import Part, Plan, StagedFile, from_plain, part_name, plain
-from airflow_sfcc.extract.plan.planner import calls_by_rest
+from airflow_sfcc.extract.plan.api_choice import calls_by_rest, is_refusal_of_bulk
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
-from airflow_sfcc.salesforce.bulk_support import is_refusal_of_bulk
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.timestamps import iso

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import Any
@@ -19,6 +19,7 @@ _TOKEN = re.compile(
       (?P<string>'(?:\\.|[^'\\])*')
     | (?P<bind>(?<![\w:]):\s*(?P<name>[A-Za-z_]\w*))
     | (?P<word>[A-Za-z_][\w.]*)
+    | (?P<literal>\d[\w.:+-]*)
     | (?P<open>\()
     | (?P<close>\))
     | (?P<comma>,)
@@ -134,7 +135,8 @@ class SelectItem:
     """One item of a SELECT list: a field path, a function call, a child subquery or a TYPEOF.
 
     `text` is the item without alias. `kind` is `field`, `function`, `subquery` or `typeof`. `argument` is the field
-    path inside a function ("" for COUNT()), `function` its upper-case name.
+    path inside a function ("" for COUNT()), `function` its upper-case name. `start` and `end` are where the item stands in
+    the query's text, with its alias.
     """
 
     text: str
@@ -142,23 +144,51 @@ class SelectItem:
     alias: str | None = None
     function: str | None = None
     argument: str | None = None
+    start: int = 0
+    end: int = 0
 
     @property
     def is_aggregate(self) -> bool:
         """Whether the item gives one value for many rows: MAX(Amount), or FORMAT(MAX(Amount)) around it."""
-        inner = _AROUND.match(self.argument or "") if self.function == "FORMAT" else None
-        return self.function in AGGREGATES or bool(inner and inner[1].upper() in AGGREGATES)
+        return self.function in AGGREGATES or (self.function == "FORMAT" and self.inner_function in AGGREGATES)
+
+    @property
+    def inner_function(self) -> str | None:
+        """The upper-case name of a function that is this one's argument: CONVERTTIMEZONE of
+        DAY_ONLY(convertTimezone(CreatedDate))."""
+        inner = _tokens(self.argument or "")
+        return inner[0].text.upper() if len(inner) > 1 and inner[1].kind == "open" else None
+
+    @property
+    def innermost(self) -> str:
+        """The field path within all functions: CreatedDate of DAY_ONLY(convertTimezone(CreatedDate))."""
+        tokens = _tokens(self.argument or "")
+        paths = [
+            token.text
+            for token, following in zip(tokens, [*tokens[1:], None])
+            if token.kind == "word" and not (following and following.kind == "open")
+        ]
+        return paths[0] if paths else ""
 
 
 @dataclass(frozen=True)
 class Query:
-    """A SOQL query cut into clauses. `tail` is everything after FROM's object (WHERE and later clauses)."""
+    """A SOQL query cut into clauses.
+
+    `source` is what stands between FROM and the first clause; `alias` the object's alias, `aliases` the path of each alias
+    by its lower-case name, "" being the object itself: `FROM Contact c, c.Account a` has `{"c": "", "a": "Account"}`.
+    `clauses` are the texts of the clauses, `where` is where the WHERE clause stands in the text (its start, the start of
+    its condition, its end), or would stand, all three being equal then.
+    """
 
     text: str
     items: tuple[SelectItem, ...]
     sobject: str
+    source: str
     alias: str | None
+    aliases: Mapping[str, str]
     clauses: Mapping[str, str]
+    where: tuple[int, int, int]
 
     @property
     def is_aggregate(self) -> bool:
@@ -180,29 +210,46 @@ class Query:
             return "it uses OFFSET"
         return None
 
+    def without_alias(self, path: str) -> str:
+        """A field path as seen from the object: `Account.Name` for `a.Name` where `a` is an alias of its account."""
+        head, _, rest = path.partition(".")
+        if not rest or head.lower() not in self.aliases:
+            return path
+        parent = self.aliases[head.lower()]
+        return f"{parent}.{rest}" if parent else rest
+
     def counting(self) -> str:
         """The query that counts this query's rows: only its filter matters to the count."""
         kept = [
             f"{name} {self.clauses[name]}" for name in ("USING SCOPE", "WHERE", "WITH", "LIMIT") if name in self.clauses
         ]
-        source = f"{self.sobject} {self.alias}" if self.alias else self.sobject
-        return " ".join([f"SELECT COUNT() FROM {source}", *kept])
+        return " ".join([f"SELECT COUNT() FROM {self.source}", *kept])
 
-    def narrowed(self, condition: str) -> str:
-        """This query's text with one more condition on its rows."""
-        top = [token for token in _tokens(self.text) if token.depth == 0]
-        source = next(i for i, token in enumerate(top) if token.kind == "word" and token.text.upper() == "FROM")
-        heads = list(_clause_heads(top, source + 2))
-        here = next((start for name, start, _ in heads if name not in ("USING SCOPE", "WHERE")), len(self.text))
-        rest = f" {self.text[here:]}" if here < len(self.text) else ""
-        for name, start, body in heads:
-            if name == "WHERE":
-                return f"{self.text[:start]}WHERE ({self.text[body:here].strip()}) AND {condition}{rest}"
-        return f"{self.text[:here].rstrip()} WHERE {condition}{rest}"
+    def narrowed(self, condition: str) -> Query:
+        """This query with one more condition on its rows."""
+        start, body, end = self.where
+        after = self.text[end:]
+        if body > start:
+            head = f"{self.text[:start]}WHERE "
+            condition = f"({self.text[body:end].strip()}) AND {condition}"
+        else:
+            head = f"{self.text[:start].rstrip()} WHERE "
+        where = (len(head) - len("WHERE "), len(head), len(head) + len(condition) + bool(after))
+        text = f"{head}{condition}{f' {after}' if after else ''}"
+        return replace(self, text=text, clauses={**self.clauses, "WHERE": condition}, where=where)
+
+    def with_items(self, names: Mapping[int, Sequence[str]]) -> Query:
+        """This query with some items of its SELECT list, given by their positions, replaced by fields."""
+        if not names:
+            return self
+        text = self.text
+        for index in sorted(names, reverse=True):
+            item = self.items[index]
+            text = f"{text[: item.start]}{', '.join(names[index])}{text[item.end :]}"
+        return scan(text)
 
 
 AGGREGATES = frozenset({"COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX"})
-_AROUND = re.compile(r"\s*(\w+)\s*\(")
 _CLAUSES = (
     "USING SCOPE",
     "WHERE",
@@ -254,14 +301,20 @@ def scan(soql: str) -> Query:
         raise QueryError(
             "The query has no FROM with an object after it: write a whole one, such as SELECT Id FROM Account."
         )
-    items = tuple(_select_item(part) for part in _split_select(text[top[0].end : top[source].start]))
     heads = list(_clause_heads(top, source + 2))
-    alias_end = heads[0][1] if heads else len(text)
-    alias = text[top[source + 1].end : alias_end].strip().removeprefix("AS ").strip() or None
-    clauses = {}
-    for (name, _, body_start), following in zip(heads, [*heads[1:], None]):
-        clauses[name] = text[body_start : following[1] if following else len(text)].strip()
-    return Query(text, items, top[source + 1].text, alias, clauses)
+    ends = [start for _, start, _ in heads[1:]] + [len(text)]
+    sources = top[
+        source + 1 : next((i for i, token in enumerate(top) if heads and token.start == heads[0][1]), len(top))
+    ]
+    return Query(
+        text,
+        tuple(_select_items(text, top[0].end, top[source].start)),
+        top[source + 1].text,
+        text[top[source].end : heads[0][1] if heads else len(text)].strip(),
+        *_aliases(sources),
+        {name: text[body:end].strip() for (name, _, body), end in zip(heads, ends)},
+        _where(heads, ends, len(text)),
+    )
 
 
 def _clause_heads(top: Sequence[_Token], first: int) -> Iterator[tuple[str, int, int]]:
@@ -275,18 +328,56 @@ def _clause_heads(top: Sequence[_Token], first: int) -> Iterator[tuple[str, int,
             yield word, here.start, here.end
 
 
-def _split_select(text: str) -> list[str]:
-    commas = [token.start for token in _tokens(text) if token.kind == "comma" and token.depth == 0]
-    # A TYPEOF holds commas of its own: ... THEN Phone, Name WHEN ... END.
-    parts, start = [], 0
-    for cut in [*commas, len(text)]:
-        part = text[start:cut]
-        words = [token.text.upper() for token in _tokens(part) if token.kind == "word" and token.depth == 0]
-        if words[:1] == ["TYPEOF"] and "END" not in words:
+def _where(heads: Sequence[tuple[str, int, int]], ends: Sequence[int], length: int) -> tuple[int, int, int]:
+    """Where the WHERE clause stands (see Query): before all clauses but USING SCOPE."""
+    for (name, start, body), end in zip(heads, ends):
+        if name == "WHERE":
+            return start, body, end
+        if name != "USING SCOPE":
+            return start, start, start
+    return length, length, length
+
+
+def _aliases(tokens: Sequence[_Token]) -> tuple[str | None, dict[str, str]]:
+    """The object's alias, and the path of every alias, in `Contact [AS] c, c.Account a`."""
+    sources: list[list[str]] = [[]]
+    for token in tokens:
+        if token.kind == "comma":
+            sources.append([])
+        elif token.text.upper() != "AS":
+            sources[-1].append(token.text)
+    own, *others = sources
+    alias = own[1] if len(own) > 1 else None
+    paths = {alias.lower(): ""} if alias else {}
+    for path, name, *_ in (source for source in others if len(source) > 1):
+        head, _, rest = path.partition(".")
+        paths[name.lower()] = ".".join(filter(None, (paths.get(head.lower(), ""), rest or head)))
+    return alias, paths
+
+
+def _select_items(text: str, start: int, end: int) -> Iterator[SelectItem]:
+    """The items of the SELECT list, which stands from `start` to `end`."""
+    for part in _split(text, start, end):
+        stripped = part.strip()
+        if stripped:
+            first = start + part.index(stripped)
+            yield replace(_select_item(stripped), start=first, end=first + len(stripped))
+        start += len(part) + 1
+
+
+def _split(text: str, start: int, end: int) -> Iterator[str]:
+    """The texts between the list's commas."""
+    begin, in_typeof = start, False
+    for token in _tokens(text[start:end]):
+        if token.depth:
             continue
-        parts.append(part.strip())
-        start = cut + 1
-    return [part for part in parts if part]
+        if token.kind == "word" and token.text.upper() in ("TYPEOF", "END"):
+            # A TYPEOF holds commas of its own: ... THEN Phone, Name WHEN ... END.
+            in_typeof = token.text.upper() == "TYPEOF"
+        elif token.kind == "comma" and not in_typeof:
+            yield text[begin : start + token.start]
+            begin = start + token.end
+    yield text[begin:end]
 
 
 def _select_item(text: str) -> SelectItem:

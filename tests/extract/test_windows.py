@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_sfcc.errors import QueryError
-from airflow_sfcc.extract.incremental.windows import choose_cursor, covered_until, plan_window
+from airflow_sfcc.extract.incremental.windows import covered_until, plan_window
 from airflow_sfcc.extract.model import RunTimes, Window
+from airflow_sfcc.extract.plan.cursor import choose_cursor
 from airflow_sfcc.timestamps import iso, timestamp
 
 MINUTE = timedelta(minutes=1)

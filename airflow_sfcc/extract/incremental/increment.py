@@ -17,7 +17,7 @@ from airflow_sfcc.errors import ConcurrentRunError, StateError
 from airflow_sfcc.extract.incremental.deletions import LOG_DAYS, require_log, require_replicateable
 from airflow_sfcc.extract.incremental.schema_drift import changes_between, refuse_changes, sentence, wider
 from airflow_sfcc.extract.incremental.state import State, check_same_source, window_of
-from airflow_sfcc.extract.incremental.windows import CURSOR_FIELDS, choose_cursor, plan_window
+from airflow_sfcc.extract.incremental.windows import plan_window
 from airflow_sfcc.extract.land.manifests import Manifest
 from airflow_sfcc.extract.model import (
     Column,
@@ -34,14 +34,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """What is extracted. `is_whole` says that a full extract of it leaves out nothing that an incremental one would bring:
-    no query with a limit, say."""
+    """What is extracted.
+
+    `is_whole` says that a full extract of it leaves out nothing that an incremental one would bring: no query with a limit,
+    say. `cursor` is the field that tells when a record changed; None in a full extract that no incremental one can go on
+    from.
+    """
 
     org_id: str | None
     describe: Mapping[str, Any]
     columns: tuple[Column, ...]
     where: str | None
     is_whole: bool
+    cursor: str | None
 
     @property
     def sobject(self) -> str:
@@ -76,7 +81,7 @@ def find_increment(
 
 def _full_increment(source: Source, options: IncrementalOptions, others: State, now: datetime) -> Increment:
     """A full extract is what incremental ones can go on from when it has what they need."""
-    cursor = _cursor_of_full(source, options)
+    cursor = source.cursor
     if any(each.get("window") for each in others.manifests):
         _require_fits(source, cursor, others)
     watermark = whole_second(now - options.lag) if cursor else None
@@ -100,14 +105,6 @@ def _require_fits(source: Source, cursor: str | None, others: State) -> None:
         )
 
 
-def _cursor_of_full(source: Source, options: IncrementalOptions) -> str | None:
-    if not (source.is_whole and source.has("Id")):
-        return None
-    wanted = [options.cursor_field] if options.cursor_field else list(CURSOR_FIELDS)
-    best = next((name for name in wanted if name in {str(f["name"]) for f in source.describe["fields"]}), None)
-    return best if best and source.has(best) else None
-
-
 def _later_increment(
     source: Source,
     options: IncrementalOptions,
@@ -116,7 +113,7 @@ def _later_increment(
     others: State,
     now: datetime,
 ) -> Increment:
-    cursor = choose_cursor(source.describe, options.cursor_field)
+    cursor = source.cursor
     if cursor == "CreatedDate" and "History" not in source.sobject:
         log.warning("%s has no field that moves when a record changes: only new records are extracted", source.sobject)
     wanted = {"org_id": source.org_id, "sobject": source.sobject, "where": source.where, "cursor_field": cursor}

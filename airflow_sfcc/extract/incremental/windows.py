@@ -6,20 +6,12 @@ complete, minus `lookback`. docs/incremental.md tells why.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from airflow_sfcc.errors import QueryError
 from airflow_sfcc.extract.model import DEFAULT_LAG, DEFAULT_LOOKBACK, RunTimes, Window
 from airflow_sfcc.timestamps import whole_second
-
-CURSOR_FIELDS = ("SystemModstamp", "LastModifiedDate", "CreatedDate", "LoginTime")
-"""Best first: SystemModstamp moves on every change, the others on fewer (salesforce-protocol.md#incremental-extracts)."""
-
-
-FULL_INSTEAD = "use mode='full'"
 
 
 @dataclass(frozen=True)
@@ -69,46 +61,3 @@ def covered_until(windows: Iterable[Window], base: datetime | None) -> datetime 
         if (begins and (base is None or window.end > base)) or (reached and window.start and window.start <= reached):
             reached = max(reached or window.end, window.end)
     return reached
-
-
-def choose_cursor(describe: Mapping[str, Any], asked: str | None) -> str:
-    """The field that windows are cut on, in the schema's spelling.
-
-    Raises QueryError when there is none, or when the one asked for cannot do it.
-    """
-    sobject = str(describe["name"])
-    fields = {str(field["name"]).lower(): field for field in describe["fields"]}
-    if asked:
-        return _checked_cursor(sobject, asked, fields.get(asked.lower()))
-    for name in CURSOR_FIELDS:
-        field = fields.get(name.lower())
-        if field is not None and _problem(field) is None:
-            return str(field["name"])
-    raise QueryError(
-        f"{sobject} has none of {', '.join(CURSOR_FIELDS)} that the Run As user may read and filter by, so it cannot be "
-        f"extracted incrementally: {FULL_INSTEAD}, or name another datetime field that every change moves as cursor_field."
-    )
-
-
-def _checked_cursor(sobject: str, asked: str, field: Mapping[str, Any] | None) -> str:
-    problem = "is not there, or hidden from the Run As user" if field is None else _problem(field) or _emptiness(field)
-    if problem or field is None:
-        raise QueryError(
-            f"{sobject}.{asked} cannot be the cursor: it {problem}. Leave cursor_field out to have the best one chosen "
-            f"({', '.join(CURSOR_FIELDS)}), or {FULL_INSTEAD}."
-        )
-    return str(field["name"])
-
-
-def _problem(field: Mapping[str, Any]) -> str | None:
-    if field["type"] != "datetime":
-        return f"is of type {field['type']}, and a cursor is a datetime"
-    if not field.get("filterable", True):
-        return "cannot be filtered by"
-    return None
-
-
-def _emptiness(field: Mapping[str, Any]) -> str | None:
-    if field.get("nillable") and field["name"] not in CURSOR_FIELDS:
-        return "can be empty, and rows without a value would never be extracted"
-    return None

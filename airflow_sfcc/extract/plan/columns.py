@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_sfcc.errors import ACCESS, NotFoundError, QueryError
+from airflow_sfcc.errors import (
+    ACCESS,
+    ApiBudgetError,
+    ConfigurationError,
+    QueryError,
+    SalesforceError,
+    StoppedError,
+    UntrustedHostError,
+)
 from airflow_sfcc.extract.model import Column, Numbers
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.soql import Query, SelectItem
+from airflow_sfcc.salesforce.soql import Query, SelectItem, scan
 from airflow_sfcc.wording import did_you_mean
+
+log = logging.getLogger(__name__)
 
 COMPOUND_TYPES = frozenset({"address", "location", "complexvalue"})
 BINARY_TYPES = frozenset({"base64"})
@@ -27,6 +38,19 @@ _FIXED_TYPES = {
     "time": "time32[ms]",
 }
 _DATE_PARTS = re.compile(r"(CALENDAR|FISCAL)_(YEAR|QUARTER|MONTH)|(DAY|WEEK)_IN_(WEEK|MONTH|YEAR)|HOUR_IN_DAY")
+_COUNTS = frozenset({"COUNT", "COUNT_DISTINCT", "GROUPING"})
+_OF_FIXED_TYPE = {
+    "AVG": ("double", "float64"),
+    "DISTANCE": ("double", "float64"),
+    "DAY_ONLY": ("date", "date32"),
+}
+_FIELD_KINDS = {"ALL": (True, False), "STANDARD": (False,), "CUSTOM": (True,)}
+"""Whether the fields that FIELDS(...) stands for are custom fields."""
+
+ENDING_ERRORS = (ApiBudgetError, ConfigurationError, StoppedError, UntrustedHostError)
+"""After these, no other request would fare better. After others, planning goes on without what a helper request was for."""
+
+UNKNOWN_FIELD = "INVALID_FIELD"
 _LARGEST_PRECISION = 38
 _MOST_TARGETS = 5
 """Objects that are described to find a field of a polymorphic parent: Event.What has more than eighty, and what the query can
@@ -68,21 +92,55 @@ class ColumnResolver:
         self._client = client
         self._numbers: Numbers = numbers
 
+    @property
+    def org_id(self) -> str | None:
+        return self._client.auth.token.org_id
+
+    def describe(self, sobject: str) -> Mapping[str, Any]:
+        """The object's describe. Raises NotFoundError for an unknown object, QueryError for one that cannot be queried."""
+        describe = self._client.describe(sobject)
+        if not describe.get("queryable", True):
+            raise QueryError(
+                f"{sobject} cannot be queried (its describe says queryable: false): leave it out. Events are streamed and not "
+                "stored; some other objects are only reached through a parent's subquery, in soql."
+            )
+        return describe
+
     def of_sobject(
-        self, sobject: str, fields: Sequence[str] | None, exclude: Iterable[str] | None
+        self, describe: Mapping[str, Any], fields: Sequence[str] | None, exclude: Iterable[str] | None
     ) -> tuple[Column, ...]:
         """The columns of all selectable fields or of `fields`, without `exclude`.
 
-        Raises QueryError for names that the object does not have or that cannot be selected.
+        Names in `exclude` that the object does not have are logged, so that mapped objects can share one list. Raises
+        QueryError for names in `fields` that the object does not have or that cannot be selected.
         """
-        describe = self._client.describe(sobject)
+        sobject = str(describe["name"])
         chosen = list(fields) if fields else selectable_fields(describe)
         columns = [self._selected(sobject, path) for path in chosen]
-        refused = {self.field(sobject, path).name.lower() for path in exclude or ()}
-        kept = {column.name: column for column in columns if column.name.lower() not in refused}
+        excluded = self._excluded(sobject, exclude or ())
+        kept = {column.name: column for column in columns if column.name.lower() not in excluded}
         if not kept:
             raise QueryError(f"No field of {sobject} is left to extract: check fields and exclude_fields.")
         return tuple(kept.values())
+
+    def _excluded(self, sobject: str, paths: Iterable[str]) -> set[str]:
+        """The lower-case names of the columns at these paths."""
+        found: set[str] = set()
+        unknown: list[str] = []
+        for path in paths:
+            try:
+                found.add(self.field(sobject, path).name.lower())
+            except QueryError as problem:
+                if problem.code != UNKNOWN_FIELD:
+                    raise
+                unknown.append(path)
+        if unknown:
+            log.info(
+                "%s has no %s that the Run As user may see, so exclude_fields leaves nothing out there",
+                sobject,
+                ", ".join(unknown),
+            )
+        return found
 
     def _selected(self, sobject: str, path: str) -> Column:
         column = self.field(sobject, path)
@@ -94,72 +152,91 @@ class ColumnResolver:
         return column
 
     def of_query(self, query: Query) -> tuple[Column, ...]:
-        """The columns of a query's SELECT list, named as Salesforce names them in its answers."""
+        """The columns of a query's SELECT list, named as Salesforce names them in its responses.
+
+        Raises QueryError for names that the object does not have, and for a column that is selected twice.
+        """
         unnamed = 0
         columns = []
         for item in query.items:
             column = self._item(query, item, f"expr{unnamed}")
             unnamed += column.name == f"expr{unnamed}"
             columns.append(column)
+        _refuse_twice_named(columns)
         return tuple(columns)
 
-    def expand_fields_function(self, query: Query) -> str:
-        """The query's text with FIELDS(ALL|STANDARD|CUSTOM) replaced by the fields it stands for."""
+    def with_fields_listed(self, query: Query) -> Query:
+        """The query with FIELDS(ALL|STANDARD|CUSTOM) in its SELECT list replaced by the fields it stands for.
 
-        def names(match: re.Match[str]) -> str:
-            describe = self._client.describe(query.sobject)
-            wanted = {"ALL": (True, False), "STANDARD": (False,), "CUSTOM": (True,)}[match[1].upper()]
-            custom = {str(field["name"]): bool(field.get("custom")) for field in describe["fields"]}
-            return ", ".join(name for name in selectable_fields(describe) if custom[name] in wanted)
-
-        return re.sub(r"\bFIELDS\s*\(\s*(ALL|STANDARD|CUSTOM)\s*\)", names, query.text, flags=re.IGNORECASE)
+        Child queries keep theirs, since Salesforce expands those itself.
+        """
+        names: dict[int, Sequence[str]] = {}
+        for index, item in enumerate(query.items):
+            if item.function == "FIELDS" and (kinds := _FIELD_KINDS.get((item.argument or "").upper())):
+                describe = self._client.describe(query.sobject)
+                custom = {str(field["name"]): bool(field.get("custom")) for field in describe["fields"]}
+                names[index] = [name for name in selectable_fields(describe) if custom[name] in kinds]
+        return query.with_items(names)
 
     def _item(self, query: Query, item: SelectItem, unnamed: str) -> Column:
         if item.kind == "subquery":
-            found = re.search(r"\bFROM\s+(\w+)", item.text, re.IGNORECASE)
-            return Column(found[1] if found else unnamed, "subquery", "string", True)
+            return Column(self._child_relationship(query, item), "subquery", "string", True)
         if item.kind == "typeof":
-            return Column(item.text.split()[1], "typeof", "string", True)
+            path = self.path(query, item.text.split()[1])
+            return Column(self._parents(query.sobject, path), "typeof", "string", True)
         if item.kind == "function":
             return self._function(query, item, unnamed)
-        column = self.field(query.sobject, self._without_alias(query, item.text))
+        column = self.field(query.sobject, self.path(query, item.text))
         if query.is_aggregate:
             name = item.alias or column.name.split(".")[-1]
             return Column(name, column.salesforce_type, column.type, True)
         return column
 
     def _function(self, query: Query, item: SelectItem, unnamed: str) -> Column:
-        function, argument = item.function or "", item.argument or ""
-        if function in ("COUNT", "COUNT_DISTINCT", "GROUPING"):
-            return Column(item.alias or unnamed, "int", "int64", False)
-        if _DATE_PARTS.fullmatch(function):
-            return Column(item.alias or unnamed, "int", "int64", True)
-        inner = self.field(query.sobject, self._without_alias(query, _innermost(argument))) if argument else None
-        if function in ("SUM", "AVG"):
-            decimal = inner is not None and inner.type.startswith("decimal") and function == "SUM"
-            return Column(item.alias or unnamed, "double", inner.type if inner and decimal else "float64", True)
-        if function in ("MIN", "MAX") and inner:
-            return Column(item.alias or unnamed, inner.salesforce_type, inner.type, True)
-        if function == "DAY_ONLY":
-            return Column(item.alias or unnamed, "date", "date32", True)
-        if function == "DISTANCE":
-            return Column(item.alias or unnamed, "double", "float64", True)
-        if function == "CONVERTCURRENCY" and inner:
-            return Column(item.alias or inner.name, inner.salesforce_type, inner.type, True)
-        if function in ("TOLABEL", "FORMAT") and inner:
-            return Column(item.alias or inner.name, "string", "string", True)
-        return Column(item.alias or unnamed, "string", "string", True)
+        """The column of a function's values; without an alias those of TOLABEL, FORMAT and CONVERTCURRENCY are called like
+        their field, and those of other functions expr0, expr1 and so on."""
+        function, name = item.function or "", item.alias or unnamed
+        if function in _COUNTS or _DATE_PARTS.fullmatch(function):
+            return Column(name, "int", "int64", function not in _COUNTS)
+        if function in _OF_FIXED_TYPE:
+            return Column(name, *_OF_FIXED_TYPE[function], True)
+        inner = self.field(query.sobject, self.path(query, item.innermost)) if item.innermost else None
+        if inner is None:
+            return Column(name, "string", "string", True)
+        if function == "SUM":
+            return Column(name, "double", inner.type if inner.type.startswith("decimal") else "float64", True)
+        if function in ("MIN", "MAX"):
+            return Column(name, inner.salesforce_type, inner.type, True)
+        if function in ("TOLABEL", "FORMAT", "CONVERTCURRENCY"):
+            name = name if item.alias or item.is_aggregate else inner.name
+            kinds = (inner.salesforce_type, inner.type) if function == "CONVERTCURRENCY" else ("string", "string")
+            return Column(name, *kinds, True)
+        return Column(name, "string", "string", True)
 
-    def _without_alias(self, query: Query, path: str) -> str:
+    def _child_relationship(self, query: Query, item: SelectItem) -> str:
+        """What the records of a child query are called in the response: the relationship, in the schema's spelling."""
+        asked = scan(item.text[1:-1]).sobject.split(".")[-1]
+        known = self._client.describe(query.sobject).get("childRelationships") or ()
+        names = [str(each["relationshipName"]) for each in known if each.get("relationshipName")]
+        return next((name for name in names if name.lower() == asked.lower()), asked)
+
+    def _parents(self, sobject: str, path: str) -> str:
+        """A path of parents in the schema's spelling: `Parent.What`."""
+        describe = self._client.describe(sobject)
         head, _, rest = path.partition(".")
-        if rest and query.alias and head.lower() == query.alias.lower():
-            return rest
-        if rest and head.lower() == query.sobject.lower() and not self._has_relationship(query.sobject, head):
-            return rest
-        return path
+        reference = self._reference_of(describe, head)
+        if not rest:
+            return str(reference["relationshipName"])
+        return f"{reference['relationshipName']}.{self._parents(str(reference['referenceTo'][0]), rest)}"
 
-    def _has_relationship(self, sobject: str, name: str) -> bool:
-        return _reference(self._client.describe(sobject), name) is not None
+    def path(self, query: Query, path: str) -> str:
+        """A field's path as seen from the query's object: without aliases, and without the object's own name before it."""
+        found = query.without_alias(path)
+        head, _, rest = found.partition(".")
+        if found == path and rest and head.lower() == query.sobject.lower():
+            is_parent = _reference(self._client.describe(query.sobject), head) is not None
+            return found if is_parent else rest
+        return found
 
     def field(self, sobject: str, path: str) -> Column:
         """The column at a dotted path. Raises QueryError that names close matches when there is none."""
@@ -170,30 +247,38 @@ class ColumnResolver:
             if found is None:
                 raise _unknown(str(describe["name"]), head, [str(field["name"]) for field in describe["fields"]])
             return column_of(found, self._numbers)
-        reference = _reference(describe, head)
-        if reference is None:
-            relationships = [str(name) for field in describe["fields"] if (name := field.get("relationshipName"))]
-            raise _unknown(str(describe["name"]), head, relationships, what="parent relationship")
+        reference = self._reference_of(describe, head)
         column = self._through(reference, rest)
         return Column(f"{reference['relationshipName']}.{column.name}", column.salesforce_type, column.type, True)
 
+    def _reference_of(self, describe: Mapping[str, Any], relationship: str) -> Mapping[str, Any]:
+        reference = _reference(describe, relationship)
+        if reference is None:
+            relationships = [str(name) for field in describe["fields"] if (name := field.get("relationshipName"))]
+            raise _unknown(str(describe["name"]), relationship, relationships, what="parent relationship")
+        return reference
+
     def _through(self, reference: Mapping[str, Any], rest: str) -> Column:
         targets = [str(target) for target in reference["referenceTo"]]
-        problem: QueryError | NotFoundError | None = None
+        problem: SalesforceError | None = None
         for target in targets[:_MOST_TARGETS]:
             try:
                 return self.field(target, rest)
-            except (QueryError, NotFoundError) as missing:
-                problem = problem or missing
+            except ENDING_ERRORS:
+                raise
+            except SalesforceError as refused:
+                problem = problem or refused
         if len(targets) == 1 and problem:
             raise problem
         # A polymorphic parent is read through Salesforce's Name object, whose few fields are all text.
         return Column(rest, "string", "string", True)
 
 
-def _innermost(argument: str) -> str:
-    """`CreatedDate` for `convertTimezone(CreatedDate)`."""
-    return re.sub(r"^.*\(|\).*$", "", argument).strip()
+def _refuse_twice_named(columns: Sequence[Column]) -> None:
+    names = [column.name for column in columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise QueryError(f"The query selects {', '.join(twice)} more than once: each column may be named once.")
 
 
 def _field(describe: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
@@ -214,5 +299,5 @@ def _unknown(sobject: str, name: str, known: Sequence[str], *, what: str = "fiel
     return QueryError(
         f"{sobject} has no {what} '{name}' that the Run As user may see. {hint} If it exists, grant that user access to it.",
         step=ACCESS,
-        code="INVALID_FIELD",
+        code=UNKNOWN_FIELD,
     )

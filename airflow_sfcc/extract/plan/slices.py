@@ -36,4 +36,4 @@ def cut(query: Query, source: Source, moments: Sequence[datetime]) -> tuple[str,
     conditions = [f"{field} < {texts[0]}"]
     conditions += [f"{field} >= {start} AND {field} < {end}" for start, end in itertools.pairwise(texts)]
     conditions.append(f"{field} >= {texts[-1]}")
-    return tuple(query.narrowed(condition) for condition in conditions)
+    return tuple(query.narrowed(condition).text for condition in conditions)
