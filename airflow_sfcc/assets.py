@@ -8,19 +8,23 @@ them.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from airflow.sdk import Asset, AssetAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.sdk import Context
 
 SCHEME = "salesforce"
 _LONGEST_NAME = 1500
+_CONN_ID = re.compile(r"[A-Za-z0-9_.-]+")
+_PARSED = "salesforce"
+"""The group of the assets that `default_inlets` makes."""
 
 
 def create_asset(*, my_domain: str, sobject: str, extra: dict[str, Any] | None = None) -> Asset:
@@ -59,6 +63,23 @@ def destination_uri(destination: str) -> str:
     if not parts.scheme:
         return f"file://{destination}"
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def default_inlets(conn_id: object, sobjects: Iterable[object]) -> list[Asset]:
+    """What an extract reads, as far as it is known when the DAG is parsed.
+
+    The org's My Domain is in the connection, which is not read then, so the connection's id stands for it:
+    `salesforce://sfcc_default/Account`. A run that has landed names the org (in OpenLineage).
+    """
+    names = [name for name in sobjects if isinstance(name, str) and name.isidentifier()]
+    if not isinstance(conn_id, str) or not _CONN_ID.fullmatch(conn_id):
+        return []
+    return [Asset(uri=f"{SCHEME}://{conn_id.lower()}/{name}", group=_PARSED) for name in names]
+
+
+def is_default_inlet(asset: object) -> bool:
+    """Whether an inlet is one of `default_inlets`."""
+    return isinstance(asset, Asset) and asset.group == _PARSED
 
 
 def default_outlets(destination: object, task_id: object) -> list[AssetAlias]:

@@ -31,6 +31,7 @@
         DeleteLogError                the org's deletion log does not reach back far enough *
         DamagedFileError              a staged file is not what was written
         ContentChangedError           a page's bytes cannot be kept as they are (handled inside)
+      OptionError                     an operator's or sensor's option that cannot have this value (also a ValueError) *
       StorageError                    the destination's storage: a full disk, a missing bucket
       LoadError                       tables that extracts are loaded into
         TableError                    the table, or a value, does not allow this load *
@@ -236,6 +237,12 @@ class DamagedFileError(ExtractError):
 
 class ContentChangedError(ExtractError):
     """The bytes of a result page cannot be kept as they are: the page has to be requested again and converted."""
+
+
+class OptionError(SfccError, ValueError):
+    """An option of an operator or sensor has a value that it cannot have, or that would have no effect."""
+
+    permanent = True
 
 
 class StorageError(SfccError):

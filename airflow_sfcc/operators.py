@@ -10,12 +10,21 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import conf
-from airflow.sdk import BaseOperator
 
 from airflow_sfcc._airflow.failures import airflow_failures
-from airflow_sfcc._airflow.options import ExtractOptions, checked, options_of
-from airflow_sfcc._airflow.presentation import ExtractPresentation, set_defaults
+from airflow_sfcc._airflow.mapping import MappableOperator, mapped_extract
+from airflow_sfcc._airflow.option_values import Destination, Duration
+from airflow_sfcc._airflow.options import (
+    ExtractOptions,
+    check_rendered,
+    checked,
+    given,
+    options_of,
+    refuse_without_effect,
+)
+from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_defaults
 from airflow_sfcc._airflow.versions import without_policy_before_3_3
+from airflow_sfcc.errors import OptionError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,7 +38,7 @@ DEFAULT_LAG = timedelta(minutes=5)
 DEFAULT_LOOKBACK = timedelta(minutes=10)
 
 
-class SalesforceQueryOperator(BaseOperator):
+class SalesforceQueryOperator(MappableOperator):
     """Run a SOQL query by REST and return its records: plain dicts, parents nested, children as lists.
 
     :param soql: the query (templated; a `.soql` file name is read).
@@ -54,10 +63,11 @@ class SalesforceQueryOperator(BaseOperator):
         salesforce_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
+        options = checked(SalesforceQueryOperator, options_of(locals()))
         without_policy_before_3_3(kwargs)
         super().__init__(**kwargs)
-        self.soql = soql
-        self.bind = bind
+        self.soql: str = options["soql"]
+        self.bind: Mapping[str, Any] | None = options["bind"]
         self.include_deleted = include_deleted
         self.max_records = max_records
         self.salesforce_conn_id = salesforce_conn_id
@@ -72,6 +82,7 @@ class SalesforceQueryOperator(BaseOperator):
         hook = SalesforceClientCredentialsHook(self.salesforce_conn_id)
         records: list[dict[str, Any]] = []
         with airflow_failures():
+            check_rendered(self)
             query = soql.bind(self.soql, self.bind)
             if is_counting(query):
                 raise QueryError("SELECT COUNT() answers a number and no records: use COUNT(Id), whose record has it.")
@@ -87,29 +98,32 @@ class SalesforceQueryOperator(BaseOperator):
         return records
 
 
-class SalesforceExtractOperator(ExtractPresentation, ExtractOptions):
+class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOptions):
     """Extract an object, or the result of a query, into typed and counted files with a manifest.
 
     Returns `manifest, path, files, rows, bytes, deleted_rows, api, job_id, window, watermark, api_calls, seconds`.
     Running the same task instance again replaces what it wrote.
 
-    :param sobject: the object to extract; all fields that the Run As user may read, unless `fields` says otherwise
-        (templated, and so are `fields`, `exclude_fields`, `where`, `soql`, `bind` and `destination`).
+    Everything up to `numbers` is templated, `salesforce_conn_id` too; a template's value is checked when the task runs.
+    `lookback`, `lag` and `timeout` are seconds, a timedelta, or ISO 8601 text such as `PT10M`.
+
+    :param sobject: the object to extract; all fields that the Run As user may read, unless `fields` says otherwise.
     :param soql: a whole query instead of `sobject`.
     :param fields: API names; parents with dots (`Account.Owner.Name`).
     :param exclude_fields: API names to leave out.
     :param where: a SOQL condition, without the word WHERE.
     :param bind: values for `:names` in `where` or `soql`; they are quoted as SOQL literals.
-    :param destination: any ObjectStoragePath URL; `{sobject}` in it becomes the object's name.
+    :param destination: any ObjectStoragePath URL, an ObjectStoragePath or a Path; `{sobject}` in it becomes the object's
+        name.
     :param file_format: `parquet` (Zstandard), `csv` or `jsonl` (both gzip).
     :param api: `rest`, `bulk` (Bulk API 2.0), or `auto`: Bulk from 10,000 rows on where Bulk can do the query.
     :param mode: `full`, or `incremental`: what changed since the destination's newest extract (docs/incremental.md).
     :param cursor_field: the datetime field that windows are cut on; the best of SystemModstamp, LastModifiedDate,
         CreatedDate and LoginTime if not given.
-    :param initial_start: where the first incremental extract begins (datetime or ISO 8601 text with time zone,
-        templated); at the beginning if not given.
-    :param lookback: how far before the last watermark a window begins (seconds or timedelta).
-    :param lag: how far before the org's present a window ends at the latest (seconds or timedelta).
+    :param initial_start: where the first incremental extract begins (datetime or ISO 8601 text with time zone);
+        at the beginning if not given.
+    :param lookback: how far before the last watermark a window begins.
+    :param lag: how far before the org's present a window ends at the latest.
     :param deletes: `ignore`, `soft`: also rows in the recycle bin and archived ones, with `IsDeleted`, or `hard`: also
         the ids that were deleted for good, as `deleted-00000` with `Id` and `DeletedDate`.
     :param on_schema_change: `evolve`: go on with types that hold both, or `fail` before a row is asked for.
@@ -124,7 +138,7 @@ class SalesforceExtractOperator(ExtractPresentation, ExtractOptions):
         a task that is cleared starts over.
     :param cancel_on_kill: abort the Bulk job when the task is killed.
     :param poll_interval: seconds between the first polls of a Bulk job; later ones are further apart.
-    :param timeout: how long a Bulk job may take (seconds or timedelta); then it is aborted and the task fails.
+    :param timeout: how long a Bulk job may take; then it is aborted and the task fails.
     :param salesforce_conn_id: a connection of type `sfcc`.
     """
 
@@ -136,7 +150,16 @@ class SalesforceExtractOperator(ExtractPresentation, ExtractOptions):
         "soql",
         "bind",
         "destination",
+        "file_format",
+        "api",
+        "mode",
+        "cursor_field",
         "initial_start",
+        "lookback",
+        "lag",
+        "deletes",
+        "on_schema_change",
+        "numbers",
         "salesforce_conn_id",
     )
     template_ext: Sequence[str] = (".soql",)
@@ -147,7 +170,7 @@ class SalesforceExtractOperator(ExtractPresentation, ExtractOptions):
     def __init__(
         self,
         *,
-        destination: str,
+        destination: Destination,
         sobject: str | None = None,
         fields: Sequence[str] | None = None,
         exclude_fields: Sequence[str] | None = None,
@@ -159,8 +182,8 @@ class SalesforceExtractOperator(ExtractPresentation, ExtractOptions):
         mode: Literal["full", "incremental"] = "full",
         cursor_field: str | None = None,
         initial_start: datetime | str | None = None,
-        lookback: float | timedelta = DEFAULT_LOOKBACK,
-        lag: float | timedelta = DEFAULT_LAG,
+        lookback: Duration = DEFAULT_LOOKBACK,
+        lag: Duration = DEFAULT_LAG,
         deletes: Literal["ignore", "soft", "hard"] = "ignore",
         on_schema_change: Literal["evolve", "fail"] = "evolve",
         numbers: Literal["float", "decimal"] = "float",
@@ -171,14 +194,16 @@ class SalesforceExtractOperator(ExtractPresentation, ExtractOptions):
         durable: bool = True,
         cancel_on_kill: bool = True,
         poll_interval: float = 5.0,
-        timeout: float | timedelta = DEFAULT_TIMEOUT,
+        timeout: Duration = DEFAULT_TIMEOUT,
         salesforce_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
-        options = checked(SalesforceExtractOperator, options_of(locals()))
-        if (sobject is None) == (soql is None):
-            raise ValueError("SalesforceExtractOperator takes exactly one of sobject and soql.")
-        set_defaults(kwargs, destination, sobject, soql)
+        written = options_of(locals())
+        options = checked(SalesforceExtractOperator, written)
+        if bool(sobject) == bool(soql):
+            raise OptionError("SalesforceExtractOperator takes exactly one of sobject and soql.")
+        refuse_without_effect(options, given(SalesforceExtractOperator, written, kwargs.get("default_args") or {}))
+        added_to_defaults(kwargs, options)
         without_policy_before_3_3(kwargs)
         super().__init__(**kwargs)
         for name, value in options.items():
@@ -188,8 +213,7 @@ class SalesforceExtractOperator(ExtractPresentation, ExtractOptions):
     def partial(cls, **kwargs: Any) -> Any:
         """As in every operator; each mapped task shows its object's name, unless told otherwise."""
         kwargs.setdefault("map_index_template", "{{ task.sobject or 'query' }}")
-        set_defaults(kwargs, kwargs.get("destination"), kwargs.get("sobject"), kwargs.get("soql"))
-        return super().partial(**kwargs)
+        return mapped_extract(super().partial(**kwargs), kwargs)
 
     def execute(self, context: Context) -> dict[str, Any]:
         self._attempt = self._new_attempt(context)
@@ -208,6 +232,8 @@ class SalesforceExtractOperator(ExtractPresentation, ExtractOptions):
     def _new_attempt(self, context: Context) -> ExtractTask:
         from airflow_sfcc._airflow.extract_task import ExtractTask
 
+        with airflow_failures():
+            check_rendered(self)
         return ExtractTask(self, context)
 
     @property

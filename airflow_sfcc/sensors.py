@@ -10,6 +10,8 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseSensorOperator
 
 from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.mapping import MappableOperator
+from airflow_sfcc._airflow.options import check_rendered, checked, options_of
 from airflow_sfcc._airflow.versions import without_policy_before_3_3
 from airflow_sfcc.operators import DEFAULT_CONN_ID
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class SalesforceQuerySensor(BaseSensorOperator):
+class SalesforceQuerySensor(MappableOperator, BaseSensorOperator):
     """Waits until a SOQL query finds records; returns how many.
 
     `SELECT COUNT() FROM …` counts for the number it answers. With `deferrable` the query is kept, bound values included,
@@ -47,10 +49,11 @@ class SalesforceQuerySensor(BaseSensorOperator):
         salesforce_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
+        options = checked(SalesforceQuerySensor, options_of(locals()))
         without_policy_before_3_3(kwargs)
         super().__init__(**kwargs)
-        self.soql = soql
-        self.bind = bind
+        self.soql: str = options["soql"]
+        self.bind: Mapping[str, Any] | None = options["bind"]
         self.include_deleted = include_deleted
         self.deferrable = deferrable
         self.salesforce_conn_id = salesforce_conn_id
@@ -77,6 +80,7 @@ class SalesforceQuerySensor(BaseSensorOperator):
         from airflow_sfcc.wording import plural
 
         with airflow_failures():
+            check_rendered(self)
             client = SalesforceClientCredentialsHook(self.salesforce_conn_id).client
             found = client.count(self._query(), include_deleted=self.include_deleted)
         self.log.info("The query finds %s", plural(found, "record"))

@@ -16,7 +16,7 @@ from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc._airflow.destinations import storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures
-from airflow_sfcc._airflow.presentation import ExtractPresentation, set_defaults
+from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_defaults
 from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator
 
 if TYPE_CHECKING:
@@ -202,7 +202,10 @@ class CommitOperator(_StageOperator, ExtractPresentation):
         salesforce_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
-        set_defaults(kwargs, destination, sobject, soql)
+        added_to_defaults(
+            kwargs,
+            {"destination": destination, "sobject": sobject, "soql": soql, "salesforce_conn_id": salesforce_conn_id},
+        )
         super().__init__(**kwargs)
         self.shares = shares
         self.downloads = downloads

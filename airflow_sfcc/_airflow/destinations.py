@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_sfcc.errors import OptionError
+from airflow_sfcc.wording import did_you_mean
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -20,6 +26,74 @@ _PROVIDERS = {
     "wasb": "apache-airflow-providers-microsoft-azure",
 }
 """What registers a scheme with Airflow."""
+
+
+PLACEHOLDERS = ("{sobject}",)
+"""What is filled in when the task runs."""
+
+_JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_JINJA_SOBJECT = re.compile(r"\{\{\s*sobject\s*\}\}")
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_UNSET = re.compile(r"(^|[/@])(None|undefined|\$\{\w+\}|\$[A-Z_]{2,})(?=/|$)")
+"""What an environment variable that is not set, or not filled in, leaves."""
+
+_EXAMPLES = "s3://bucket/salesforce/{sobject} or file:///data/salesforce/{sobject}"
+
+
+def check_placeholders(destination: str) -> None:
+    """Raise OptionError for a placeholder that nothing fills in; Jinja is left alone."""
+    if _JINJA_SOBJECT.search(destination):
+        raise OptionError(
+            f"destination={destination!r}: write {{sobject}} with single braces; it is not a Jinja variable."
+        )
+    for found in _PLACEHOLDER.findall(_JINJA.sub("", destination)):
+        if found not in PLACEHOLDERS:
+            hint = did_you_mean(found, PLACEHOLDERS) or f"The only placeholder is {PLACEHOLDERS[0]}."
+            raise OptionError(f"destination={destination!r}: nothing fills in {found}. {hint}")
+
+
+def destination_url(value: Any) -> str:
+    """The URL (or absolute path) of a destination given as text, Path or ObjectStoragePath.
+
+    Raises OptionError for what would land files where nobody looks for them: nothing, a relative path, the name of a
+    variable that was not filled in.
+    """
+    if isinstance(value, PurePath):
+        value = f"file://{value}" if value.is_absolute() else str(value)
+    elif not isinstance(value, str) and hasattr(value, "protocol"):
+        value = str(value)
+    if not isinstance(value, str):
+        raise OptionError(
+            f"destination must be a URL such as {_EXAMPLES}, a Path or an ObjectStoragePath, not {value!r}."
+        )
+    if not value.strip():
+        raise OptionError(f"destination is empty: is a variable not set? Give a URL such as {_EXAMPLES}.")
+    check_placeholders(value)
+    _require_absolute(value)
+    unset = _UNSET.search(value)
+    if unset:
+        raise OptionError(
+            f"destination={value!r} holds {unset[2]!r}, as if a variable was not set: check where it comes from."
+        )
+    return value
+
+
+def _require_absolute(url: str) -> None:
+    """Raise OptionError unless the URL names a place by itself, whatever folder the worker runs in."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        if not url.startswith("/"):
+            raise OptionError(
+                f"destination={url!r} is a relative path, and would land in whatever folder the worker runs in: give a URL "
+                f"such as {_EXAMPLES}."
+            )
+    elif scheme in ("file", "local"):
+        if not rest.startswith("/"):
+            raise OptionError(
+                f"destination={url!r} is a relative path: write {scheme}:/// with three slashes and a full path."
+            )
+    elif not urlsplit(url).netloc.rpartition("@")[2]:
+        raise OptionError(f"destination={url!r} names no bucket or container: is a variable not set?")
 
 
 def destination_path(url: str) -> ObjectStoragePath:

@@ -1,13 +1,22 @@
-"""An operator's options: each is declared once, in the signature of `__init__`; its annotation says which values it takes."""
+"""An operator's options: each is declared once, in the signature of `__init__`; its annotation says which values it takes.
+
+Literal values are checked when the DAG is parsed. What is only known when the task runs, templates and XComs, is checked
+then, by the same rules.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from inspect import signature
+from typing import Any, TypeVar, get_type_hints
 
 from airflow.sdk import BaseOperator
 from msgspec import structs
+
+from airflow_sfcc._airflow.destinations import check_placeholders
+from airflow_sfcc._airflow.option_values import checked_value
+from airflow_sfcc.errors import OptionError
 
 T = TypeVar("T")
 
@@ -32,10 +41,77 @@ def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in ("self", "kwargs", "__class__")}
 
 
-def checked(operator: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options in the form that the engine takes. Raises ValueError, which names the option, for what it cannot be."""
-    hints = get_type_hints(operator.__init__)  # type: ignore[misc]
-    return {name: _checked(name, value, hints[name]) for name, value in options.items()}
+def option_names(operator: type[BaseOperator]) -> set[str]:
+    """The options that the operator's signature declares."""
+    return set(_annotations(operator)) - {"kwargs", "return"}
+
+
+def checked(operator: type[BaseOperator], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in the form that the engine takes; templates and XComs stay as they are.
+
+    Raises OptionError, which names the option, for a value that it cannot have.
+    """
+    hints = _annotations(operator)
+    if isinstance(options.get("destination"), str):
+        check_placeholders(options["destination"])  # which are known even in a template
+    return {
+        name: value
+        if name in operator.template_fields and is_known_later(value)
+        else checked_value(name, value, hints[name])
+        for name, value in options.items()
+    }
+
+
+def check_rendered(operator: BaseOperator) -> None:
+    """Check and convert the templated attributes, which are rendered by now. Raises OptionError."""
+    hints = _annotations(type(operator))
+    for name in operator.template_fields:
+        if name in hints:
+            setattr(operator, name, checked_value(name, getattr(operator, name), hints[name]))
+
+
+def refuse_without_effect(options: Mapping[str, Any], given: Collection[str]) -> None:
+    """Raise OptionError for options that the other options leave without effect. `given` are those that the author wrote.
+
+    Where the mode is a template they are meant for the other mode, and inherited ones for other tasks.
+    """
+    useless = {
+        "initial_start, lookback and cursor_field have no effect with mode='full'": (
+            options["mode"] == "full",
+            {"initial_start", "lookback", "cursor_field"},
+        ),
+        "fields, exclude_fields and where go with sobject; with soql, write them into the query": (
+            options["soql"] is not None,
+            {"fields", "exclude_fields", "where"},
+        ),
+        "bind fills :names in where or soql, and there is neither": (
+            options["where"] is None and options["soql"] is None,
+            {"bind"},
+        ),
+    }
+    for sentence, (applies, names) in useless.items():
+        if applies and names & set(given):
+            raise OptionError(f"{', '.join(sorted(names & set(given)))}: {sentence}. Leave it out.")
+
+
+def is_known_later(value: Any) -> bool:
+    """Whether a value is a template, or another task's result, which only the running task knows."""
+    is_template = isinstance(value, str) and ("{{" in value or "{%" in value)
+    return is_template or callable(getattr(value, "iter_references", None))
+
+
+def given(operator: type[BaseOperator], options: Mapping[str, Any], inherited: Mapping[str, Any]) -> set[str]:
+    """The names of the options that the task's author gave: no defaults, nothing from `default_args`, no templates."""
+    parameters = {
+        name: each for klass in _own_classes(operator) for name, each in signature(klass.__init__).parameters.items()
+    }
+    return {
+        name
+        for name, value in options.items()
+        if value != parameters[name].default
+        and not (name in inherited and value == inherited[name])
+        and not is_known_later(value)
+    }
 
 
 def request_of(model: type[T], operator: object) -> T:
@@ -44,31 +120,11 @@ def request_of(model: type[T], operator: object) -> T:
     return model(**{name: getattr(operator, name) for name in names if hasattr(operator, name)})
 
 
-def _checked(name: str, value: Any, annotation: Any) -> Any:
-    kinds = set(get_args(annotation))
-    if get_origin(annotation) is Literal:
-        return _one_of(name, value, get_args(annotation))
-    if timedelta in kinds:
-        return _span(name, value)
-    if annotation in (int, float):
-        return _positive(name, value)
-    return value
+def _annotations(operator: type) -> dict[str, Any]:
+    return {name: hint for klass in _own_classes(operator) for name, hint in get_type_hints(klass.__init__).items()}
 
 
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
-    return value
-
-
-def _span(name: str, value: float | timedelta) -> timedelta:
-    span = value if isinstance(value, timedelta) else timedelta(seconds=value)
-    if span < timedelta(0):
-        raise ValueError(f"{name} must not be negative.")
-    return span
-
-
-def _positive(name: str, value: float) -> float:
-    if value <= 0:
-        raise ValueError(f"{name} must be greater than 0.")
-    return value
+def _own_classes(operator: type) -> list[Any]:
+    """The classes of this package whose `__init__` declares options, the base first."""
+    ours = [each for each in operator.__mro__ if each.__module__.partition(".")[0] == "airflow_sfcc"]
+    return [each for each in reversed(ours) if "__init__" in vars(each)]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_sfcc.assets import announce, default_outlets, destination_uri, salesforce_uri
+from airflow_sfcc.assets import (
+    announce,
+    default_inlets,
+    default_outlets,
+    destination_uri,
+    is_default_inlet,
+    salesforce_uri,
+)
 from airflow_sfcc.links import BulkJobLink, ListViewLink, salesforce_pages
 
 if TYPE_CHECKING:
@@ -18,14 +25,36 @@ if TYPE_CHECKING:
 EVENT_KEYS = ("rows", "bytes", "watermark", "manifest")
 """What an asset event says of the extract behind it (its `extra`)."""
 
+
 _DOCUMENTATION = ("doc", "doc_md", "doc_rst", "doc_json", "doc_yaml")
 
 
-def set_defaults(settings: MutableMapping[str, Any], destination: object, sobject: object, soql: object) -> None:
-    """Give a task the outlets and the documentation that its author did not give it."""
-    settings.setdefault("outlets", default_outlets(destination, settings.get("task_id")))
-    if not any(name in settings for name in _DOCUMENTATION):
-        settings["doc_md"] = documentation(destination, sobject, soql)
+def added_to_defaults(settings: MutableMapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Give a task the inlets, outlets and documentation that its author did not give it; those of `default_args` stay."""
+    inherited: Mapping[str, Any] = settings.get("default_args") or {}
+    for name, ours in defaults_of(settings, options).items():
+        settings[name] = joined(inherited.get(name), ours)
+
+
+def defaults_of(settings: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What an extract shows in the UI, but for what the task's own `settings` say."""
+    destination, sobject = options.get("destination"), options.get("sobject")
+    ours = {
+        "inlets": default_inlets(options.get("salesforce_conn_id"), [sobject] if sobject else []),
+        "outlets": default_outlets(destination, settings.get("task_id")),
+        "doc_md": documentation(destination, sobject, options.get("soql")),
+    }
+    given = {"doc_md" if name in _DOCUMENTATION else name for name in settings}
+    return {name: value for name, value in ours.items() if name not in given}
+
+
+def joined(inherited: Any, ours: Any) -> Any:
+    """What a task inherits, and what is added to it: lists are joined, texts are paragraphs."""
+    if not inherited:
+        return ours
+    if isinstance(ours, str):
+        return f"{inherited}\n\n{ours}"
+    return [*(inherited if isinstance(inherited, (list, tuple)) else [inherited]), *ours]
 
 
 def documentation(destination: object, sobject: object, soql: object) -> str:
@@ -74,7 +103,9 @@ class ExtractPresentation:
         self._landed = result
         if self._extraction is not None:
             plan = self._extraction.plan
-            self.inlets = self.inlets or [Asset(uri=salesforce_uri(plan.instance, plan.sobject))]
+            source = Asset(uri=salesforce_uri(plan.instance, plan.sobject))
+            known = [each for each in self.inlets if not is_default_inlet(each)]
+            self.inlets = known if known else [source]
             extra = {name: result[name] for name in EVENT_KEYS}
             announce(context, self.outlets, destination_uri(self._destination_of(plan.sobject)), extra)
         return result
