@@ -31,10 +31,11 @@ _RULES: tuple[tuple[tuple[str, ...], str, timedelta | None, str], ...] = (
             "StateError",
             "SchemaChangedError",
             "DeleteLogError",
+            "OptionError",
         ),
         "fail",
         None,
-        "Trying again cannot help: somebody has to change something.",
+        "A retry cannot help: somebody has to change something.",
     ),
     (
         ("ResultsExpiredError", "JobNotCompleteError", "IncompleteResultError"),

@@ -185,3 +185,34 @@ def test_the_openlineage_event_of_an_extract_is_valid(connected_org: RunningOrg,
     assert [field["name"] for field in landed["facets"]["schema"]["fields"]] == ["Id", "LastName", "Account.Name"]
     assert set(landed["facets"]["columnLineage"]["fields"]) == {"Id", "LastName", "Account.Name"}
     assert "SELECT" not in json.dumps(event)
+
+
+def test_what_default_args_give_is_added_to(tmp_path: Path) -> None:
+    lake = Asset("s3://lake/everything")
+    defaults = {"outlets": [lake], "inlets": [Asset("s3://source/x")], "doc_md": "The team's rules."}
+    with DAG("d", schedule=None, default_args=defaults, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+        plain = operator(tmp_path)
+        mapped = SalesforceExtractOperator.partial(task_id="m", destination=f"file://{tmp_path}/{{sobject}}").expand(
+            sobject=["Account", "Case"]
+        )
+    for outlets in (plain.outlets, mapped.partial_kwargs["outlets"]):
+        assert lake in outlets and [type(each) for each in outlets] == [Asset, AssetAlias]
+    for doc in (str(plain.doc_md), mapped.partial_kwargs["doc_md"]):
+        assert doc.startswith("The team's rules.\n\nExtracts ")
+    assert uris(plain.inlets) == ["s3://source/x", "salesforce://sfcc_default/Contact"]
+    assert uris(mapped.partial_kwargs["inlets"]) == [
+        "s3://source/x", "salesforce://sfcc_default/Account", "salesforce://sfcc_default/Case",
+    ]  # fmt: skip
+
+
+def uris(assets: Any) -> list[str]:
+    return [asset.uri for asset in assets]
+
+
+def test_the_object_is_an_asset_upstream_when_the_dag_is_parsed(tmp_path: Path) -> None:
+    """Airflow's UI shows inlets as they are parsed, when the connection's My Domain is not known."""
+    assert uris(operator(tmp_path).inlets) == ["salesforce://sfcc_default/Contact"]
+    assert uris(operator(tmp_path, salesforce_conn_id="Sfcc.Prod").inlets) == ["salesforce://sfcc.prod/Contact"]
+    assert operator(tmp_path, sobject="{{ params.x }}").inlets == []
+    assert operator(tmp_path, salesforce_conn_id="{{ params.x }}").inlets == []
+    assert uris(operator(tmp_path, inlets=[Asset("s3://a/b")]).inlets) == ["s3://a/b"]
