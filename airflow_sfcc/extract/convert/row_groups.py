@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_sfcc.errors import DamagedFileError
 from airflow_sfcc.extract.convert.writers import ROW_GROUP_ROWS, CountedFile, part_writer
-from airflow_sfcc.extract.land.parquet_concat.join import Readable
 from airflow_sfcc.extract.model import StagedFile
 
 SMALL_PAGE_ROWS = 10_000
@@ -24,6 +23,12 @@ SMALL_PAGE_BYTES = 2 * 1024 * 1024
 
 MERGED_BYTES = 16 * 1024 * 1024
 """Of Parquet; what is merged stays in memory until it is joined."""
+
+
+class Readable(Protocol):
+    """A file that can be opened for reading."""
+
+    def open(self, mode: Any) -> BinaryIO: ...
 
 
 class RowGroupMerger:

@@ -19,12 +19,12 @@ from isal import isal_zlib
 
 from airflow_sfcc.errors import ConversionError
 from airflow_sfcc.extract.convert.arrow_types import as_text
-from airflow_sfcc.extract.land.gzip_join import GZIP_LEVEL
 from airflow_sfcc.extract.model import FileFormat
 from airflow_sfcc.salesforce.content_coding import GZIP_WINDOW
 
 EXTENSIONS: dict[FileFormat, str] = {"parquet": "parquet", "csv": "csv.gz", "jsonl": "jsonl.gz"}
 
+GZIP_LEVEL = 1
 ROW_GROUP_ROWS = 65_536
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 MOST_DISTINCT = 0.3

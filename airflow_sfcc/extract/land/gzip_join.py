@@ -11,10 +11,9 @@ from typing import Any
 from isal import igzip, isal_zlib
 
 from airflow_sfcc.errors import DamagedFileError
+from airflow_sfcc.extract.convert.writers import GZIP_LEVEL
 from airflow_sfcc.extract.land.parquet_concat.join import Readable, Writable
 from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, GZIP_WINDOW
-
-GZIP_LEVEL = 1
 
 _BLOCK_BYTES = 1024 * 1024
 
