@@ -135,10 +135,10 @@ class ColumnResolver:
                     raise
                 unknown.append(path)
         if unknown:
-            log.info(
-                "%s has no %s that the Run As user may see, so exclude_fields leaves nothing out there",
-                sobject,
-                ", ".join(unknown),
+            known = [str(field["name"]) for field in self._client.describe(sobject)["fields"]]
+            hints = " ".join(filter(None, (did_you_mean(path, known) for path in unknown)))
+            log.warning(
+                "exclude_fields names %s, which %s does not have, or hides. %s", ", ".join(unknown), sobject, hints
             )
         return found
 
