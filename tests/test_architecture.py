@@ -46,7 +46,7 @@ def is_under(name: str, *roots: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "path", modules("salesforce", "extract", "load"), ids=lambda path: str(path.relative_to(PACKAGE))
+    "path", modules("salesforce", "extract", "load", "org_setup"), ids=lambda path: str(path.relative_to(PACKAGE))
 )
 def test_nothing_below_the_surface_imports_airflow(path: Path) -> None:
     assert not [name for name in imports_of(path) if is_under(name, "airflow")]
