@@ -45,6 +45,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airflow_sfcc.redaction import redact
+
 SETUP_GUIDE = "docs/salesforce-setup.md"
 
 
@@ -73,8 +75,8 @@ ACCESS = SetupStep("object and field access", "object-and-field-access")
 class SfccError(Exception):
     """Base of everything this package raises.
 
-    `message` is a whole sentence. `step` is the setup step to look at, `status` the HTTP status and `code` Salesforce's
-    error code, each None where there is none.
+    `message` is a whole sentence, without any secret that this process knows. `step` is the setup step to look at, `status`
+    the HTTP status and `code` Salesforce's error code, each None where there is none.
     """
 
     permanent = False
@@ -82,14 +84,22 @@ class SfccError(Exception):
     def __init__(
         self, message: str, *, step: SetupStep | None = None, status: int | None = None, code: str | None = None
     ) -> None:
-        super().__init__(message, step, status, code)
+        super().__init__(redact(message), step, status, code)
         self.message = message
         self.step = step
         self.status = status
         self.code = code
 
+    @property
+    def message(self) -> str:
+        return self._message
+
+    @message.setter
+    def message(self, text: str) -> None:
+        self._message = redact(text)
+
     def __str__(self) -> str:
-        return f"{self.message} {self.step}." if self.step else self.message
+        return f"{self.message}\n{self.step}." if self.step else self.message
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.step, self.status, self.code)
@@ -156,11 +166,11 @@ class ApiBudgetError(ApiLimitError):
 
 
 class UnavailableError(SalesforceError):
-    """Salesforce did not answer, or answered with a passing fault, more often than `max_retries` allows."""
+    """There was no response, or transient errors only, more often than `max_retries` allows."""
 
 
 class UnexpectedResponseError(SalesforceError):
-    """An answer that is not in the documents."""
+    """A response that is not as documented."""
 
 
 class JobFailedError(SalesforceError):

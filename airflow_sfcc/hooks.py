@@ -15,7 +15,7 @@ from airflow_sfcc._airflow.connection import CONN_TYPE, DEFAULT_CONN_ID, client_
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError, soql
 from airflow_sfcc.salesforce.bulk import BulkJob
 from airflow_sfcc.salesforce.query import Record
-from airflow_sfcc.salesforce.responses import JsonObject, raise_for_refusal
+from airflow_sfcc.salesforce.responses import JsonObject, raise_for_error
 from airflow_sfcc.salesforce.transport import Transport
 
 
@@ -50,7 +50,7 @@ class SalesforceClientCredentialsHook(HttpHook):
         self.base_url = str(self.client.instance)
         self._base_url_initialized = True
         self.merged_extra = dict(extra_options or {})
-        session = self.client.new_session()
+        session = self.client.with_options().session
         session.headers.update(headers or {})
         return session
 
@@ -60,7 +60,7 @@ class SalesforceClientCredentialsHook(HttpHook):
 
     def check_response(self, response: requests.Response) -> None:
         """Raise the SalesforceError that an error answer stands for."""
-        raise_for_refusal(response)
+        raise_for_error(response)
 
     def query(
         self, soql: str, bind: Mapping[str, Any] | None = None, include_deleted: bool = False

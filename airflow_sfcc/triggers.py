@@ -182,7 +182,7 @@ class BulkJobTrigger(WaitingTrigger):
         if not self.cancel_on_kill:
             return
         jobs = [self.job_id, *self.others]
-        await self.ask(lambda client: client.in_a_hurry(_KILL_SECONDS).bulk.abort_all(jobs))
+        await self.ask(lambda client: client.with_options(timeout=_KILL_SECONDS, max_retries=0).bulk.abort_all(jobs))
 
     async def _cancelled(self) -> None:
         """Before Airflow 3.3, a trigger is only told that it is cancelled: find out whether a person did it."""

@@ -1,4 +1,4 @@
-"""The house's rules that a reader relies on: which way imports point, and what importing costs."""
+"""The house's rules that a reader relies on: which way imports point, how large rooms are, and what importing costs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parents[1] / "airflow_sfcc"
+LOCAL_ORG = PACKAGE.parent / "localorg" / "salesforce_localorg"
 HEAVY = (
     "pyarrow",
     "duckdb",
@@ -22,60 +22,147 @@ HEAVY = (
     "airflow_sfcc.salesforce.client",
 )
 
+LEAVES = {"errors", "redaction", "timestamps", "wording", ""}
+"""What every room may use; "" is the package itself, with its version."""
 
-LEAVES = ("airflow_sfcc.errors", "airflow_sfcc.timestamps", "airflow_sfcc.wording")
-"""What every room may use."""
+ROOMS = {
+    "salesforce": LEAVES,
+    "extract": LEAVES | {"salesforce"},
+    "load": LEAVES | {"salesforce", "extract"},
+    "org_setup": LEAVES | {"salesforce"},
+    "_airflow": LEAVES | {"salesforce", "extract", "load", "org_setup"},
+}
+"""What the modules of a room may import besides their own room. What stands beside the rooms is the surface."""
+
+BELOW_THE_SURFACE = ("salesforce", "extract", "load", "org_setup", *(LEAVES - {""}))
+
+MOST_FILES = 8
+MOST_LINES = 14_500
+"""Of the package without the rooms that are products of their own."""
+
+ROOMS_OF_THEIR_OWN = ("load", "org_setup")
+
+NOT_YET = {"_airflow.extract_task", "_airflow.lineage", "_airflow.mapping", "_airflow.presentation"}
+"""Modules that still break a rule."""
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def modules(root: Path) -> dict[str, Path]:
+    """Every module below `root` by its dotted name."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    assert len(found) > 20
+    return found
+
+
+def imports(path: Path, *, at_import: bool = False) -> Iterator[str]:
+    """Names of the modules that a file imports, those for types included; `at_import`: without those within functions.
+
+    Of `from a import b`, both `a` and `a.b`.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inner = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if at_import and id(node) in inner:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def modules(*folders: str) -> list[Path]:
-    found = [path for folder in folders for path in sorted((PACKAGE / folder).rglob("*.py"))]
-    assert found
-    return found
+def room(name: str) -> str:
+    """`salesforce` for `airflow_sfcc.salesforce.auth`, `errors` for `airflow_sfcc.errors`."""
+    return [*name.split("."), ""][1]
 
 
 def is_under(name: str, *roots: str) -> bool:
     return any(name == root or name.startswith(root + ".") for root in roots)
 
 
-@pytest.mark.parametrize(
-    "path", modules("salesforce", "extract", "load", "org_setup"), ids=lambda path: str(path.relative_to(PACKAGE))
-)
-def test_nothing_below_the_surface_imports_airflow(path: Path) -> None:
-    assert not [name for name in imports_of(path) if is_under(name, "airflow")]
+def graph(root: Path) -> dict[str, set[str]]:
+    known = modules(root)
+    going = {f"{root.name}.{name}" for name in NOT_YET}
+    return {
+        name: {each for each in imports(path) if each in known} - {name}
+        for name, path in known.items()
+        if name not in going
+    }
 
 
-@pytest.mark.parametrize("path", modules("salesforce"), ids=lambda path: path.name)
-def test_the_client_knows_nothing_of_extracts(path: Path) -> None:
-    ours = {name for name in imports_of(path) if is_under(name, "airflow_sfcc")}
-    assert {name for name in ours if not is_under(name, "airflow_sfcc.salesforce", *LEAVES)} <= {"airflow_sfcc"}
+def circle_in(arrows: dict[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as found:
+        return [str(each) for each in found.args[1]]
+    return []
 
 
-@pytest.mark.parametrize("path", modules("extract"), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_the_engine_knows_only_the_client(path: Path) -> None:
-    ours = {name for name in imports_of(path) if is_under(name, "airflow_sfcc")}
-    assert {
-        name for name in ours if not is_under(name, "airflow_sfcc.salesforce", "airflow_sfcc.extract", *LEAVES)
-    } <= {"airflow_sfcc"}
+def without_packages(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Without the arrow from a module to the package it is in, which is loaded before it anyway."""
+    return {name: {other for other in others if not name.startswith(f"{other}.")} for name, others in arrows.items()}
 
 
-@pytest.mark.parametrize("path", modules("load"), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_loading_knows_only_extracts(path: Path) -> None:
-    ours = {name for name in imports_of(path) if is_under(name, "airflow_sfcc")}
-    assert not [name for name in ours if not is_under(name, "airflow_sfcc.load", "airflow_sfcc.extract", *LEAVES)]
+def test_no_import_circle_not_even_for_types() -> None:
+    assert circle_in(without_packages(graph(PACKAGE))) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{name} -> {other}"
+        for name, others in graph(PACKAGE).items()
+        for other in others
+        if room(name) in ROOMS and room(other) != room(name) and room(other) not in ROOMS[room(name)]
+    ]
+    assert wrong == []
+
+
+def test_nothing_below_the_surface_imports_airflow() -> None:
+    wrong = [
+        name
+        for name, path in modules(PACKAGE).items()
+        if room(name) in BELOW_THE_SURFACE and any(is_under(each, "airflow") for each in imports(path))
+    ]
+    assert wrong == []
+
+
+def test_rooms_are_small_enough_to_know() -> None:
+    folders = [folder for folder in (PACKAGE / "extract").rglob("*") if folder.is_dir() and list(folder.glob("*.py"))]
+    crowded = {
+        str(folder.relative_to(PACKAGE)): files
+        for folder in folders
+        if (files := len([path for path in folder.glob("*.py") if path.name != "__init__.py"])) > MOST_FILES
+    }
+    assert crowded == {} and len(folders) >= 5
+
+
+def test_the_package_stays_short() -> None:
+    lines = sum(
+        path.read_text(encoding="utf-8").count("\n")
+        for name, path in modules(PACKAGE).items()
+        if room(name) not in ROOMS_OF_THEIR_OWN
+    )
+    assert 5_000 < lines < MOST_LINES
 
 
 def test_the_local_org_stands_alone() -> None:
-    paths = sorted((PACKAGE.parent / "localorg" / "salesforce_localorg").rglob("*.py"))
-    assert paths
-    assert not [str(path) for path in paths for name in imports_of(path) if is_under(name, "airflow_sfcc", "airflow")]
+    wrong = [
+        str(path)
+        for path in modules(LOCAL_ORG).values()
+        if any(is_under(each, "airflow_sfcc", "airflow") for each in imports(path))
+    ]
+    assert wrong == []
 
 
 def test_importing_the_operators_loads_nothing_heavy() -> None:

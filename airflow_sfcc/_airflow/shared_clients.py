@@ -88,10 +88,9 @@ class SharedClients:
         def asked() -> T:
             if connected.refusal is not None:
                 raise connected.refusal
-            client = connected.clients[kind]
+            client = connected.clients[kind].with_options(tally=tally)
             try:
-                with client.usage.tally(tally):
-                    return question(client)
+                return question(client)
             except ConfigurationError as refusal:
                 connected.refusal, connected.read_at = refusal, time.monotonic()
                 raise
@@ -156,4 +155,4 @@ def _clients(fields: dict[str, Any], extra: dict[str, Any]) -> dict[Kind, Salesf
     from airflow_sfcc._airflow.connection import client_for
 
     client = client_for(SimpleNamespace(**fields), {**extra, "max_retries": 0}, on_token=mask_secret)
-    return {"query": client, "poll": client.with_request_timeout(_POLL_SECONDS)}
+    return {"query": client, "poll": client.with_options(timeout=_POLL_SECONDS)}

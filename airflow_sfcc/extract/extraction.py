@@ -195,7 +195,7 @@ class Extraction:
         if not self.is_waiting:
             return
         with suppress(SalesforceError):
-            for job in self.client.in_a_hurry(seconds).bulk.abort_all(self.waiting_jobs):
+            for job in self.client.with_options(timeout=seconds, max_retries=0).bulk.abort_all(self.waiting_jobs):
                 self._jobs[job.id] = job
 
     def checkpoint(self) -> Checkpoint | None:

@@ -1,4 +1,4 @@
-"""The OAuth 2.0 client-credentials exchange, as a `requests` auth class.
+"""The OAuth 2.0 client-credentials flow, as a `requests` auth class.
 
 Source: Salesforce Help, "OAuth 2.0 Client Credentials Flow for Server-to-Server Integration"
 (salesforce-protocol.md#client-credentials).
@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
 from requests.auth import AuthBase
 
-from airflow_sfcc.errors import MY_DOMAIN, AuthenticationError, UnexpectedResponseError
+from airflow_sfcc.errors import (
+    MY_DOMAIN,
+    AuthenticationError,
+    StoppedError,
+    UnavailableError,
+    UnexpectedResponseError,
+)
+from airflow_sfcc.redaction import register_secret
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, require_same_origin
-from airflow_sfcc.salesforce.responses import parsed
-from airflow_sfcc.salesforce.token_errors import token_error
+from airflow_sfcc.salesforce.responses import parsed, token_error
 from airflow_sfcc.salesforce.transport import Transport
 
 TOKEN_PATH = "/services/oauth2/token"  # noqa: S105
+
+LOGIN_SECONDS = 60.0
+"""The longest `request_timeout` and `response_timeout` of a login; Salesforce takes about a second."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Credentials:
 class Token:
     """A token and the verified instance that it may be sent to. The token is left out of `repr`.
 
-    `identity_url` ends in `/<org id>/<user id>` (salesforce-protocol.md#token-response); the answer holds no expiry.
+    `identity_url` ends in `/<org id>/<user id>`; the response holds no expiry (salesforce-protocol.md#token-response).
     """
 
     access_token: str = field(repr=False)
@@ -63,50 +74,133 @@ class _NoAuth(AuthBase):
         return request
 
 
-class ClientCredentialsAuth(AuthBase):
-    """Signs requests to the verified instance, and to nothing else.
+class _Login:
+    """A login that is under way in one thread; others wait for its token."""
 
-    The token is fetched at first use and kept. A 401 renews it once and repeats the request; when several threads meet
-    a 401 with the same token, one of them fetches and the others take what it got. The token is never revoked: other
-    processes may have been given the same one (salesforce-protocol.md#token-lifetime).
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.token: Future[Token] = Future()
 
-    `on_token` is told each new access token before it is used, so that a caller can mask it in its logs.
+
+class Tokens:
+    """The token of one connection, shared by the sessions of all its clients.
+
+    It is fetched at first use and kept. When several threads need a new one, one of them fetches and the others take what it
+    got. It is never revoked: other processes may have been given the same one (salesforce-protocol.md#token-lifetime).
+    No lock is held while a login is under way, and nobody waits for it longer than for a request of their own.
+
+    `on_token` gets each new access token before it is used, so that a caller can mask it in its logs.
     """
 
     def __init__(
-        self,
-        credentials: Credentials,
-        rule: InstanceRule,
-        transport: Transport,
-        *,
-        on_token: Callable[[str], None] | None = None,
+        self, credentials: Credentials, rule: InstanceRule, on_token: Callable[[str], None] | None = None
     ) -> None:
-        self._credentials = credentials
-        self._rule = rule
-        self._transport = transport
+        self.credentials = credentials
+        self.rule = rule
         self._on_token = on_token
         self._token: Token | None = None
+        self._login: _Login | None = None
         # Reentrant: a signal handler of the same thread may come in between (a killed task aborts its job).
         self._lock = threading.RLock()
 
+    def get(self, session: Transport, refused: Token | None = None) -> Token:
+        """The current token, or another one when Salesforce `refused` it; `session` logs in where that is necessary."""
+        while True:
+            with self._lock:
+                if self._token is not None and self._token != refused:
+                    return self._token
+                login = self._login
+                leads = login is None or login.thread == threading.get_ident()
+                if login is None or leads:
+                    login = self._login = _Login()
+            if leads:
+                return self._lead(login, session)
+            try:
+                return login.token.result(session.settings.request_timeout)
+            except StoppedError:
+                session.stop.check()  # else the other thread was stopped, and this one logs in itself
+            except FutureTimeoutError:
+                raise UnavailableError(
+                    f"{self.credentials.login} did not finish a login within {session.settings.request_timeout:,.0f} s. Try "
+                    "again later."
+                ) from None
+
+    def _lead(self, login: _Login, session: Transport) -> Token:
+        try:
+            token = self._fetch(session)
+        except BaseException as problem:
+            self._end(login, None)
+            login.token.set_exception(problem)
+            raise
+        self._end(login, token)
+        login.token.set_result(token)
+        return token
+
+    def _end(self, login: _Login, token: Token | None) -> None:
+        with self._lock:
+            self._token = token or self._token
+            if self._login is login:
+                self._login = None
+
+    def _fetch(self, session: Transport) -> Token:
+        credentials = self.credentials
+        limited = session.derived(session.settings.limited(LOGIN_SECONDS))
+        response = limited.post(
+            f"{credentials.login}{TOKEN_PATH}",
+            data={
+                "grant_type": "client_credentials",
+                "client_id": credentials.consumer_key,
+                "client_secret": credentials.consumer_secret,
+            },
+            headers={"Accept": "application/json"},
+            auth=_NoAuth(),
+        )
+        if response.status_code != 200:
+            raise token_error(response, credentials.login)
+        token = self._read_token(response)
+        register_secret(token.access_token)
+        if self._on_token:
+            self._on_token(token.access_token)
+        return token
+
+    def _read_token(self, response: requests.Response) -> Token:
+        login = self.credentials.login
+        try:
+            body = parsed(response)
+            access_token, instance_url = body["access_token"], body["instance_url"]
+        except (ValueError, KeyError, TypeError):
+            raise UnexpectedResponseError(
+                f"{login} answered the token request with something that holds no access_token and instance_url: is it "
+                "a Salesforce My Domain host?"
+            ) from None
+        if not (isinstance(instance_url, str) and _fits_a_header(access_token)):
+            raise AuthenticationError(
+                f"{login} answered the token request with a token that cannot be used: is it a Salesforce My Domain host?",
+                step=MY_DOMAIN,
+            )
+        return Token(access_token, self.rule.verify(instance_url), str(body.get("id") or ""))
+
+
+def _fits_a_header(token: object) -> bool:
+    return isinstance(token, str) and 0 < len(token) <= 16_384 and token.isascii() and token.isprintable()
+
+
+class TokenAuth(AuthBase):
+    """Signs a session's requests to the verified instance, and to nothing else. A 401 renews the token once and repeats the
+    request."""
+
+    def __init__(self, tokens: Tokens, session: Transport) -> None:
+        self.tokens = tokens
+        self._session = session
+
     @property
     def token(self) -> Token:
-        """The current token, fetched if there is none yet. Raises AuthenticationError or UntrustedHostError."""
-        with self._lock:
-            if self._token is None:
-                self._token = self._fetch()
-            return self._token
+        """The current token. Raises AuthenticationError, UnavailableError or UntrustedHostError where there can be none."""
+        return self.tokens.get(self._session)
 
     @property
     def instance(self) -> Origin:
         return self.token.instance
-
-    def renew(self, refused: Token) -> Token:
-        """A token other than `refused`: a new one, unless another thread has fetched one already."""
-        with self._lock:
-            if self._token is None or self._token == refused:
-                self._token = self._fetch()
-            return self._token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         token = self.token
@@ -130,48 +224,8 @@ class ClientCredentialsAuth(AuthBase):
         _ = refused.content  # drained, so that the connection can be used again
         refused.close()
         request = refused.request.copy()
-        self._sign(request, self.renew(token))
+        self._sign(request, self.tokens.get(self._session, refused=token))
         response: requests.Response = refused.connection.send(request, **send_options)
         response.history.append(refused)
         response.request = request
         return response
-
-    def _fetch(self) -> Token:
-        credentials = self._credentials
-        response = self._transport.post(
-            f"{credentials.login}{TOKEN_PATH}",
-            data={
-                "grant_type": "client_credentials",
-                "client_id": credentials.consumer_key,
-                "client_secret": credentials.consumer_secret,
-            },
-            headers={"Accept": "application/json"},
-            auth=_NoAuth(),
-        )
-        if response.status_code != 200:
-            raise token_error(response, credentials.login)
-        token = self._read_token(response)
-        if self._on_token:
-            self._on_token(token.access_token)
-        return token
-
-    def _read_token(self, response: requests.Response) -> Token:
-        login = self._credentials.login
-        try:
-            answer = parsed(response)
-            access_token, instance_url = answer["access_token"], answer["instance_url"]
-        except (ValueError, KeyError, TypeError):
-            raise UnexpectedResponseError(
-                f"{login} answered the token request with something that holds no access_token and instance_url: is it "
-                "a Salesforce My Domain host?"
-            ) from None
-        if not (isinstance(instance_url, str) and _fits_a_header(access_token)):
-            raise AuthenticationError(
-                f"{login} answered the token request with a token that cannot be used: is it a Salesforce My Domain host?",
-                step=MY_DOMAIN,
-            )
-        return Token(access_token, self._rule.verify(instance_url), str(answer.get("id") or ""))
-
-
-def _fits_a_header(token: object) -> bool:
-    return isinstance(token, str) and token != "" and token.isascii() and token.isprintable()

@@ -1,6 +1,6 @@
 """Bulk API 2.0 query jobs: create, poll, result pages, abort, delete.
 
-Source: "Bulk API 2.0 and Bulk API Developer Guide", Query; reference section 3.
+Source: "Bulk API 2.0 and Bulk API Developer Guide", Query (salesforce-protocol.md#bulk-api-20-query).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import requests
@@ -23,11 +23,9 @@ from airflow_sfcc.errors import (
     SalesforceError,
     UnexpectedResponseError,
 )
-from airflow_sfcc.salesforce.responses import json_object_of, one_line, raise_for_refusal
+from airflow_sfcc.salesforce.api import Api
+from airflow_sfcc.salesforce.responses import count_of, header_number, json_object_of, one_line, raise_for_error
 from airflow_sfcc.wording import plural
-
-if TYPE_CHECKING:
-    from airflow_sfcc.salesforce.client import SalesforceClient
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +55,15 @@ class BulkJob:
     error_message: str | None = None
 
     @classmethod
-    def from_wire(cls, body: Mapping[str, Any], *, asked_with: str) -> BulkJob:
-        """`asked_with` is the API version of the request, which is the job's where the answer names none."""
+    def from_wire(cls, body: Mapping[str, Any], *, requested_with: str) -> BulkJob:
+        """`requested_with` is the API version of the request, which is the job's where the response names none."""
         try:
             return cls(
                 id=_text(body["id"]),
                 state=_text(body["state"]),
                 sobject=str(body.get("object") or ""),
                 operation=str(body.get("operation") or ""),
-                api_version=f"{float(body.get('apiVersion') or asked_with):.1f}",
+                api_version=f"{float(body.get('apiVersion') or requested_with):.1f}",
                 created=str(body.get("createdDate") or ""),
                 records_processed=_int_or_none(body.get("numberRecordsProcessed")),
                 error_message=body.get("errorMessage") or None,
@@ -126,7 +124,7 @@ def _text(value: Any) -> str:
 
 
 def _int_or_none(value: Any) -> int | None:
-    return None if value is None else int(value)
+    return None if value is None else count_of(value)
 
 
 @dataclass(frozen=True)
@@ -148,12 +146,12 @@ class ResultPage:
 class BulkQueryJobs:
     """The query jobs of one org."""
 
-    def __init__(self, client: SalesforceClient) -> None:
-        self._client = client
+    def __init__(self, api: Api) -> None:
+        self._api = api
 
     def create(self, soql: str, *, include_deleted: bool = False) -> BulkJob:
         """Submit a query. Raises BulkUnsupportedError for queries, and API versions, that Bulk API 2.0 does not do."""
-        version = self._client.api_version
+        version = self._api.version
         if float(version) < FIRST_VERSION:
             raise BulkUnsupportedError(
                 f"API version {version} has no Bulk API 2.0 queries, which came with {FIRST_VERSION}: set a newer "
@@ -166,18 +164,18 @@ class BulkQueryJobs:
             "columnDelimiter": "COMMA",
             "lineEnding": "LF",
         }
-        return self._job(self._client.request("POST", "/jobs/query", json=body))
+        return self._job(self._api.request("POST", "/jobs/query", json=body))
 
     def get(self, job_id: str) -> BulkJob:
         """The job's state. Raises ResultsExpiredError when Salesforce no longer knows it."""
         try:
-            return self._job(self._client.request("GET", _path(job_id)))
+            return self._job(self._api.request("GET", _path(job_id)))
         except NotFoundError as gone:
             raise _expired(job_id) from gone
 
     def abort(self, job_id: str) -> BulkJob:
         """Abort a job that is waiting or in progress; Salesforce refuses it for a job that has ended."""
-        return self._job(self._client.request("PATCH", _path(job_id), json={"state": ABORTED}))
+        return self._job(self._api.request("PATCH", _path(job_id), json={"state": ABORTED}))
 
     def abort_all(self, job_ids: Iterable[str]) -> list[BulkJob]:
         """Abort jobs whose results nobody will read, and return those that were aborted.
@@ -195,12 +193,12 @@ class BulkQueryJobs:
                 log.info("Aborted Bulk job %s", job_id)
         return aborted
 
-    def _job(self, answer: requests.Response) -> BulkJob:
-        return BulkJob.from_wire(json_object_of(answer), asked_with=self._client.api_version)
+    def _job(self, response: requests.Response) -> BulkJob:
+        return BulkJob.from_wire(json_object_of(response), requested_with=self._api.version)
 
     def delete(self, job_id: str) -> None:
         """Delete a finished job and its results."""
-        raise_for_refusal(self._client.request("DELETE", _path(job_id)))
+        raise_for_error(self._api.request("DELETE", _path(job_id)))
 
     def result_pages(self, job: BulkJob) -> Iterator[ResultPage] | None:
         """The pages of a complete job by resultPages (API 58.0 on), or None where the org does not offer that.
@@ -208,7 +206,7 @@ class BulkQueryJobs:
         Both known shapes are read: `resultPages[].resultUrl` with `nextRecordsUrl` (documented) and
         `resultChunks[].resultLink` (observed); the links come in fives.
         """
-        listing = self._client.request("GET", _path(job.id, "/resultPages"), api_version=job.api_version)
+        listing = self._api.request("GET", _path(job.id, "/resultPages"), api_version=job.api_version)
         if listing.status_code in (400, 404, 405):
             log.info(
                 "The org does not list result pages (HTTP %s); following Sforce-Locator instead", listing.status_code
@@ -216,7 +214,7 @@ class BulkQueryJobs:
             return None
         first = json_object_of(listing)
         if _links(first) is None:
-            log.warning("resultPages answered an unknown shape; following Sforce-Locator instead")
+            log.warning("resultPages has an unknown shape; following Sforce-Locator instead")
             return None
         return self._listed_pages(job, first)
 
@@ -225,7 +223,7 @@ class BulkQueryJobs:
         seen: set[str] = set()
         while True:
             for link in _links(listing) or ():
-                url = self._client.resolve(link, api_version=job.api_version)
+                url = self._api.resolve(link, api_version=job.api_version)
                 if url in seen:
                     raise UnexpectedResponseError(
                         f"Bulk job {job.id} listed the same result page twice; nothing was landed. {_AGAIN}"
@@ -236,30 +234,30 @@ class BulkQueryJobs:
             following = listing.get("nextRecordsUrl") or listing.get("nextRecordUrl")
             if not following or listing.get("done") is True:
                 return
-            url = self._client.resolve(str(following), api_version=job.api_version)
+            url = self._api.resolve(str(following), api_version=job.api_version)
             if url in seen:
                 raise UnexpectedResponseError(
                     f"Bulk job {job.id} listed its result pages in a circle; nothing was landed. {_AGAIN}"
                 )
             seen.add(url)
-            listing = json_object_of(self._client.request("GET", url))
+            listing = json_object_of(self._api.request("GET", url))
 
     def page_at(self, job: BulkJob, index: int, locator: str | None, page_size: int) -> ResultPage:
         """The page that `locator` names (None: the first), of at most `page_size` rows.
 
-        maxRecords is always sent: results asked for without it have been seen to stall (DESIGN.md).
+        maxRecords is always sent: results requested without it have been seen to stall (DESIGN.md).
         """
         query = f"?maxRecords={page_size}" + (f"&locator={quote(locator, safe='')}" if locator else "")
-        url = self._client.url(_path(job.id, f"/results{query}"), api_version=job.api_version)
+        url = self._api.url(_path(job.id, f"/results{query}"), api_version=job.api_version)
         return ResultPage(job.id, index, url)
 
     def open_page(self, page: ResultPage) -> requests.Response:
-        """Ask for a page; the body is not read yet. Raises ResultsExpiredError when it is gone.
+        """Request a page; the body is not read yet. Raises ResultsExpiredError when it is gone.
 
-        The answer carries `Sforce-NumberOfRecords` and `Sforce-Locator` (the text `null` on the last page).
+        The response carries `Sforce-NumberOfRecords` and `Sforce-Locator` (the text `null` on the last page).
         """
         headers = {"Accept": "text/csv", "Accept-Encoding": "gzip"}
-        response = self._client.request("GET", page.url, headers=headers, stream=True)
+        response = self._api.request("GET", page.url, headers=headers, stream=True)
         if response.status_code == 200:
             return response
         with response:
@@ -268,7 +266,7 @@ class BulkQueryJobs:
                     f"Salesforce has no results for Bulk job {page.job_id} yet. Wait until it is complete."
                 )
             try:
-                raise_for_refusal(response)
+                raise_for_error(response)
             except NotFoundError as gone:
                 raise _expired(page.job_id) from gone
         raise UnexpectedResponseError(
@@ -285,8 +283,7 @@ def next_locator(response: requests.Response) -> str | None:
 
 def reported_rows(response: requests.Response) -> int | None:
     """How many rows Salesforce says the page has, None when it does not say."""
-    header = response.headers.get("Sforce-NumberOfRecords", "").strip()
-    return int(header) if header.isdecimal() else None
+    return header_number(response, "Sforce-NumberOfRecords")
 
 
 def _links(listing: Mapping[str, Any]) -> list[str] | None:

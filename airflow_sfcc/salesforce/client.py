@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 import requests
@@ -23,21 +20,19 @@ from airflow_sfcc.errors import (
     SalesforceError,
     UnexpectedResponseError,
 )
+from airflow_sfcc.redaction import register_secret
 from airflow_sfcc.salesforce import soql as soql_text
-from airflow_sfcc.salesforce.auth import ClientCredentialsAuth, Credentials, Token
+from airflow_sfcc.salesforce.api import NEWEST_TESTED_VERSION, Api, ApiVersion
+from airflow_sfcc.salesforce.auth import Credentials, Token, TokenAuth, Tokens
 from airflow_sfcc.salesforce.bulk import BulkQueryJobs
-from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin, resolve_link
+from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin
+from airflow_sfcc.salesforce.org_clock import OrgClock
 from airflow_sfcc.salesforce.query import JsonReader, QueryPage, Record, plain, query_pages
-from airflow_sfcc.salesforce.responses import JsonObject, json_object_of, json_of
+from airflow_sfcc.salesforce.responses import JsonObject, count_of, json_object_of
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.transport import Transport, TransportOptions
-from airflow_sfcc.salesforce.usage import ApiUsage
+from airflow_sfcc.salesforce.usage import ApiUsage, Tally
 from airflow_sfcc.wording import did_you_mean
-
-log = logging.getLogger(__name__)
-
-NEWEST_TESTED_VERSION = "68.0"
-"""Winter '27."""
 
 
 def connect(
@@ -62,11 +57,10 @@ def connect(
         raise _missing_credentials(consumer_key)
     login = login_origin(host, port=port, scheme=scheme, allow_http=allow_http)
     rule = InstanceRule(login, frozenset(name.strip().lower() for name in allowed_hosts), allow_http)
-    session = Transport(transport, usage=ApiUsage(api_call_budget))
-    session.auth = ClientCredentialsAuth(
-        Credentials(login, consumer_key, consumer_secret), rule, Transport(transport), on_token=on_token
-    )
-    return SalesforceClient(session, session.auth, api_version=normal_version(api_version))
+    register_secret(consumer_secret, user=consumer_key)
+    tokens = Tokens(Credentials(login, consumer_key, consumer_secret), rule, on_token)
+    session = Transport(transport, usage=ApiUsage(api_call_budget), clock=OrgClock(may_be_moved=login.is_loopback))
+    return SalesforceClient(Api(session, tokens, ApiVersion(normal_version(api_version))))
 
 
 def _missing_credentials(consumer_key: str) -> ConfigurationError:
@@ -80,7 +74,7 @@ def normal_version(version: str | float | None) -> str | None:
     """`68.0` for 68, "68", "v68.0"; None for None and "". Raises ConfigurationError for anything else."""
     if version is None or version == "":
         return None
-    found = re.fullmatch(r"v?(\d{2,3})(\.0)?", str(version).strip())
+    found = re.fullmatch(r"v?([0-9]{2,3})(\.0)?", str(version).strip())
     if not found:
         raise ConfigurationError(
             f"api_version {version!r} is not a Salesforce API version such as {NEWEST_TESTED_VERSION}."
@@ -89,35 +83,63 @@ def normal_version(version: str | float | None) -> str | None:
 
 
 class SalesforceClient:
-    """Calls one org's REST and Bulk APIs. Safe to share between threads; made by `connect`."""
+    """Calls one org's REST and Bulk APIs. Safe to share between threads; made by `connect`.
 
-    def __init__(self, session: Transport, auth: ClientCredentialsAuth, *, api_version: str | None = None) -> None:
-        self.session = session
-        self.auth = auth
-        self.bulk = BulkQueryJobs(self)
-        self._chosen_version = api_version
-        self._describes: dict[str, JsonObject] = {}
+    `api` sends requests, `bulk` has the query jobs.
+    """
 
-    def new_session(self, settings: TransportOptions | None = None, stop: Stop | None = None) -> Transport:
-        """Another session for the same org and token, counting into the same usage."""
-        session = Transport(settings or self.session.settings, usage=self.usage, clock=self.session.clock, stop=stop)
-        session.auth = self.auth
-        return session
+    def __init__(self, api: Api, describes: dict[str, JsonObject] | None = None) -> None:
+        self.api = api
+        self.bulk = BulkQueryJobs(api)
+        self._describes: dict[str, JsonObject] = {} if describes is None else describes
 
-    def in_a_hurry(self, seconds: float) -> SalesforceClient:
-        """A client that gives each request one try of at most `seconds`, for callers that are themselves being stopped."""
-        settings = replace(self.session.settings, request_timeout=seconds, connect_timeout=seconds, max_retries=0)
-        return SalesforceClient(self.new_session(settings), self.auth, api_version=self.api_version)
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        stop: Stop | None = None,
+        tally: Tally | None = None,
+    ) -> SalesforceClient:
+        """A client for the same org, with the same token, usage and describes, and other limits.
 
-    def with_request_timeout(self, seconds: float) -> SalesforceClient:
-        """A client with the same token that waits at most `seconds` for an answer, or less if it was set to less."""
-        shorter = min(seconds, self.session.settings.request_timeout)
-        session = self.new_session(replace(self.session.settings, request_timeout=shorter))
-        return SalesforceClient(session, self.auth, api_version=self._chosen_version)
+        `timeout`: seconds at most for connecting, for each silence and for each whole response that is not a stream; logging
+        in included. `max_retries`: attempts after the first one. `stop`: ends its requests when it is set; such a client has
+        connections of its own. `tally`: counts its calls.
+        """
+        api = self.api.with_options(timeout=timeout, max_retries=max_retries, stop=stop, tally=tally)
+        return SalesforceClient(api, self._describes)
 
-    def stoppable(self, stop: Stop) -> SalesforceClient:
-        """A client whose requests end when `stop` is set."""
-        return SalesforceClient(self.new_session(stop=stop), self.auth, api_version=self.api_version)
+    @property
+    def session(self) -> Transport:
+        return self.api.session
+
+    @property
+    def auth(self) -> TokenAuth:
+        return self.api.auth
+
+    @property
+    def usage(self) -> ApiUsage:
+        return self.session.usage
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far the org's clock is ahead of this machine's; zero before the first response."""
+        return self.session.clock.ahead
+
+    @property
+    def instance(self) -> Origin:
+        """The verified instance. Logs in if that has not happened yet."""
+        return self.api.instance
+
+    @property
+    def api_version(self) -> str:
+        """The connection's version, or else the newest that the org offers, capped at the newest we tested."""
+        return self.api.version
+
+    def request(self, method: str, path: str, *, api_version: str | None = None, **options: Any) -> requests.Response:
+        """Send a signed request to a resource path (`/limits`), or to an absolute URL of the instance."""
+        return self.api.request(method, path, api_version=api_version, **options)
 
     def introduction(self) -> str:
         """Who this client is, in one sentence: user, org, API version, calls left. Raises what logging in raises."""
@@ -144,70 +166,15 @@ class SalesforceClient:
                     names[sobject] = f"{name} ({record_id})"
         return names
 
-    @property
-    def usage(self) -> ApiUsage:
-        return self.session.usage
-
-    @property
-    def ahead(self) -> timedelta:
-        """How far the org's clock is ahead of this machine's; zero before the first answer."""
-        return self.session.clock.ahead
-
-    @property
-    def instance(self) -> Origin:
-        """The verified instance. Logs in if that has not happened yet."""
-        return self.auth.instance
-
-    @cached_property
-    def api_version(self) -> str:
-        """The connection's version, or else the newest that the org offers, capped at the newest we tested."""
-        if self._chosen_version:
-            return self._chosen_version
-        offered = sorted(self.versions(), key=float)
-        tested = [version for version in offered if float(version) <= float(NEWEST_TESTED_VERSION)]
-        if not tested:
-            raise ConfigurationError(
-                f"The org offers no API version up to {NEWEST_TESTED_VERSION}, the newest that this package was tested with: set "
-                f"api_version in the connection's extra to one that it offers, such as {offered[0]}."
-            )
-        return tested[-1]
-
-    def url(self, path: str, *, api_version: str | None = None) -> str:
-        """The absolute URL of a resource below `/services/data/vXX.X`."""
-        return f"{self.instance}/services/data/v{api_version or self.api_version}{path}"
-
-    def resolve(self, link: str, *, api_version: str | None = None) -> str:
-        """The absolute URL of a link that the org sent. Raises UntrustedHostError when it leaves the instance."""
-        return resolve_link(link, instance=self.instance, api_version=api_version or self.api_version)
-
-    def request(self, method: str, path: str, *, api_version: str | None = None, **options: Any) -> requests.Response:
-        """Send a signed request to a resource path (`/limits`), or to an absolute URL made by `url` or `resolve`."""
-        target = path if "://" in path else self.url(path, api_version=api_version)
-        return self.session.request(method, target, **options)
-
     def versions(self) -> list[str]:
-        """API versions that the org offers, such as `["41.0", ..., "68.0"]` (salesforce-protocol.md#api-versions)."""
-        answer = json_of(self.session.request("GET", f"{self.instance}/services/data"))
-        try:
-            offered = [str(entry["version"]) for entry in answer]
-            if offered and all(float(version) for version in offered):
-                return offered
-        except (TypeError, KeyError, ValueError):
-            pass
-        raise UnexpectedResponseError(
-            f"{self.instance} does not list its API versions as Salesforce does. Is it the org's My Domain? If so, set "
-            f"api_version in the connection's extra, such as {NEWEST_TESTED_VERSION}."
-        )
+        """API versions that the org offers, such as `["41.0", ..., "68.0"]`."""
+        return self.api.versions()
 
     def query_pages(
-        self,
-        soql: str,
-        *,
-        include_deleted: bool = False,
-        read: JsonReader = json_object_of,
+        self, soql: str, *, include_deleted: bool = False, read: JsonReader = json_object_of
     ) -> Iterator[QueryPage]:
-        """Pages of a REST query as Salesforce sends them; see `queries.query_pages`."""
-        return query_pages(self, soql, include_deleted=include_deleted, read=read)
+        """Pages of a REST query as Salesforce sends them; see `query.query_pages`."""
+        return query_pages(self.api, soql, include_deleted=include_deleted, read=read)
 
     def query(
         self, soql: str, bind: Mapping[str, Any] | None = None, include_deleted: bool = False
@@ -217,7 +184,7 @@ class SalesforceClient:
             yield from (plain(record) for record in page.records)
 
     def count(self, counting_soql: str, *, include_deleted: bool = False) -> int:
-        """The number that a `SELECT COUNT() FROM ...` query answers."""
+        """The number that a `SELECT COUNT() FROM ...` query returns."""
         page = next(iter(self.query_pages(counting_soql, include_deleted=include_deleted)))
         return len(page.records) if page.total_size is None else page.total_size
 
@@ -226,32 +193,29 @@ class SalesforceClient:
 
         Raises NotFoundError for objects that do not exist or are hidden.
         """
-        if not re.fullmatch(r"\w+", sobject):
-            raise QueryError(
-                f"{sobject!r} is not the name of an object: use its API name, such as Account or Invoice__c."
-            )
+        require_name(sobject)
         key = sobject.lower()
         if key not in self._describes:
-            answer = self._describe(sobject)
-            if not _is_describe(answer):
+            body = self._describe(sobject)
+            if not _is_describe(body, sobject):
                 raise UnexpectedResponseError(
                     f"{self.instance} does not describe {sobject} as Salesforce does. Is it the org's My Domain?",
                     step=MY_DOMAIN,
                 )
-            self._describes[key] = answer
+            self._describes[key] = body
         return self._describes[key]
 
     def _describe(self, sobject: str) -> JsonObject:
         try:
             return json_object_of(self.request("GET", f"/sobjects/{sobject}/describe"))
-        except NotFoundError as refusal:
-            # The same answer comes to every resource of a version that the org does not have.
+        except NotFoundError as problem:
+            # The same response comes from every resource of a version that the org does not have.
             if self.api_version not in (offered := self.versions()):
                 raise ConfigurationError(
                     f"The org does not offer API version {self.api_version}: set api_version in the connection's extra to one "
                     f"that it does, such as {max(offered, key=float)}, or leave it empty."
                 ) from None
-            refusal.message = f"{refusal.message} {self._objects_like(sobject)}".rstrip()
+            problem.message = f"{problem.message} {self._objects_like(sobject)}".rstrip()
             raise
 
     def _objects_like(self, sobject: str) -> str:
@@ -267,40 +231,45 @@ class SalesforceClient:
         return json_object_of(self.request("GET", "/sobjects"))
 
     def limits(self) -> JsonObject:
-        """The org's limits, accurate within 5 minutes; needs View Setup and Configuration.
-
-        Source: salesforce-protocol.md#limits-and-counts.
-        """
+        """The org's limits, accurate within 5 minutes; needs View Setup and Configuration
+        (salesforce-protocol.md#limits-and-counts)."""
         return json_object_of(self.request("GET", "/limits"))
 
     def record_count(self, sobject: str) -> int:
-        """The object's row count, cached by Salesforce; excludes deleted and archived rows.
-
-        Source: salesforce-protocol.md#limits-and-counts.
-        """
-        answer = json_object_of(self.request("GET", "/limits/recordCount", params={"sObjects": sobject}))
+        """The object's row count, cached by Salesforce; excludes deleted and archived rows
+        (salesforce-protocol.md#limits-and-counts)."""
+        body = json_object_of(self.request("GET", "/limits/recordCount", params={"sObjects": require_name(sobject)}))
         with suppress(AttributeError, KeyError, TypeError, ValueError):
-            counts = {str(entry["name"]).lower(): int(entry["count"]) for entry in answer["sObjects"]}
+            counts = {str(entry["name"]).lower(): count_of(entry["count"]) for entry in body["sObjects"]}
             return counts[sobject.lower()]
         raise UnexpectedResponseError(f"Salesforce keeps no record count for {sobject}: count its records by a query.")
 
     def get_deleted(self, sobject: str, start: datetime, end: datetime) -> JsonObject:
-        """Ids deleted within [start, end): `deletedRecords`, `earliestDateAvailable`, `latestDateCovered`.
-
-        Source: salesforce-protocol.md#limits-and-counts.
-        """
+        """Ids deleted within [start, end): `deletedRecords`, `earliestDateAvailable`, `latestDateCovered`
+        (salesforce-protocol.md#limits-and-counts)."""
         params = {"start": soql_text.datetime_literal(start), "end": soql_text.datetime_literal(end)}
-        return json_object_of(self.request("GET", f"/sobjects/{sobject}/deleted/", params=params))
+        return json_object_of(self.request("GET", f"/sobjects/{require_name(sobject)}/deleted/", params=params))
 
     def user_info(self) -> JsonObject:
         """Who the Run As user is: `preferred_username`, `organization_id`, ... (salesforce-protocol.md#oauth-endpoints)."""
         return json_object_of(self.request("GET", f"{self.instance}/services/oauth2/userinfo"))
 
 
-def _is_describe(answer: JsonObject) -> bool:
-    fields = answer.get("fields")
-    return bool(answer.get("name")) and isinstance(fields, list) and all(map(_is_described_field, fields))
+def require_name(sobject: str) -> str:
+    """`sobject`, which goes into URLs and paths. Raises QueryError when it is no name of an object."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", sobject):
+        raise QueryError(f"{sobject!r} is not the name of an object: use its API name, such as Account or Invoice__c.")
+    return sobject
+
+
+def _is_describe(body: JsonObject, sobject: str) -> bool:
+    """Whether it is a description of this very object, whose names can be trusted to be names."""
+    fields = body.get("fields")
+    is_named = str(body.get("name")).lower() == sobject.lower()
+    return is_named and isinstance(fields, list) and all(map(_is_described_field, fields))
 
 
 def _is_described_field(field: object) -> bool:
-    return isinstance(field, Mapping) and bool(field.get("name") and field.get("type"))
+    if not isinstance(field, Mapping):
+        return False
+    return all(isinstance(field.get(key), str) and re.fullmatch(r"\w{1,255}", field[key]) for key in ("name", "type"))

@@ -1,6 +1,6 @@
-"""Gzip as HTTP's content coding (RFC 9110, 8.4.1.3): who uses it, and unpacking it.
+"""Gzip as HTTP's content coding (RFC 9110, 8.4.1.3): who uses it, and unpacking it up to a limit.
 
-How a result page is unpacked while it comes is in `extract.page_stream`.
+Result pages are unpacked while they arrive, by the engine.
 """
 
 from __future__ import annotations
@@ -21,21 +21,30 @@ GZIP_DAMAGED: Any = (BadGzipFile, isal_zlib.error, zlib.error)
 _MAGIC = b"\x1f\x8b"
 
 
+class TooLargeError(ValueError):
+    """More bytes than the limit; turned into an UnexpectedResponseError by the transport."""
+
+
 def is_gzip(response: requests.Response) -> bool:
     """Whether the body is sent as gzip data, which `x-gzip` means too."""
     return response.headers.get("Content-Encoding", "").strip().lower() in ("gzip", "x-gzip")
 
 
-def unpacked(packed: bytes) -> bytes:
+def unpacked(packed: bytes, limit: int) -> bytes:
     """The text of one or more gzip members; what follows them is ignored, as urllib3 does.
 
-    Raises EOFError when a member breaks off, and GZIP_DAMAGED.
+    Raises TooLargeError for more than `limit` bytes, EOFError when a member breaks off, and GZIP_DAMAGED.
     """
     members: list[bytes] = []
+    left = limit
     while packed.startswith(_MAGIC) or not members:
         member = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
-        members.append(member.decompress(packed))
+        text = member.decompress(packed, left + 1)
+        left -= len(text)
+        if left < 0:
+            raise TooLargeError(limit)
         if not member.eof:
             raise EOFError("The gzip data has no end.")
+        members.append(text)
         packed = member.unused_data
     return b"".join(members)

@@ -68,6 +68,14 @@ def _is_address(host: str) -> bool:
     return True
 
 
+def is_loopback(url: str) -> bool:
+    """Whether a URL points to this machine."""
+    try:
+        return Origin.of(url).is_loopback
+    except ValueError:
+        return False
+
+
 def login_origin(host: str, *, port: int | None = None, scheme: str | None = None, allow_http: bool = False) -> Origin:
     """The origin that a person meant by what they typed as My Domain: a host name, or a URL pasted from a browser.
 

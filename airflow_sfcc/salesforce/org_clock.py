@@ -1,37 +1,68 @@
-"""The org's time, as its answers tell it: stamps are the org's, so windows must not be cut by a worker's clock."""
+"""The org's time, by its responses: timestamps in records are the org's, so windows must not be cut by a worker's clock."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
-_TOLERATED = timedelta(seconds=2)
+log = logging.getLogger(__name__)
+
+TOLERATED = timedelta(seconds=2)
 """`Date` has whole seconds and travels a while, so smaller differences say nothing."""
+
+LARGEST_DIFFERENCE = timedelta(hours=1)
+"""A `Date` further away from this machine's clock is ignored, with a warning: a proxy or cache wrote it, or the machine's
+clock is wrong. Believed, one such header would move the end of a window, and with it the watermark."""
+
+_AGREEMENT = timedelta(minutes=1)
 
 
 class OrgClock:
-    """How far the org's clock is ahead of this machine's, by the `Date` header of its latest answer (RFC 9110, 6.6.1)."""
+    """How far the org's clock is ahead of this machine's, by `Date` headers (RFC 9110, 6.6.1) on which two responses in a row
+    agree. `may_be_moved`: a local org on loopback, whose clock a person may set to any time, so there is no largest difference.
+    """
 
-    def __init__(self) -> None:
-        self._ahead = timedelta(0)
+    def __init__(self, *, may_be_moved: bool = False) -> None:
+        self._may_be_moved = may_be_moved
+        self._agreed: timedelta | None = None
+        self._latest: timedelta | None = None
+        self._warned = False
         self._lock = threading.Lock()
 
     @property
     def ahead(self) -> timedelta:
-        """Zero before the first answer, and for differences too small to be told from delays."""
+        """Zero before the first response, and for differences too small to be told from delays."""
         with self._lock:
-            return self._ahead
+            difference = self._agreed or timedelta(0)
+        return difference if abs(difference) > TOLERATED else timedelta(0)
 
     def observe(self, headers: Mapping[str, str]) -> None:
-        """Take in an answer's headers."""
+        """Take in the `Date` of a response, if it has a usable one."""
         try:
-            told = parsedate_to_datetime(headers["Date"])
-        except (KeyError, TypeError, ValueError):
+            difference = parsedate_to_datetime(headers["Date"]) - datetime.now(timezone.utc)
+        except (KeyError, TypeError, ValueError, OverflowError, IndexError):
             return
-        if told.tzinfo is None:
+        is_absurd = abs(difference) > LARGEST_DIFFERENCE
+        if is_absurd and not self._may_be_moved:
+            self._warn(difference)
             return
-        difference = told - datetime.now(timezone.utc)
         with self._lock:
-            self._ahead = difference if abs(difference) > _TOLERATED else timedelta(0)
+            before, self._latest = self._latest, difference
+            is_first = before is None and not is_absurd
+            if is_first or (before is not None and abs(before - difference) <= _AGREEMENT):
+                self._agreed = difference
+
+    def _warn(self, difference: timedelta) -> None:
+        with self._lock:
+            first, self._warned = not self._warned, True
+        if first:
+            way = "ahead of" if difference > timedelta(0) else "behind"
+            log.warning(
+                "A response's Date header is %s %s this machine's clock, so it is ignored.\n"
+                "Check the clock of this machine, and any proxy or cache between it and Salesforce.",
+                abs(difference),
+                way,
+            )

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import requests
 
 from airflow_sfcc.errors import IncompleteResultError, UnexpectedResponseError
-from airflow_sfcc.salesforce.responses import json_object_of, refusal_of
+from airflow_sfcc.salesforce.api import Api
+from airflow_sfcc.salesforce.responses import error_within, json_object_of
 from airflow_sfcc.wording import plural
-
-if TYPE_CHECKING:
-    from airflow_sfcc.salesforce.client import SalesforceClient
 
 LONGEST_URI = 16_384
 """Bytes of URI, and of URI and headers together, that Salesforce takes (salesforce-protocol.md#rest-conventions, 414 and 431)."""
@@ -53,7 +51,7 @@ def fits_uri(soql: str) -> bool:
 
 
 def query_pages(
-    client: SalesforceClient,
+    api: Api,
     soql: str,
     *,
     include_deleted: bool = False,
@@ -68,7 +66,7 @@ def query_pages(
     may be a collection of another kind than a list, if they have no child records. Child records that come in pages of their
     own are read before the next parent page, which would invalidate their cursors.
     """
-    pages = _Pages(client, read)
+    pages = _Pages(api, read)
     body = pages.first(soql, "/queryAll" if include_deleted else "/query")
     yielded, seen = 0, set[str]()
     while True:
@@ -102,15 +100,15 @@ def query_pages(
 class _Pages:
     """The responses to one query, read."""
 
-    def __init__(self, client: SalesforceClient, read: JsonReader) -> None:
-        self._client = client
+    def __init__(self, api: Api, read: JsonReader) -> None:
+        self._api = api
         self._read = read
 
     def first(self, soql: str, resource: str) -> Mapping[str, Any]:
         """The first answer to a query, however long it is."""
         if not fits_uri(soql):
             return self._first_in_a_body(soql, resource)
-        response = self._client.request("GET", resource, params={"q": soql})
+        response = self._api.request("GET", resource, params={"q": soql})
         if response.status_code in _TOO_LONG:
             # The headers count too, and a token that is a JWT takes more of them than is foreseen.
             return self._first_in_a_body(soql, resource)
@@ -118,7 +116,7 @@ class _Pages:
 
     def follow(self, link: str) -> Mapping[str, Any]:
         """The response that another one's `nextRecordsUrl` leads to."""
-        return self._read(self._client.request("GET", self._client.resolve(link)))
+        return self._read(self._api.request("GET", self._api.resolve(link)))
 
     def _first_in_a_body(self, soql: str, resource: str) -> Mapping[str, Any]:
         """The first page of a query that is too long for a URI: composite/batch carries the URI in its body
@@ -126,9 +124,9 @@ class _Pages:
 
         The pages after it are asked for as ever, since their links are short.
         """
-        url = f"v{self._client.api_version}{resource}?q={quote(soql, safe='')}"
+        url = f"v{self._api.version}{resource}?q={quote(soql, safe='')}"
         batch = {"batchRequests": [{"method": "GET", "url": url}]}
-        response = self._client.request("POST", "/composite/batch", json=batch)
+        response = self._api.request("POST", "/composite/batch", json=batch)
         results = self._read(response).get("results")
         first = results[0] if isinstance(results, list) and results else None
         if not (isinstance(first, Mapping) and str(first.get("statusCode")).isdecimal()):
@@ -137,7 +135,7 @@ class _Pages:
             )
         status, body = int(first["statusCode"]), first.get("result")
         if status != 200 or not isinstance(body, Mapping):
-            raise refusal_of(status, body, f"GET {resource}")
+            raise error_within(status, body, f"GET {resource}")
         return body
 
 

@@ -1,7 +1,7 @@
-"""Which faults pass by themselves, and how long to wait for that.
+"""Which errors are transient, and how long to wait before the next attempt.
 
-Passing faults (salesforce-protocol.md#rest-conventions, #query-errors): connections that break, HTTP 406, 420, 429 and 5xx, too
-many long requests at once, and transaction security that took too long.
+Transient (salesforce-protocol.md#rest-queries, #query-errors): connections that break, HTTP 406, 420, 429 and 5xx, too many
+long requests at once, and transaction security that took too long.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PASSING_STATUSES = frozenset({406, 420, 429})
-"""Besides 5xx. 406 and 420 are not in Salesforce's documents but seen in production (salesforce-protocol.md#rest-conventions)."""
+TRANSIENT_STATUSES = frozenset({406, 420, 429})
+"""Besides 5xx. 406 and 420 are not in Salesforce's documents but seen in production."""
 
 LONGEST_WAIT = 300.0
 """Seconds. A Retry-After beyond this is not waited for here: the task's own retry is the better place."""
 
 
 class RetryPolicy:
-    """Exponential backoff with jitter, or what Retry-After says. After `stop` there is no further try, and no waiting."""
+    """Exponential backoff with jitter, or what Retry-After says. After `stop` there is no further attempt, and no waiting."""
 
     def __init__(self, max_retries: int, stop: Stop | None = None) -> None:
         self.max_retries = max_retries
         self.retried = 0
-        """How often it was tried again, all in all."""
+        """How many attempts beyond the first ones there were, all in all."""
         self._stop = stop or Stop()
         self._backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
 
     def run(self, attempt: Callable[[], T], *, what: str, also: tuple[type[Exception], ...] = ()) -> T:
-        """The first outcome that is no passing fault, or the last outcome there was.
+        """The first outcome that is no transient error, or the last outcome there was.
 
-        `what` is for the log; exceptions of the types in `also` count as passing faults too.
+        `what` is for the log; exceptions of the types in `also` count as transient too.
         """
 
         def unless_stopped() -> T:
@@ -50,8 +50,8 @@ class RetryPolicy:
             return attempt()
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_passing_fault)
-            | tenacity.retry_if_result(is_passing_answer)
+            retry=tenacity.retry_if_exception(is_transient_error)
+            | tenacity.retry_if_result(is_transient_response)
             | tenacity.retry_if_exception_type(also),
             stop=self._is_over,
             wait=self._wait,
@@ -62,22 +62,22 @@ class RetryPolicy:
         return retrying(unless_stopped)
 
     def _is_over(self, state: tenacity.RetryCallState) -> bool:
-        tried_enough = state.attempt_number > self.max_retries or (_retry_after(state) or 0) > LONGEST_WAIT
-        return tried_enough or self._stop.is_set
+        was_last = state.attempt_number > self.max_retries or (retry_after(_response(state)) or 0) > LONGEST_WAIT
+        return was_last or self._stop.is_set
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        asked = _retry_after(state)
-        return asked if asked is not None else self._backoff(state)
+        requested = retry_after(_response(state))
+        return self._backoff(state) if requested is None else requested
 
     def _announce(self, state: tenacity.RetryCallState, what: str) -> None:
         self.retried += 1
         seconds = state.next_action.sleep if state.next_action else 0.0
-        fault = _fault(state)
-        log.warning("%s: %s; retry %s of %s in %.1f s", what, fault, state.attempt_number, self.max_retries, seconds)
+        error = _name_of_error(state)
+        log.warning("%s: %s; retry %s of %s in %.1f s", what, error, state.attempt_number, self.max_retries, seconds)
 
 
-def is_passing_fault(problem: BaseException) -> bool:
-    """Whether an exception of requests tells of a fault that passes."""
+def is_transient_error(problem: BaseException) -> bool:
+    """Whether an exception of requests is a transient error."""
     if isinstance(problem, exceptions.SSLError):
         return "CERTIFICATE_VERIFY_FAILED" not in str(problem) and "doesn't match" not in str(problem)
     return isinstance(
@@ -91,48 +91,50 @@ def is_passing_fault(problem: BaseException) -> bool:
     )
 
 
-def is_passing_status(status: int) -> bool:
-    """Whether an HTTP status by itself tells of a fault that passes."""
-    return status >= 500 or status in PASSING_STATUSES
+def is_transient_status(status: int) -> bool:
+    """Whether an HTTP status by itself means a transient error."""
+    return status >= 500 or status in TRANSIENT_STATUSES
 
 
-def is_passing_answer(answer: object) -> bool:
-    """Whether an answer tells of a fault that passes. Anything but a Response does not."""
-    if not isinstance(answer, requests.Response):
+def is_transient_response(response: object) -> bool:
+    """Whether a response is a transient error. Anything but a Response is not."""
+    if not isinstance(response, requests.Response):
         return False
-    status = answer.status_code
-    if is_passing_status(status):
+    status = response.status_code
+    if is_transient_status(status):
         return True
     if status == 403:
-        return "REQUEST_LIMIT_EXCEEDED" in answer.text and "Concurrent" in answer.text
-    return status == 400 and "TXN_SECURITY_METERING_ERROR" in answer.text
+        return b"REQUEST_LIMIT_EXCEEDED" in response.content and b"Concurrent" in response.content
+    return status == 400 and b"TXN_SECURITY_METERING_ERROR" in response.content
 
 
-def _fault(state: tenacity.RetryCallState) -> str:
+def retry_after(response: requests.Response | None) -> float | None:
+    """Seconds that a response asks to wait; the header is a number of seconds or a date (RFC 9110, 10.2.3)."""
+    header = "" if response is None else response.headers.get("Retry-After", "").strip()
+    if header.isascii() and header.isdigit():
+        return float(header[:12])
+    try:
+        until = parsedate_to_datetime(header)
+        until = until if until.tzinfo else until.replace(tzinfo=timezone.utc)
+        return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+
+
+def _response(state: tenacity.RetryCallState) -> requests.Response | None:
     outcome = state.outcome
-    if outcome is None:
-        return "no outcome"
-    problem = outcome.exception()
+    if outcome is None or outcome.failed:
+        return None
+    return outcome.result() if isinstance(outcome.result(), requests.Response) else None
+
+
+def _name_of_error(state: tenacity.RetryCallState) -> str:
+    outcome = state.outcome
+    problem = outcome.exception() if outcome else None
     if problem is not None:
         return type(problem).__name__
-    answer = outcome.result()
-    if isinstance(answer, requests.Response):
-        answer.close()
-        return f"HTTP {answer.status_code}"
-    return type(answer).__name__
-
-
-def _retry_after(state: tenacity.RetryCallState) -> float | None:
-    """Seconds that the last answer asked us to wait; the header is a number of seconds or a date (RFC 9110)."""
-    outcome = state.outcome
-    if outcome is None or outcome.failed or not isinstance(outcome.result(), requests.Response):
-        return None
-    header = outcome.result().headers.get("Retry-After", "").strip()
-    if header.isdecimal():
-        return float(header)
-    try:
-        moment = parsedate_to_datetime(header)
-    except (TypeError, ValueError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+    response = _response(state)
+    if response is None:
+        return "no response"
+    response.close()
+    return f"HTTP {response.status_code}"

@@ -12,7 +12,7 @@ from airflow_sfcc.errors import StoppedError
 
 
 class _Open(Protocol):
-    """A connection, or an answer that may have outlived its connection object."""
+    """A connection, or a response that may have outlived its connection object."""
 
     def shutdown(self) -> None: ...
 
@@ -37,7 +37,7 @@ class Stop:
                 _break_off(each)
 
     def watch(self, opened: _Open) -> None:
-        """Break this off too when the time comes."""
+        """Break this off too when it is set."""
         with self._lock:
             self._open.add(opened)
         if self.is_set:

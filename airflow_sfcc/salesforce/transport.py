@@ -1,15 +1,18 @@
-"""One way onto the wire: timeouts, retries, no redirects, every call counted.
+"""One way onto the wire: time and size limits, retries, no redirects, every call counted.
 
-`Transport` sends a request and gives back whatever was answered last; it knows nothing of tokens or of what an answer
-means. Which faults pass by themselves is in `retries`.
+`Transport` sends a request and returns the last response; it knows nothing of tokens or of what a response means. Which
+errors are transient is in `retry`. The limits are listed in docs/security.md.
 """
 
 from __future__ import annotations
 
+import http.client
 import io
+import re
 import socket
+import time
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,47 +22,135 @@ from requests.adapters import DEFAULT_POOLBLOCK, HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from airflow_sfcc import __version__
-from airflow_sfcc.errors import UnavailableError, UntrustedHostError
-from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, is_gzip, unpacked
+from airflow_sfcc.errors import UnavailableError, UnexpectedResponseError, UntrustedHostError
+from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, TooLargeError, is_gzip, unpacked
+from airflow_sfcc.salesforce.instance import is_loopback
 from airflow_sfcc.salesforce.org_clock import OrgClock
 from airflow_sfcc.salesforce.retry import RetryPolicy
 from airflow_sfcc.salesforce.stopping import Stop
-from airflow_sfcc.salesforce.usage import ApiUsage
+from airflow_sfcc.salesforce.usage import ApiUsage, Tally
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
 
 DEFAULT_REQUEST_TIMEOUT = 130.0
-"""Seconds without a byte before a request counts as dead: Salesforce may think 120 s about a query.
+"""Seconds until a response's headers are complete, and without a byte after them: Salesforce may take 120 s for a query
+(salesforce-protocol.md#rest-queries)."""
 
-Source: salesforce-protocol.md#rest-queries.
-"""
+RESPONSE_SECONDS = 600.0
+"""Seconds for a whole response that is read at once."""
+
+STREAM_SECONDS = 3600.0
+"""Seconds for a whole response that is read as a stream, as Bulk result pages are."""
+
+_MB = 1024 * 1024
+LARGEST_ERROR = 1 * _MB
+"""Bytes of an error response, unpacked."""
+
+LARGEST_BODIES: tuple[tuple[str, re.Pattern[str], int], ...] = (
+    ("token", re.compile(r"/services/oauth2/"), 1 * _MB),
+    ("count", re.compile(r"/query(All)?/?\?(.*&)?q=SELECT\+COUNT%28%29\+"), 1 * _MB),
+    ("query page", re.compile(r"/query|/composite/"), 512 * _MB),
+    ("describe", re.compile(r"/sobjects"), 64 * _MB),
+    ("Bulk job or page list", re.compile(r"/jobs/"), 16 * _MB),
+    ("other", re.compile(r"/"), 64 * _MB),
+)
+"""Unpacked bytes of a response that is read at once, by the kind of request; the first pattern found in the path counts."""
 
 
 @dataclass(frozen=True)
 class TransportOptions:
-    """How to talk: `request_timeout` in seconds without a byte, `connect_timeout` in seconds, `max_retries` beyond the first
-    try, `verify` as in requests (True, False or the path of a CA bundle), `pool_size` connections kept open."""
+    """How to talk: `request_timeout` in seconds until the headers and without a byte, `connect_timeout` and `response_timeout`
+    (one whole response) in seconds, `max_retries` beyond the first attempt, `verify` as in requests (True, False or the path
+    of a CA bundle), `pool_size` connections kept open."""
 
     request_timeout: float = DEFAULT_REQUEST_TIMEOUT
     connect_timeout: float = CONNECT_TIMEOUT
+    response_timeout: float = RESPONSE_SECONDS
     max_retries: int = 5
     verify: bool | str = True
     pool_size: int = 16
 
+    def limited(self, timeout: float | None = None, max_retries: int | None = None) -> TransportOptions:
+        """The same with `timeout` seconds at most for each of the three, and another number of retries."""
+        longest = float("inf") if timeout is None else timeout
+        return replace(
+            self,
+            request_timeout=min(longest, self.request_timeout),
+            connect_timeout=min(longest, self.connect_timeout),
+            response_timeout=min(longest, self.response_timeout),
+            max_retries=self.max_retries if max_retries is None else max_retries,
+        )
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads a socket until a deadline. A server that sends single bytes, or `100 Continue` without end, meets no other limit:
+    a socket's timeout begins again with every byte."""
+
+    def __init__(self, sock: socket.socket, silence: float | None) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._silence = float("inf") if silence is None else silence
+        self.within(self._silence)
+
+    def within(self, seconds: float) -> None:
+        """From now on, all that is left must arrive within so many seconds."""
+        self._deadline = time.monotonic() + seconds
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the response took too long in all")
+        seconds = min(left, self._silence)
+        self._sock.settimeout(None if seconds == float("inf") else seconds)
+        return self._raw.readinto(buffer)
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedSocket:
+    """What http.client takes for a socket when it makes a response."""
+
+    def __init__(self, reader: _TimedReader) -> None:
+        self._reader = reader
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self._reader)
+
 
 class _WatchedConnection(HTTPConnection):
-    """A connection that `stop` breaks off, also while it is asked and nothing of the answer has come yet."""
+    """A connection that `stop` breaks off at any time, and whose responses have a deadline: the headers must be complete within
+    the read timeout, and `getresponse` returns what the adapter gives the body a deadline by."""
 
     stop: Stop
+    _reader: _TimedReader
 
     def connect(self) -> None:
-        super().connect()
         self.stop.watch(self)
+        super().connect()
 
     def shutdown(self) -> None:
         if self.sock is not None:
             self.sock.shutdown(socket.SHUT_RDWR)
+
+    def request(self, *arguments: Any, **options: Any) -> None:
+        if self.sock is not None:  # one that was used before still has the timeout of its last read
+            self.sock.settimeout(self.timeout)
+        super().request(*arguments, **options)
+
+    def response_class(self, sock: Any, *arguments: Any, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
+        self._reader = _TimedReader(sock, self.timeout)
+        return http.client.HTTPResponse(_TimedSocket(self._reader), *arguments, **options)  # type: ignore[arg-type]
+
+    def getresponse(self) -> Any:
+        response: Any = super().getresponse()
+        response.reader = self._reader
+        return response
 
 
 class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
@@ -67,8 +158,8 @@ class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
 
 
 class CountingAdapter(HTTPAdapter):
-    """Counts what leaves and reads the org's usage and time from what comes back; a repeat after a 401 comes through
-    here too. Its connections are its own, and `stop` ends them."""
+    """Counts calls, reads the org's usage and time from responses, and reads bodies up to their limits; a repeat after a 401
+    comes through here too. Its connections are its own, and `stop` ends them."""
 
     def __init__(self, usage: ApiUsage, clock: OrgClock, stop: Stop, pool_size: int) -> None:
         self._usage = usage
@@ -81,7 +172,7 @@ class CountingAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *request: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*request, **options)
-        # Those through a SOCKS proxy have a type of their own, and are left to their time limits.
+        # Those through a SOCKS proxy have a type of their own, and are left to the timeout of each read.
         pool.ConnectionCls = self._watched.get(pool.ConnectionCls, pool.ConnectionCls)
         return pool
 
@@ -91,15 +182,24 @@ class CountingAdapter(HTTPAdapter):
         super().init_poolmanager(connections, maxsize, block, **options)
 
     def send(  # type: ignore[override]
-        self, request: requests.PreparedRequest, stream: bool = False, **options: Any
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        *,
+        response_timeout: float = RESPONSE_SECONDS,
+        tally: Tally | None = None,
+        **options: Any,
     ) -> requests.Response:
-        self._usage.before_call(request.method or "", request.path_url)
+        self._usage.before_call(request.method or "", request.path_url, tally)
         headers: Mapping[str, str] = {}
         try:
             response = super().send(request, stream, **options)
             headers = response.headers
             self._clock.observe(headers)
-            if not stream:
+            is_streamed = stream and response.status_code == 200
+            if isinstance(reader := getattr(response.raw, "reader", None), _TimedReader):
+                reader.within(STREAM_SECONDS if is_streamed else response_timeout)
+            if not is_streamed:
                 response.raw = _read_at_once(response)
         finally:
             self._usage.after_call(request.path_url, headers)
@@ -112,22 +212,53 @@ class _ReadBody(io.BytesIO):
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         yield self.getvalue()
 
+    def shutdown(self) -> None:
+        """Nothing is left to break off."""
+
 
 def _read_at_once(response: requests.Response) -> _ReadBody:
     """The whole body, unpacked. requests unpacks ten kilobytes at a time, which takes longer than parsing them."""
-    packed = is_gzip(response)
+    kind, limit = _limit(response)
     try:
-        sent: bytes = response.raw.read(decode_content=not packed)
-        body = unpacked(sent) if packed and sent else sent
+        body = _unpacked_body(response, limit)
+    except TooLargeError:
+        response.raw.close()
+        raise UnexpectedResponseError(
+            f"{describe(response.request)} was answered with more than {limit / _MB:,.0f} MB, the limit for a response of the "
+            f"kind {kind!r}; it was not read further.\nIs the connection's host the org's My Domain, and does no proxy stand "
+            "between?",
+            status=response.status_code,
+        ) from None
     except urllib3.exceptions.ReadTimeoutError as problem:
         raise requests.exceptions.ReadTimeout(problem, request=response.request) from problem
     except (urllib3.exceptions.DecodeError, *GZIP_DAMAGED) as problem:
         raise requests.exceptions.ContentDecodingError(problem, request=response.request) from problem
-    except (urllib3.exceptions.HTTPError, OSError, EOFError) as problem:
+    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, EOFError) as problem:
         raise requests.exceptions.ChunkedEncodingError(problem, request=response.request) from problem
     if response.status_code == 200 and _is_torn_json(response, body):
         raise requests.exceptions.ChunkedEncodingError("The JSON has no end", request=response.request)
     return _ReadBody(body)
+
+
+def _limit(response: requests.Response) -> tuple[str, int]:
+    if response.status_code >= 400:
+        return "error", LARGEST_ERROR
+    path = response.request.path_url
+    return next((kind, most) for kind, pattern, most in LARGEST_BODIES if pattern.search(path))
+
+
+def _unpacked_body(response: requests.Response, limit: int) -> bytes:
+    """Raises TooLargeError, for a body that is too large packed or unpacked, and what reading and unpacking raise."""
+    packed = is_gzip(response)
+    pieces: list[bytes] = []
+    left = limit
+    while piece := response.raw.read(_MB, decode_content=not packed):
+        left -= len(piece)
+        if left < 0:
+            raise TooLargeError(limit)
+        pieces.append(piece)
+    sent = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return unpacked(sent, limit) if packed and sent else sent
 
 
 def is_framed(response: requests.Response) -> bool:
@@ -137,7 +268,7 @@ def is_framed(response: requests.Response) -> bool:
 
 
 def _is_torn_json(response: requests.Response, body: bytes) -> bool:
-    """Whether JSON broke off where nothing else tells: some proxies end an answer by closing the connection."""
+    """Whether JSON broke off where nothing else shows it: some proxies end a response by closing the connection."""
     is_json = "json" in response.headers.get("Content-Type", "").lower()
     return is_json and not is_framed(response) and not body[-16:].rstrip().endswith((b"}", b"]"))
 
@@ -145,7 +276,7 @@ def _is_torn_json(response: requests.Response, body: bytes) -> bool:
 class Transport(requests.Session):
     """A `requests.Session` that is safe to point at Salesforce.
 
-    Raises UnavailableError when nothing was answered in spite of retries, UntrustedHostError on a redirect, StoppedError
+    Raises UnavailableError when there was no response in spite of retries, UntrustedHostError on a redirect, StoppedError
     once `stop` is set.
     """
 
@@ -156,17 +287,35 @@ class Transport(requests.Session):
         usage: ApiUsage | None = None,
         clock: OrgClock | None = None,
         stop: Stop | None = None,
+        tally: Tally | None = None,
+        adapter: CountingAdapter | None = None,
     ) -> None:
         super().__init__()
         self.settings = options or TransportOptions()
         self.usage = usage or ApiUsage()
         self.clock = clock or OrgClock()
         self.stop = stop or Stop()
+        self.tally = tally
         self.retries = RetryPolicy(self.settings.max_retries, self.stop)
+        self.verify = self.settings.verify
         self.headers["User-Agent"] = f"airflow-sfcc/{__version__}"
-        adapter = CountingAdapter(self.usage, self.clock, self.stop, self.settings.pool_size)
-        self.mount("https://", adapter)
-        self.mount("http://", adapter)
+        self.headers["Accept-Encoding"] = "gzip"  # the one coding that is unpacked with a limit
+        self._adapter = adapter or CountingAdapter(self.usage, self.clock, self.stop, self.settings.pool_size)
+        self.mount("https://", self._adapter)
+        self.mount("http://", self._adapter)
+
+    def derived(
+        self, settings: TransportOptions | None = None, stop: Stop | None = None, tally: Tally | None = None
+    ) -> Transport:
+        """Another session with the same usage and clock, and the same connections unless it has a `stop` of its own."""
+        return Transport(
+            settings or self.settings,
+            usage=self.usage,
+            clock=self.clock,
+            stop=stop or self.stop,
+            tally=tally or self.tally,
+            adapter=self._adapter if stop is None else None,
+        )
 
     def merge_environment_settings(
         self,
@@ -177,17 +326,18 @@ class Transport(requests.Session):
         cert: Any,
     ) -> Any:
         # requests lets a CA bundle from the environment win over a session's own choice; the connection's choice must win.
-        if verify is None and self.settings.verify is not True:
+        if verify in (None, True) and self.settings.verify is not True:
             verify = self.settings.verify
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        """Send with our timeouts unless given others, again after passing faults, and never along a redirect."""
-        options["timeout"] = options.get("timeout") or (
-            self.settings.connect_timeout,
-            self.settings.request_timeout,
-        )
+        """Send with our timeouts unless given others, again after transient errors, and never along a redirect."""
+        options["timeout"] = options.get("timeout") or (self.settings.connect_timeout, self.settings.request_timeout)
+        options["response_timeout"] = self.settings.response_timeout
+        options["tally"] = self.tally
         options["allow_redirects"] = False
+        if is_loopback(request.url or ""):
+            options["proxies"] = {}  # a proxy would get what is meant for this machine, and be the end of an http URL
         try:
             response = self.retries.run(lambda: super(Transport, self).send(request, **options), what=describe(request))
         except requests.RequestException as problem:
@@ -225,6 +375,8 @@ def _unreachable(request: requests.PreparedRequest, problem: requests.RequestExc
 
 def _cause(problem: requests.RequestException) -> str:
     text = str(problem)
+    if isinstance(problem, requests.exceptions.ProxyError):
+        return "the proxy did not let the request through. Check HTTPS_PROXY and NO_PROXY on the worker."
     if "NameResolutionError" in text or "Failed to resolve" in text:
         return "there is no such host. Check the spelling of My Domain in the connection's host."
     if isinstance(problem, requests.exceptions.SSLError):
@@ -232,10 +384,8 @@ def _cause(problem: requests.RequestException) -> str:
             "its TLS certificate could not be verified. If it is signed by your own CA, set verify in the connection's "
             "extra to the path of that CA bundle."
         )
-    if isinstance(problem, requests.exceptions.ProxyError):
-        return "the proxy did not let the request through. Check HTTPS_PROXY and NO_PROXY on the worker."
     if isinstance(problem, requests.exceptions.ReadTimeout):
-        return "it stopped answering. Try again, or raise request_timeout in the connection's extra."
+        return "it stopped responding, or took too long. Try again, or raise request_timeout in the connection's extra."
     if isinstance(problem, requests.exceptions.Timeout):
         return "it did not accept the connection in time. Check My Domain and the worker's firewall."
     if "Connection refused" in text:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_sfcc.errors import ApiBudgetError
 
-_API_USAGE = re.compile(r"(?:^|[;,\s])api-usage=(\d+)/(\d+)")
+_API_USAGE = re.compile(r"(?:^|[;,\s])api-usage=([0-9]{1,12})/([0-9]{1,12})(?![0-9])")
 _METERED = re.compile(r"/services/data/v\d")
 _ABORT = ("PATCH", "DELETE")
 
 
 @dataclass
 class Tally:
-    """Calls made for one purpose, among many that share a client."""
+    """Calls made for one purpose by one of many sessions that share an `ApiUsage`."""
 
     calls: int = 0
 
 
 class ApiUsage:
-    """Calls this client made, and what the org says of its daily limit (`Sforce-Limit-Info`;
+    """Calls made to one org, and what the org reports of its daily limit (`Sforce-Limit-Info`;
     salesforce-protocol.md#rest-conventions).
 
     The header comes in two shapes: `api-usage=25/5000` and
@@ -36,40 +35,29 @@ class ApiUsage:
         self.used: int | None = None
         self.limit: int | None = None
         self._in_flight = 0
-        self._of_thread = threading.local()
         # Reentrant: a signal handler of the same thread may come in between (a killed task aborts its job).
         self._lock = threading.RLock()
 
     @property
     def left(self) -> int | None:
-        """Calls that the org has left today, None before the first answer."""
+        """Calls that the org has left today, None before the first response."""
         return None if self.used is None or self.limit is None else max(0, self.limit - self.used)
 
-    @contextmanager
-    def tally(self, tally: Tally) -> Iterator[None]:
-        """Also counts in `tally` what this thread asks within the block, where many share one client."""
-        self._of_thread.tally = tally
-        try:
-            yield
-        finally:
-            self._of_thread.tally = None
-
-    def before_call(self, method: str, path: str) -> None:
-        """Count a call that is about to leave. Raises ApiBudgetError when the budget is used up."""
+    def before_call(self, method: str, path: str, tally: Tally | None = None) -> None:
+        """Count a call that is about to leave, in `tally` too. Raises ApiBudgetError when the budget is used up."""
         if not _METERED.match(path):
             return
         with self._lock:
-            # Aborting and deleting jobs gives resources back to the org, so the budget never stands in the way of it.
+            # Aborting and deleting jobs gives resources back to the org, so the budget never prevents it.
             if method not in _ABORT:
                 self._check_budget()
             self.calls += 1
             self._in_flight += 1
-        tally: Tally | None = getattr(self._of_thread, "tally", None)
-        if tally is not None:
-            tally.calls += 1
+            if tally is not None:
+                tally.calls += 1
 
     def after_call(self, path: str, headers: Mapping[str, str]) -> None:
-        """Take in what the org says of its usage; `headers` is empty when the call was not answered."""
+        """Read the org's usage from a response's headers, which are empty when there was no response."""
         found = _API_USAGE.search(headers.get("Sforce-Limit-Info", ""))
         with self._lock:
             if _METERED.match(path):

@@ -60,7 +60,7 @@ def test_a_job_that_is_asked_often_says_little(caplog: pytest.LogCaptureFixture)
         for poll in range(41):
             state = "InProgress" if poll < 40 else "JobComplete"
             progress.seen(
-                BulkJob.from_wire({"id": "750", "object": "Account", "state": state}, asked_with="68.0"), poll
+                BulkJob.from_wire({"id": "750", "object": "Account", "state": state}, requested_with="68.0"), poll
             )
             now[0] += 0.2
     assert [message.split(", after ")[0] for message in caplog.messages] == [

@@ -36,7 +36,7 @@ def test_the_instance_url_of_the_answer_is_used_for_every_call(start_org: Callab
     client = org.client()
     assert str(client.instance) == f"http://localhost:{org.server.port}" != org.url
     client.describe("Account")
-    assert client.url("/limits").startswith(f"http://localhost:{org.server.port}/services/data/v")
+    assert client.api.url("/limits").startswith(f"http://localhost:{org.server.port}/services/data/v")
 
 
 def test_tls_with_the_orgs_own_authority(start_org: Callable[..., RunningOrg]) -> None:
@@ -77,7 +77,7 @@ def test_a_wrong_secret_and_a_wrong_key(org: RunningOrg) -> None:
 def test_no_run_as_user(org: RunningOrg) -> None:
     org.org.run_as = None
     with pytest.raises(
-        AuthenticationError, match=r"no client credentials user enabled.*choose a Run As user.*run-as-user"
+        AuthenticationError, match=r"(?s)no client credentials user enabled.*choose a Run As user.*run-as-user"
     ):
         org.client().describe("Account")
 
@@ -200,13 +200,13 @@ def test_secrets_stay_out_of_logs_and_reprs(org: RunningOrg, caplog: pytest.LogC
     client = org.client()
     client.describe("Account")
     token = client.auth.token
-    shown = caplog.text + repr(token) + repr(client.auth) + str(vars(client.auth)["_credentials"])
+    shown = caplog.text + repr(token) + repr(client.auth) + str(client.auth.tokens.credentials)
     assert "describe" in caplog.text
     assert token.access_token not in shown and SECRET not in shown
 
 
 def test_a_misspelt_object_is_told_its_neighbours(org: RunningOrg) -> None:
-    with pytest.raises(NotFoundError, match=r"/sobjects/Acount/describe .* Did you mean Account ") as failure:
+    with pytest.raises(NotFoundError, match=r"(?s)/sobjects/Acount/describe .* Did you mean Account ") as failure:
         org.client().describe("Acount")
     assert failure.value.permanent
     with pytest.raises(NotFoundError, match="Check the spelling"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_sfcc.errors import UnexpectedResponseError
-from airflow_sfcc.salesforce.api_errors import judge
+from airflow_sfcc.salesforce.error_tables import meaning_of
 from tests.conftest import RunningOrg
 
 
@@ -44,11 +44,11 @@ def test_a_record_count(org: RunningOrg) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "advice"),
     [
-        (400, "EXCEEDED_ID_LIMIT", "ask for a shorter time, or use deletes='soft'"),
+        (400, "EXCEEDED_ID_LIMIT", "add LIMIT or a narrower WHERE"),
         (409, "API_VERSION_MISMATCH", "made with another API version: clear the task"),
         (409, "", "made with another API version: clear the task"),
     ],
 )
 def test_refusals_that_are_rare_say_what_to_do(status: int, code: str, advice: str) -> None:
-    _, sentence, _ = judge(status, code, "")
+    _, sentence, _ = meaning_of(status, code)
     assert advice in sentence

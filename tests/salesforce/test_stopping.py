@@ -26,7 +26,9 @@ def test_a_request_that_waits_for_its_answer_ends(
     org = start_org(tls=tls)
     verify = str(org.server.ca_file) if tls else True
     stop = Stop()
-    client = org.client(transport=TransportOptions(request_timeout=60, max_retries=2, verify=verify)).stoppable(stop)
+    client = org.client(transport=TransportOptions(request_timeout=60, max_retries=2, verify=verify)).with_options(
+        stop=stop
+    )
     org.fail("describe", **silence)
 
     def ask() -> None:
@@ -51,7 +53,7 @@ def test_a_request_that_waits_for_its_answer_ends(
 
 def test_a_request_that_begins_when_all_is_stopped_is_not_sent(org: RunningOrg) -> None:
     stop = Stop()
-    client = org.client().stoppable(stop)
+    client = org.client().with_options(stop=stop)
     stop.set()
     with pytest.raises(StoppedError):
         client.request("GET", "/sobjects")

@@ -152,12 +152,12 @@ def test_every_way_to_write_a_connection_makes_the_same_client(
     stored = way(monkeypatch, tmp_path) if signature(way).parameters else way()
     client = client_for(stored, stored.extra_dejson)
     assert stored.conn_type == "sfcc"
-    credentials = client.auth._credentials
+    credentials = client.auth.tokens.credentials
     assert str(credentials.login) == "https://acme.my.salesforce.com"
     assert (credentials.consumer_key, credentials.consumer_secret) == (FIELDS["login"], FIELDS["password"])
     assert client.api_version == "67.0" and client.usage.budget_percent == 80
     assert client.session.settings.verify is False
-    assert client.auth._rule.allowed_hosts == {"gateway.acme.example.com"}
+    assert client.auth.tokens.rule.allowed_hosts == {"gateway.acme.example.com"}
 
 
 def test_a_uri_from_the_environment(org: RunningOrg, monkeypatch: pytest.MonkeyPatch) -> None:

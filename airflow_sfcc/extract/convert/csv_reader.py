@@ -18,7 +18,7 @@ from airflow_sfcc.extract.convert.arrow_types import arrow_type
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.row_blocks import row_blocks
 from airflow_sfcc.extract.model import Column
-from airflow_sfcc.salesforce.api_errors import NOT_SALESFORCE
+from airflow_sfcc.salesforce.error_tables import NOT_SALESFORCE
 
 _LONGEST_LINE_END = 2
 _MOST_SHOWN = 20

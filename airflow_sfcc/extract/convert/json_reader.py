@@ -17,7 +17,7 @@ from msgspec.structs import astuple
 
 from airflow_sfcc.extract.convert.arrow_types import OF_MANY_TYPES, TEXT_IN_JSON, JsonRows
 from airflow_sfcc.extract.model import Column, Numbers
-from airflow_sfcc.salesforce.responses import JsonObject, json_object_of, raise_for_refusal
+from airflow_sfcc.salesforce.responses import JsonObject, json_object_of, raise_for_error
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -36,7 +36,7 @@ class JsonPageReader:
 
     def read(self, response: requests.Response) -> Mapping[str, Any]:
         """The response's JSON; its `records` are JsonRows, or a list of dicts where it takes those."""
-        raise_for_refusal(response)
+        raise_for_error(response)
         return self._typed(response.content) or json_object_of(response, parse_float=self._parse_float)
 
     def _typed(self, body: bytes) -> JsonObject | None:

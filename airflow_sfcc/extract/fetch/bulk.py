@@ -58,7 +58,7 @@ class BulkFetcher:
     """Lists and lands the pages of one job, until `stop` is set; a page that fails sets it."""
 
     def __init__(self, client: SalesforceClient, plan: Plan, landing: Landing, stop: Stop) -> None:
-        self._client = client.stoppable(stop)
+        self._client = client.with_options(stop=stop)
         self._plan = plan
         self._landing = landing
         self._stop = stop

@@ -30,7 +30,7 @@ class RestFetcher:
     """Lands the rows of one query, until `stop` is set. On failure it sets `stop` so that the prefetched page is not retried."""
 
     def __init__(self, client: SalesforceClient, plan: Plan, landing: Landing, stop: Stop) -> None:
-        self._client = client.stoppable(stop)
+        self._client = client.with_options(stop=stop)
         self._stop = stop
         self._plan = plan
         self._landing = landing

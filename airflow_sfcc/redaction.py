@@ -1,0 +1,77 @@
+"""Known secrets are taken out of every text that may be shown, in each form in which a server can send them back.
+
+A server, or a proxy before it, may repeat a request in its error response. So whatever this process sent as a secret (consumer
+secret, private key, assertion, token) is registered here, and `errors` passes every message through `redact`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from urllib.parse import quote
+
+HIDDEN = "***"
+
+_MOST = 200
+"""Secrets remembered; a triggerer of many connections gets a new token for each every few hours."""
+
+_SHORTEST = 8
+"""Shorter ones would hide ordinary words, and Salesforce makes none."""
+
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+)
+"""Escape sequences of terminals, control characters but the line break, and what turns the direction of text around."""
+
+_forms: OrderedDict[str, re.Pattern[str]] = OrderedDict()
+_lock = threading.RLock()
+
+
+def register_secret(secret: str, *, user: str = "") -> None:
+    """Hide this from now on; with a `user`, also as Basic credentials."""
+    if len(secret) < _SHORTEST:
+        return
+    with _lock:
+        key = f"{user}:{secret}"
+        if key not in _forms:
+            _forms[key] = re.compile("|".join(_patterns(secret, user)))
+        _forms.move_to_end(key)
+        while len(_forms) > _MOST:
+            _forms.popitem(last=False)
+
+
+def redact(text: str) -> str:
+    """`text` without registered secrets."""
+    with _lock:
+        known = list(_forms.values())
+    for pattern in known:
+        text = pattern.sub(HIDDEN, text)
+    return text
+
+
+def printable(text: str) -> str:
+    """`text` without what would steer a terminal or fake a line of a log; line breaks become blanks."""
+    return " ".join(_CONTROL.sub(" ", text).split())
+
+
+def _patterns(secret: str, user: str) -> Iterator[str]:
+    texts = {secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/"), secret.replace("\n", "")}
+    texts |= {quote(secret, safe=""), quote(secret, safe="!*'()"), quote(quote(secret, safe=""), safe="")}
+    texts |= {text.replace("%20", "+") for text in texts}
+    for text in sorted(texts, key=len, reverse=True):
+        yield f"(?i:{re.escape(text)})" if "%" in text else re.escape(text)
+    values = [secret, *([f"{user}:{secret}", f"{quote(user)}:{quote(secret, safe='')}"] if user else [])]
+    for value in values:
+        for shift in range(3):
+            within = _base64_within(value.encode(), shift)
+            yield re.escape(within).replace(r"\+", "(?:[+-]|%2[Bb])").replace("/", "(?:[/_]|%2[Ff])") + "=*"
+
+
+def _base64_within(value: bytes, shift: int) -> str:
+    """What base64 makes of the value after `shift` other bytes, without the characters that depend on its neighbours."""
+    encoded = base64.b64encode(b"\0" * shift + value + b"\0" * 2).decode()
+    return encoded[-(-shift * 8 // 6) : (shift + len(value)) * 8 // 6]

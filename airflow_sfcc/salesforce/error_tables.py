@@ -1,0 +1,306 @@
+"""What Salesforce's error codes mean, and what to do about each: those of the API, and those of the token endpoint.
+
+Codes decide, and HTTP statuses where there is none: texts come in the Run As user's language. English texts only add to what
+the code says (salesforce-protocol.md#query-errors, #job-errors, #token-errors).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from airflow_sfcc.errors import (
+    ACCESS,
+    API_ENABLED,
+    CONSUMER_KEY_AND_SECRET,
+    ENABLE_FLOW,
+    IP_RESTRICTIONS,
+    MY_DOMAIN,
+    OAUTH_SCOPES,
+    PERMITTED_USERS,
+    RUN_AS_USER,
+    AccessError,
+    ApiLimitError,
+    AuthenticationError,
+    BulkUnsupportedError,
+    ConfigurationError,
+    JobNotCompleteError,
+    NotFoundError,
+    QueryError,
+    QueryTimeoutError,
+    SalesforceError,
+    SetupStep,
+    UnavailableError,
+)
+from airflow_sfcc.salesforce.retry import is_transient_status
+
+NOT_SALESFORCE = (
+    "Is the connection's host the org's My Domain, and does no proxy or login page answer in its place? Else try again."
+)
+
+Meaning = tuple[type[SalesforceError], str, SetupStep | None]
+"""What an error response is, what to do about it, and the setup step to look at."""
+
+_TOKEN_REFUSED: Meaning = (
+    AuthenticationError,
+    "The token was renewed once and refused again: check that the app has the OAuth scope Manage user data via APIs (api), and "
+    "that the Run As user may use the API.",
+    OAUTH_SCOPES,
+)
+_API_OFF: Meaning = (ConfigurationError, "Give the Run As user the permission API Enabled.", API_ENABLED)
+_FEATURE_OFF: Meaning = (
+    ConfigurationError,
+    "Ask the admin to enable it in the org, or leave out what needs it.",
+    None,
+)
+_NOT_COMPLETE: Meaning = (JobNotCompleteError, "Wait until the job is complete.", None)
+_NOT_BY_BULK: Meaning = (BulkUnsupportedError, "Use api='rest' for this query.", None)
+_WRONG_QUERY: Meaning = (QueryError, "Correct the query.", None)
+_TOO_LONG: Meaning = (QueryError, "The query is too long for a URI: use api='bulk', or fewer fields.", None)
+_NOT_BY_THE_API: Meaning = (
+    AccessError,
+    "That is no response of Salesforce's API: a proxy or firewall may stand between, or the workers' addresses are not "
+    "allowed.",
+    IP_RESTRICTIONS,
+)
+
+_BULK_OFF: Meaning = (
+    ConfigurationError,
+    "Use api='rest', or ask the admin to enable the Bulk API for the org.",
+    API_ENABLED,
+)
+_TOO_MANY_DELETED: Meaning = (
+    SalesforceError,
+    "More records changed than Salesforce lists at once: ask for a shorter time, or use deletes='soft'.",
+    None,
+)
+_TOO_MANY_GROUPS: Meaning = (
+    QueryError,
+    "The query groups or counts more rows than Salesforce allows at once: add LIMIT or a narrower WHERE, or split the query.",
+    None,
+)
+_TOO_MANY_AT_ONCE: Meaning = (
+    ApiLimitError,
+    "Too many long requests run in the org at once: let fewer tasks run at the same time (an Airflow pool does that), or "
+    "try again later.",
+    None,
+)
+
+_SAYS_NOT_BY_BULK = re.compile("not supported in Bulk|not supported by the Bulk")
+_SAYS_WRONG_QUERY = re.compile("Implementation restriction|does not support query")
+
+_BY_CODE: Mapping[str, Meaning] = {
+    **dict.fromkeys(("API_DISABLED_FOR_ORG", "API_CURRENTLY_DISABLED"), _API_OFF),
+    **dict.fromkeys(("FEATURENOTENABLED", "FUNCTIONALITY_NOT_ENABLED"), _FEATURE_OFF),
+    **dict.fromkeys(
+        (
+            "MALFORMED_QUERY",
+            "INVALID_TYPE_FOR_OPERATION",
+            "QUERY_TOO_COMPLICATED",
+            "NUMBER_OUTSIDE_VALID_RANGE",
+            "EXTERNAL_OBJECT_UNSUPPORTED_EXCEPTION",
+            "INVALID_QUERY_FILTER_OPERATOR",
+            "INVALID_QUERY_SCOPE",
+        ),
+        _WRONG_QUERY,
+    ),
+    "INVALID_FIELD": (
+        QueryError,
+        "Check the spelling, and that the Run As user may see the field. A date, number or boolean in a condition must be "
+        "written without quotes: bind it as such, not as text.",
+        ACCESS,
+    ),
+    "OPERATION_TOO_LARGE": (
+        QueryError,
+        "Reading parents such as Who and What of Task and Event takes Salesforce too long where it must check the sharing of "
+        "each row: give the Run As user View All Data, leave these fields out (exclude_fields), or read less at once (where, "
+        "or shorter windows).",
+        ACCESS,
+    ),
+    "INVALID_TYPE": (QueryError, "Check the spelling, and that the Run As user may read the object.", ACCESS),
+    "INVALIDENTITY": _NOT_BY_BULK,
+    "JOB_NOT_COMPLETE": _NOT_COMPLETE,
+    "INVALID_OPERATION_WITH_EXPIRED_PASSWORD": (
+        ConfigurationError,
+        "Set a new password for the Run As user, one that never expires.",
+        RUN_AS_USER,
+    ),
+    "REQUEST_LIMIT_EXCEEDED": (
+        ApiLimitError,
+        "The org's API calls are used up for now: wait, or ask the admin for more.",
+        None,
+    ),
+    "LIMIT_EXCEEDED": (
+        ApiLimitError,
+        "The org's Bulk API limits of 24 hours are used up: wait, or use api='rest'.",
+        None,
+    ),
+    "QUERY_TIMEOUT": (
+        QueryTimeoutError,
+        "Ask for less at once: fewer rows by a selective filter, or fewer formula fields.",
+        None,
+    ),
+    "INVALID_QUERY_LOCATOR": (
+        SalesforceError,
+        "The query's cursor is gone (kept for 2 days): run the query again.",
+        None,
+    ),
+    "INVALID_REPLICATION_DATE": (
+        SalesforceError,
+        "The org's log of deletions goes back 15 days at most: run once with mode='full' into the same destination.",
+        None,
+    ),
+    "TXN_SECURITY_METERING_ERROR": (
+        UnavailableError,
+        "Transaction security policies took too long. Try again later; if it stays, ask the admin to give the Run As user the "
+        "permission Exempt from Transaction Security.",
+        ACCESS,
+    ),
+}
+
+_BY_STATUS: Mapping[int, Meaning] = {
+    403: (AccessError, "Ask the Salesforce admin to give the Run As user this access.", ACCESS),
+    404: (NotFoundError, "Check the spelling, and that the Run As user may see it.", ACCESS),
+    409: (
+        SalesforceError,
+        "The Bulk job was made with another API version: clear the task to run the query again.",
+        None,
+    ),
+    410: (
+        ConfigurationError,
+        "This API version is retired: set a newer api_version in the connection's extra.",
+        None,
+    ),
+    412: _NOT_COMPLETE,
+    414: _TOO_LONG,
+    431: _TOO_LONG,
+}
+
+
+def meaning_of(status: int, code: str, message: str = "", path: str = "") -> Meaning:
+    """What an error response means: by its code, else by its HTTP status. `path` tells apart codes with two meanings."""
+    code = code.upper()
+    if status == 401:
+        return _TOKEN_REFUSED
+    if code == "FEATURENOTENABLED" and "/jobs/" in path:
+        return _BULK_OFF
+    if code == "REQUEST_LIMIT_EXCEEDED" and "Concurrent" in message:
+        return _TOO_MANY_AT_ONCE
+    if code == "EXCEEDED_ID_LIMIT":
+        return _TOO_MANY_DELETED if "/deleted" in path else _TOO_MANY_GROUPS
+    known = _BY_CODE.get(code)
+    if _SAYS_NOT_BY_BULK.search(message) and (known is None or known[0] is QueryError):
+        return _NOT_BY_BULK
+    if _SAYS_WRONG_QUERY.search(message) and known is None:
+        return _WRONG_QUERY
+    return known or _meaning_of_status(status, code)
+
+
+def _meaning_of_status(status: int, code: str) -> Meaning:
+    """What a status means with a code that says no more, or without one."""
+    if status == 403 and not code:
+        return _NOT_BY_THE_API
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if is_transient_status(status):
+        return UnavailableError, "That passes by itself: try again later.", None
+    if code == "API_ERROR":
+        return SalesforceError, "Correct the query; if Bulk does not do it, use api='rest' or api='auto'.", None
+    if not code:
+        return SalesforceError, NOT_SALESFORCE, MY_DOMAIN
+    return SalesforceError, "See Salesforce's documentation for this code.", None
+
+
+@dataclass(frozen=True)
+class TokenError:
+    """One row of the table: matched by `error`, by a part of `error_description`, or by both.
+
+    Where no setup step fixes it (`step` None), it passes by itself.
+    """
+
+    error: str | None
+    description: str | None
+    meaning: str
+    remedy: str
+    step: SetupStep | None
+
+    def matches(self, error: str, description: str) -> bool:
+        if self.error is not None and self.error != error:
+            return False
+        return self.description is None or self.description in description
+
+
+_NO_RUN_AS_USER = (
+    "the app has no user to run as, or that user may not use the API",
+    "choose a Run As user in the app's policies, under Client Credentials Flow, and give that user API Enabled",
+)
+_FLOW_OFF = (
+    "the app does not allow the client-credentials flow",
+    "tick Enable Client Credentials Flow in the app's OAuth settings, then choose a Run As user in its policies",
+)
+_TOO_MANY_LOGINS = ("too many logins within the last hour", "wait an hour and let fewer tasks log in at once")
+_INACTIVE_USER = (
+    "the app's Run As user is inactive or frozen",
+    "activate that user, or choose another Run As user in the app's policies",
+)
+
+TOKEN_ERRORS = (
+    TokenError(None, "login rate exceeded", *_TOO_MANY_LOGINS, None),
+    TokenError("login_rate_exceeded", None, *_TOO_MANY_LOGINS, None),
+    TokenError("invalid_grant", "no client credentials user enabled", *_NO_RUN_AS_USER, RUN_AS_USER),
+    TokenError(
+        "invalid_grant",
+        "request not supported on this domain",
+        "this host does not answer the client-credentials flow",
+        "use the org's My Domain, such as acme.my.salesforce.com, as the connection's host",
+        MY_DOMAIN,
+    ),
+    TokenError("invalid_grant", "client credentials flow not enabled", *_FLOW_OFF, ENABLE_FLOW),
+    TokenError(None, "inactive user", *_INACTIVE_USER, RUN_AS_USER),
+    TokenError("inactive_user", None, *_INACTIVE_USER, RUN_AS_USER),
+    TokenError(
+        None,
+        "ip restricted",
+        "this machine's address is not in the range that the app or the user's profile allows",
+        "add the workers' addresses to the allowed ranges, or relax IP restrictions in the app's policies",
+        IP_RESTRICTIONS,
+    ),
+    TokenError(
+        "invalid_client_id",
+        None,
+        "there is no app with this consumer key in the org",
+        "copy the consumer key again into the connection's Consumer Key field (a new app can take ten minutes to be "
+        "known)",
+        CONSUMER_KEY_AND_SECRET,
+    ),
+    TokenError(
+        "invalid_client",
+        None,
+        "the consumer secret does not belong to this consumer key",
+        "copy both again into the connection's Consumer Key and Consumer Secret fields",
+        CONSUMER_KEY_AND_SECRET,
+    ),
+    TokenError("unsupported_grant_type", None, *_FLOW_OFF, ENABLE_FLOW),
+    TokenError(
+        "invalid_app_access",
+        None,
+        "the Run As user is not among the users that the app permits",
+        "add the user's profile or permission set to the app, or set Permitted Users to all users",
+        PERMITTED_USERS,
+    ),
+    TokenError(
+        "inactive_org",
+        None,
+        "the org is locked, closed or not reachable through the API",
+        "log in with a browser to see why, or ask the Salesforce admin",
+        API_ENABLED,
+    ),
+    TokenError(
+        "invalid_grant",
+        None,
+        "the app may not log in its Run As user",
+        "check the Run As user, its API Enabled permission and the app's policies",
+        RUN_AS_USER,
+    ),
+)
