@@ -14,11 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 
 from airflow_sfcc.cli import commands
+from airflow_sfcc.extract import current_table_sql
+from airflow_sfcc.testing import RunDag, SalesforceOrg
 from tests.conftest import KEY, SECRET, RunningOrg
 from tests.extract.test_landing import MANIFEST_KEYS
 
@@ -62,6 +66,25 @@ def test_python_blocks_run(page: Path, org: RunningOrg, tmp_path: Path, monkeypa
             code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
             if not re.search(r"^def test_", block.code, re.M):  # a test file, which needs pytest around it
                 exec(code, namespace)  # noqa: S102
+
+
+RUN_AS_DAG = re.compile(r"^<!-- runs as a DAG -->\n```python\n(?P<code>.*?)^```", re.M | re.S)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if RUN_AS_DAG.search(page.read_text("utf-8"))], ids=name_of)
+@pytest.mark.sfcc_org(rows={"Account": 500})
+def test_dags_in_the_guides_run(page: Path, sfcc_org: SalesforceOrg, run_dag: RunDag, tmp_path: Path) -> None:
+    """Twice, and the current table still holds each record once."""
+    for match in RUN_AS_DAG.finditer(page.read_text(encoding="utf-8")):
+        namespace: dict[str, Any] = {"__name__": "docs"}
+        exec(match["code"].replace("/tmp/lake", str(tmp_path)), namespace)  # noqa: S102
+        (dag,) = (value for value in namespace.values() if callable(value) and hasattr(value, "__wrapped__"))
+        results = [run_dag(dag()).xcom("accounts") for _ in range(2)]
+        assert results[0]["rows"] == results[1]["rows"] > 0
+        current = current_table_sql(results[0]["path"].rpartition("/")[0])
+        with duckdb.connect() as database:
+            counted = database.execute(f"SELECT count(*) FROM ({current})").fetchall()
+        assert counted == [(results[0]["rows"],)]
 
 
 def command_lines(block: Block) -> Iterator[list[str]]:
@@ -152,6 +175,35 @@ def test_operators_names_every_parameter_with_its_default() -> None:
             assert default == f"`{taken[name].default}`", name
         else:
             assert name == "deferrable" or taken[name].default in (None, inspect.Parameter.empty), name
+
+
+def test_operators_names_the_templated_parameters() -> None:
+    from airflow_sfcc.operators import SalesforceExtractOperator
+
+    page = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"^Templated \(Jinja\) are (.*?);", page, re.M | re.S)
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(SalesforceExtractOperator.template_fields)
+
+
+def test_readme_is_short_and_tells_what_the_benchmark_measured() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 700
+    measured = {
+        (row["case"], row["system"], row["format"]): row
+        for row in json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    }
+    idle = measured["memory_10x", "idle-airflow-task", "none"]["peak_rss_mb"]
+    (told,) = re.findall(r"with (\d+) MB above an idle Airflow\s+task", text)
+    assert int(told) == pytest.approx(measured["memory_10x", "airflow-sfcc", "parquet"]["peak_rss_mb"] - idle, abs=1)
+    assert "faster than bare pyarrow" in text
+    ours, bare = (measured["bulk", system, "parquet"]["seconds"] for system in ("airflow-sfcc", "bare-pyarrow"))
+    assert ours < bare
+
+
+def test_every_guide_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    guides = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert {name for name in guides if f"({name}" not in index} == set()
 
 
 def test_operations_tells_the_memory_that_the_benchmark_measured() -> None:
