@@ -239,3 +239,59 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
     @property
     def _extraction(self) -> Extraction | None:
         return self._attempt.extraction if self._attempt else None
+
+
+class SalesforceVacuumOperator(MappableOperator):
+    """Remove what nobody reads from destinations: leftovers of runs that died, and full extracts beyond the newest `keep`.
+
+    What the current table or the next incremental extract needs always stays. Returns what was removed, a list of
+    `path, reason, files, bytes`.
+
+    :param destination: the `destination` of the extracts, as in SalesforceExtractOperator (templated).
+    :param sobjects: the objects whose names fill `{sobject}` in it (templated); none where there is no `{sobject}`.
+    :param keep: how many full extracts to keep; None keeps all, and removes leftovers only.
+    :param older_than: leftovers younger than this are left alone, since their run may still go on.
+    :param dry_run: only log and return what would be removed.
+    """
+
+    template_fields: Sequence[str] = ("destination", "sobjects", "keep", "older_than")
+    ui_color = "#c9e7ff"
+
+    def __init__(
+        self,
+        *,
+        destination: Destination,
+        sobjects: Sequence[str] | None = None,
+        keep: int | None = None,
+        older_than: Duration = timedelta(days=2),
+        dry_run: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        options = checked(SalesforceVacuumOperator, options_of(locals()))
+        without_policy_before_3_3(kwargs)
+        super().__init__(**kwargs)
+        self.destination: str = options["destination"]
+        self.sobjects: Sequence[str] | None = options["sobjects"]
+        self.keep: int | None = options["keep"]
+        self.older_than: timedelta = options["older_than"]
+        self._dry_run: bool = options["dry_run"]
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        from dataclasses import asdict
+
+        from airflow_sfcc._airflow.destinations import destination_path, destinations_of, storage_failures
+        from airflow_sfcc._airflow.vacuum_command import told
+        from airflow_sfcc.extract.land.vacuum import vacuum
+
+        removed = []
+        with airflow_failures():
+            check_rendered(self)
+            for url in destinations_of(self.destination, self.sobjects):
+                with storage_failures(url):
+                    found = vacuum(
+                        destination_path(url), keep=self.keep, older_than=self.older_than, dry_run=self._dry_run
+                    )
+                for line in told(found, dry_run=self._dry_run):
+                    self.log.info("%s", line)
+                removed += [asdict(each) for each in found]
+        return removed

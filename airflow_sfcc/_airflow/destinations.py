@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,17 @@ def destination_url(value: Any) -> str:
             f"destination={value!r} holds {unset[2]!r}, as if a variable was not set: check where it comes from."
         )
     return value
+
+
+def destinations_of(destination: str, sobjects: Sequence[str] | None) -> list[str]:
+    """The folder of each object, or the one folder. Raises OptionError unless `{sobject}` and the names go together."""
+    if PLACEHOLDERS[0] not in destination:
+        if sobjects:
+            raise OptionError(f"sobjects has no effect: destination={destination!r} has no {{sobject}}.")
+        return [destination]
+    if not sobjects:
+        raise OptionError(f"destination={destination!r} has {{sobject}}: name the objects in sobjects.")
+    return [destination.replace(PLACEHOLDERS[0], sobject) for sobject in sobjects]
 
 
 def _require_absolute(url: str) -> None:

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from airflow_sfcc.extract.land.staging import StoragePath
+    from airflow_sfcc.extract.land.vacuum import Leftover
 
 
 @click.command()
 @click.argument("destination")
 @click.option("--superseded", is_flag=True, help="Also remove extracts that were read before the newest full one.")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Also remove extracts that were read before the newest N full ones.",
+)
 @click.option(
     "--older-than",
     type=click.FloatRange(min=0),
@@ -23,26 +32,36 @@ if TYPE_CHECKING:
     help="Leave leftovers younger than this alone.",
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
-def vacuum(destination: str, superseded: bool, older_than: float, dry_run: bool) -> None:
+def vacuum(destination: str, superseded: bool, keep: int | None, older_than: float, dry_run: bool) -> None:
     """Remove what runs that died left in DESTINATION (one object's folder: a path, or a URL as in a DAG).
 
-    Committed extracts stay, but for those that --superseded names.
+    Committed extracts stay, but for those that --superseded or --keep names.
     """
     from airflow_sfcc.errors import SfccError
     from airflow_sfcc.extract.land.vacuum import vacuum as remove
 
     try:
         removed = remove(
-            _path(destination), superseded=superseded, older_than=timedelta(hours=older_than), dry_run=dry_run
+            _path(destination),
+            superseded=superseded,
+            keep=keep,
+            older_than=timedelta(hours=older_than),
+            dry_run=dry_run,
         )
     except (SfccError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
     if not removed and not any(_path(destination).glob("extract=*")):
         click.echo(f"{destination} holds no extracts: name the folder of one object, as the DAG's destination does.")
+    for line in told(removed, dry_run=dry_run):
+        click.echo(line)
+
+
+def told(removed: Sequence[Leftover], *, dry_run: bool) -> Iterator[str]:
+    """What was removed, a line for each folder, and the sum."""
     for leftover in removed:
-        click.echo(f"{leftover.path}: {_size(leftover.files, 'file', leftover.bytes)}: {leftover.reason}")
+        yield f"{leftover.path}: {_size(leftover.files, 'file', leftover.bytes)}: {leftover.reason}"
     what = _size(len(removed), "folder", sum(leftover.bytes for leftover in removed))
-    click.echo(f"{'Would remove' if dry_run else 'Removed'} {what}.")
+    yield f"{'Would remove' if dry_run else 'Removed'} {what}."
 
 
 def _size(number: int, noun: str, size: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_sfcc.errors import StateError
+from airflow_sfcc.extract.incremental.state import require_one_source
 from airflow_sfcc.extract.land.manifests import Manifest, read_manifests, storage_path
 from airflow_sfcc.extract.land.staging import StoragePath, is_local
 
@@ -50,10 +51,11 @@ def current_table_sql(destination: StoragePath | str) -> str:
     """The DuckDB query whose result is the current table: the columns of the newest extract, one row per live record.
 
     Needs Parquet extracts with Id and a cursor field, as mode="incremental" lands them. Raises StateError when the
-    destination holds none.
+    destination holds none, or extracts of several objects or orgs.
     """
     root = storage_path(destination)
     manifests = read_manifests(root)
+    require_one_source(root, manifests)
     newest = next((each for each in reversed(manifests) if each.get("cursor_field")), None)
     if newest is None:
         raise StateError(

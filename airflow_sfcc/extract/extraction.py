@@ -46,7 +46,7 @@ from airflow_sfcc.extract.fetch.rest import RestFetcher
 from airflow_sfcc.extract.incremental.increment import require_unchanged
 from airflow_sfcc.extract.incremental.schema_drift import vanishing_fields_explained
 from airflow_sfcc.extract.incremental.side_files import gather_side_files
-from airflow_sfcc.extract.incremental.state import latest_state
+from airflow_sfcc.extract.incremental.state import State, check_same_source, latest_state
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.manifest import make_manifest
 from airflow_sfcc.extract.land.part_builder import PartBuilder
@@ -328,12 +328,19 @@ class Extraction:
         """
         increment, destination = self.plan.increment, self.landing.destination
         if increment.mode == "full":
+            self._require_own_destination(latest_state(destination))
             yield lambda: None
             return
         with commit_lock(destination, self.plan.extract_id) as require_alone:
             state = latest_state(destination, initial_start=increment.initial_start)
+            self._require_own_destination(state)
             require_unchanged(increment, state, self.plan.extract_id)
             yield require_alone
+
+    def _require_own_destination(self, state: State) -> None:
+        """Raise StateError when extracts of another object or org were committed since this one was planned."""
+        others = state.without(self.plan.extract_id).manifests
+        check_same_source(others, {"org_id": self.plan.org_id, "sobject": self.plan.sobject})
 
     def _require_every_row(self, pages: Sequence[StagedFile]) -> None:
         if self.plan.api != "bulk":

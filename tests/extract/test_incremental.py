@@ -399,7 +399,7 @@ def test_a_repeat_that_dies_in_its_commit_loses_nothing(world: World, monkeypatc
 @on_all_storages
 def test_nothing_but_the_destination_is_needed_and_sources_are_not_mixed(world: World) -> None:
     night(world, 0)
-    with pytest.raises(StateError, match="mode='full'"):
+    with pytest.raises(StateError, match="give each condition its own destination"):
         night(world, 1, where="Name != null")
     with pytest.raises(StateError, match="give each object its own destination"):
         night(world, 1, sobject="Contact")
@@ -413,6 +413,8 @@ def test_nothing_but_the_destination_is_needed_and_sources_are_not_mixed(world: 
         ({"fields": ["Id", "Name"]}, "lacks Id or the cursor field"),
         ({"sobject": None, "soql": "SELECT Id, Name, SystemModstamp FROM Account LIMIT 5"}, "has LIMIT"),
         ({"sobject": "Contact"}, "give each object its own destination"),
+        ({"where": "Name != null"}, "give each condition its own destination"),
+        ({"file_format": "csv"}, "give each file_format its own destination"),
     ],
 )
 def test_a_full_extract_that_incremental_ones_cannot_go_on_from_is_refused_among_them(

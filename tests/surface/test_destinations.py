@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from airflow_sfcc._airflow.vacuum_command import vacuum
 from airflow_sfcc.errors import StorageError
-from airflow_sfcc.operators import SalesforceExtractOperator
+from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceVacuumOperator
 from tests.conftest import RunningOrg
 
 
@@ -54,3 +54,36 @@ def test_vacuum_says_when_there_is_nothing_to_look_at(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "mistyped"):
         told = CliRunner().invoke(vacuum, [str(folder), "--dry-run"])
         assert told.exit_code == 0 and "holds no extracts: name the folder of one object" in told.output
+
+
+def test_the_vacuum_operator_keeps_the_newest_full_extracts(
+    connected_org: RunningOrg, context: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    landing = f"file://{tmp_path}/{{sobject}}"
+    for run_id in ("a", "b", "c"):
+        context["ti"].run_id = run_id
+        for sobject in ("Account", "Contact"):
+            extract(landing, sobject=sobject).execute(context)
+    task = SalesforceVacuumOperator(task_id="v", destination=landing, sobjects=["Account", "Contact"], keep=2)
+    rehearsal = SalesforceVacuumOperator(
+        task_id="r", destination=landing, sobjects=["Account", "Contact"], keep=2, dry_run=True
+    )
+    assert [each["path"] for each in rehearsal.execute(context)] == [each["path"] for each in task.execute(context)]
+    told = capsys.readouterr().out
+    assert told.count("superseded by the full extract") == 4 and "Would remove 1 folder" in told
+    assert all(len(list((tmp_path / name).glob("extract=*"))) == 2 for name in ("Account", "Contact"))
+    assert task.execute(context) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"destination": "file:///x/{sobject}"}, "name the objects in sobjects"),
+        ({"destination": "file:///x/a", "sobjects": ["Account"]}, "sobjects has no effect"),
+    ],
+)
+def test_the_vacuum_operator_needs_the_names_that_fill_its_destination(
+    context: Any, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=says):
+        SalesforceVacuumOperator(task_id="v", **options).execute(context)

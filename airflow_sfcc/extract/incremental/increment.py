@@ -82,6 +82,7 @@ def find_increment(
 def _full_increment(source: Source, options: IncrementalOptions, others: State, now: datetime) -> Increment:
     """A full extract is what incremental ones can go on from when it has what they need."""
     cursor = source.cursor
+    check_same_source(others.manifests, {"org_id": source.org_id, "sobject": source.sobject})
     if any(each.get("window") for each in others.manifests):
         _require_fits(source, cursor, others)
     watermark = whole_second(now - options.lag) if cursor else None
@@ -96,12 +97,12 @@ def _full_increment(source: Source, options: IncrementalOptions, others: State, 
 def _require_fits(source: Source, cursor: str | None, others: State) -> None:
     """Raise StateError for a full extract that those of an incremental destination could not go on from: its rows would
     only lie among theirs."""
-    check_same_source(others.relevant, {"org_id": source.org_id, "sobject": source.sobject})
+    check_same_source(others.relevant, {"where": source.where})
     if cursor is None:
         lacks = "has LIMIT or OFFSET or aggregates" if not source.is_whole else "lacks Id or the cursor field"
         raise StateError(
             f"The destination holds incremental extracts of {source.sobject}, and this full extract {lacks}, so they could not "
-            "go on from it: mend that, or use another destination."
+            "go on from it: change that, or use another destination."
         )
 
 
@@ -117,6 +118,7 @@ def _later_increment(
     if cursor == "CreatedDate" and "History" not in source.sobject:
         log.warning("%s has no field that moves when a record changes: only new records are extracted", source.sobject)
     wanted = {"org_id": source.org_id, "sobject": source.sobject, "where": source.where, "cursor_field": cursor}
+    check_same_source(others.manifests, {name: wanted[name] for name in ("org_id", "sobject")})
     check_same_source(others.relevant, wanted)
     if own and own.get("window"):
         check_same_source([own], wanted)

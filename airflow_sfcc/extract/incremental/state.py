@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -10,10 +10,11 @@ from typing import Any
 
 from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract.incremental.windows import covered_until
-from airflow_sfcc.extract.land.manifests import Manifest, read_short_manifests
+from airflow_sfcc.extract.land.manifests import Manifest, file_format_of, read_short_manifests
 from airflow_sfcc.extract.land.staging import StoragePath
 from airflow_sfcc.extract.model import Window, from_plain
-from airflow_sfcc.timestamps import timestamp
+from airflow_sfcc.timestamps import iso, timestamp
+from airflow_sfcc.wording import plural
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,17 @@ class State:
 
     manifests: tuple[Manifest, ...]
     base: datetime | None = None
+
+    def __repr__(self) -> str:
+        """Short: the manifests themselves may be thousands."""
+        newest = self.newest
+        if newest is None:
+            return "<State: no extracts>"
+        watermark = iso(self.watermark) if self.watermark else None
+        return (
+            f"<State of {newest['sobject']}: {plural(len(self.manifests), 'extract')}, newest {newest['extract_id']}, "
+            f"watermark {watermark}>"
+        )
 
     @cached_property
     def snapshot(self) -> Manifest | None:
@@ -100,26 +112,49 @@ def check_same_source(manifests: Iterable[Manifest], wanted: Mapping[str, Any]) 
     `wanted` has org_id and sobject; where and cursor_field too unless they may differ.
     """
     for manifest in manifests:
-        for name, (is_called, way_out) in _SOURCE.items():
+        for name, (is_called, fix) in _SOURCE.items():
             if name not in wanted:
                 continue
             there = manifest.get(name)
             if name == "where" and manifest.get("watermark") is None:
-                continue  # a query's answer that lies here and moves nothing
+                continue  # the result of a query that lies here and moves nothing
             if name == "cursor_field" and not manifest.get("window"):
                 continue
             if (there or None) != (wanted[name] or None):
                 raise StateError(
                     f"The destination holds an extract ({manifest['extract_id']}) with {is_called} {there!r}, and this one "
-                    f"has {wanted[name]!r}, so it cannot go on from there: {way_out}"
+                    f"has {wanted[name]!r}, so they cannot share it: {fix}"
                 )
 
 
+def check_same_format(destination: StoragePath, newest: Manifest | None, file_format: str) -> None:
+    """Raise StateError unless the newest extract is in the same file format, since no reader reads two at once."""
+    there = file_format_of(destination, newest["extract_id"]) if newest else None
+    if newest and there and there != file_format:
+        raise StateError(
+            f"The destination holds an extract ({newest['extract_id']}) in {there} files, and this one has "
+            f"file_format={file_format!r}, so they cannot share it: give each file_format its own destination."
+        )
+
+
+def require_one_source(destination: object, manifests: Sequence[Manifest]) -> None:
+    """Raise StateError when the extracts of a destination are of several objects or orgs, which no reader can tell apart."""
+    for name in ("sobject", "org_id"):
+        found = sorted({str(manifest[name]) for manifest in manifests if manifest.get(name)})
+        if len(found) > 1:
+            raise StateError(
+                f"{destination} holds extracts of several {_SEVERAL[name]} ({', '.join(found)}), which are not told apart "
+                "there. Move each one's folders extract=… to a destination of its own (each _manifest.json names its "
+                f"{name}), and put {{sobject}} into the DAG's destination."
+            )
+
+
+_SEVERAL = {"sobject": "objects", "org_id": "orgs"}
 _ELSEWHERE = "give each its own destination."
 _FULL_RUN = "use another destination, or run once with mode='full', from which incremental extracts then go on."
 _SOURCE = {
     "org_id": ("the org", _ELSEWHERE),
     "sobject": ("the object", "give each object its own destination, for example with {sobject} in it."),
-    "where": ("the condition", _FULL_RUN),
+    "where": ("the condition", "give each condition its own destination."),
     "cursor_field": ("the cursor field", _FULL_RUN),
 }

@@ -55,6 +55,16 @@ def read_short_manifests(destination: StoragePath | str) -> list[Manifest]:
     return _in_order(found.values())
 
 
+def file_format_of(destination: StoragePath, extract_id: str) -> str | None:
+    """The format of a committed extract's files: parquet, csv or jsonl; None where it has none, or is gone by now."""
+    folder = f"extract={extract_id}"
+    for manifest in _read(destination, [folder]).values():
+        for file in manifest.get("files") or ():
+            _, _, extension = str(file["path"]).rsplit("/", 1)[-1].partition(".")
+            return extension.partition(".")[0] or None
+    return None
+
+
 def storage_path(destination: StoragePath | str) -> StoragePath:
     """`destination` as a path: text becomes a universal-pathlib path."""
     if not isinstance(destination, str):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from airflow_sfcc.extract.incremental.state import latest_state
+from airflow_sfcc.errors import OptionError
+from airflow_sfcc.extract.incremental.state import latest_state, require_one_source
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.manifests import storage_path
 from airflow_sfcc.extract.land.staging import MANIFEST, STAGING, Landing, StoragePath, written_at
@@ -31,24 +32,31 @@ def vacuum(
     destination: StoragePath | str,
     *,
     superseded: bool = False,
+    keep: int | None = None,
     older_than: timedelta = DEFAULT_AGE,
     dry_run: bool = False,
     now: datetime | None = None,
 ) -> list[Leftover]:
     """Remove leftovers below a destination, and with `superseded` the extracts read before the newest full one.
 
-    A leftover goes when nothing of its extract was written within `older_than`. Committed extracts that count for the current
-    table or for the state of the next extract never go. Returns what was removed, or would be with `dry_run`.
+    With `keep`, the extracts read before the newest `keep` full ones go; `superseded` is `keep=1`. A leftover goes when nothing
+    of its extract was written within `older_than`. Committed extracts that count for the current table or for the state of
+    the next extract never go. Returns what was removed, or would be with `dry_run`. Raises StateError for a destination
+    with extracts of several objects or orgs, and OptionError for a `keep` that would keep nothing.
     """
+    if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
+        raise OptionError(f"keep must be a whole number greater than 0, not {keep!r}.")
     root = storage_path(destination)
     root.fs.invalidate_cache()
+    require_one_source(root, latest_state(root).manifests)
+    kept = min(filter(None, (keep, 1 if superseded else None)), default=None)
     oldest = (now or datetime.now(timezone.utc)) - older_than
     with commit_lock(root, "vacuum"):
         abandoned = _abandoned(root, oldest)
         if not dry_run:
             for landing in abandoned:
                 landing.put_back()
-        found = [*_uncommitted(root, abandoned), *(_superseded(root) if superseded else ())]
+        found = [*_uncommitted(root, abandoned), *(_superseded(root, kept) if kept else ())]
         if not dry_run:
             for leftover in found:
                 # The manifest goes first, so that nobody takes what is left of the folder for an extract.
@@ -89,13 +97,16 @@ def _is_untouched(root: StoragePath, folder: str, oldest: datetime) -> bool:
     return all(written_at(entry) < oldest for entry in entries)
 
 
-def _superseded(root: StoragePath) -> Iterator[Leftover]:
+def _superseded(root: StoragePath, keep: int) -> Iterator[Leftover]:
+    """The extracts read before the newest `keep` full ones, as far as nothing goes on from them."""
     state = latest_state(root)
-    if state.snapshot is None:
+    full = [manifest for manifest in state.manifests if manifest["mode"] == "full"]
+    if len(full) < keep or (state.snapshot is None and len(full) < len(state.manifests)):
         return
-    for manifest in state.manifests[: state.manifests.index(state.snapshot)]:
+    oldest_kept = min((full[-keep], *state.relevant[:1]), key=state.manifests.index) if state.snapshot else full[-keep]
+    for manifest in state.manifests[: state.manifests.index(oldest_kept)]:
         folder = f"{root.path.rstrip('/')}/extract={manifest['extract_id']}"
-        reason = f"superseded by the full extract {state.snapshot['extract_id']}"
+        reason = f"superseded by the full extract {oldest_kept['extract_id']}"
         yield _leftover(folder, reason, _files(root, folder))
 
 

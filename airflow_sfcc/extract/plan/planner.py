@@ -11,7 +11,7 @@ from msgspec import structs
 from airflow_sfcc.errors import QueryError
 from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
 from airflow_sfcc.extract.incremental.increment import Source, find_increment
-from airflow_sfcc.extract.incremental.state import State, latest_state
+from airflow_sfcc.extract.incremental.state import State, check_same_format, latest_state
 from airflow_sfcc.extract.land.staging import StoragePath
 from airflow_sfcc.extract.model import Column, Increment, Plan, Request, RunIdentity
 from airflow_sfcc.extract.plan.api_choice import choose_api
@@ -46,7 +46,7 @@ def make_plan(
         _require_incremental(source, request)
     planned_at = timestamp(earlier.planned_at) if earlier else datetime.now(timezone.utc)
     now = timestamp(earlier.read_at) if earlier else planned_at + client.ahead
-    state = _state(request, destination, source.sobject)
+    state = _state(request, run, destination, source.sobject)
     increment, columns = find_increment(source, request, run.times, run.extract_id, state, now=now)
     if increment.condition:
         query = query.narrowed(increment.condition)
@@ -158,8 +158,16 @@ def _require_incremental(source: Source, request: Request) -> None:
             )
 
 
-def _state(request: Request, destination: StoragePath | Callable[[str], StoragePath] | None, sobject: str) -> State:
+def _state(
+    request: Request,
+    run: RunIdentity,
+    destination: StoragePath | Callable[[str], StoragePath] | None,
+    sobject: str,
+) -> State:
+    """What the destination holds. Raises StateError when that is in another file format."""
     if destination is None:
         return State((), request.initial_start)
     place = destination(sobject) if callable(destination) else destination
-    return latest_state(place, initial_start=request.initial_start)
+    state = latest_state(place, initial_start=request.initial_start)
+    check_same_format(place, state.without(run.extract_id).newest, request.file_format)
+    return state
