@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from airflow_sfcc.errors import TableBusyError, TableError, TableUnavailableError
+from airflow_sfcc.errors import TableError, TableUnavailableError
 from airflow_sfcc.extract.current_table import _url
 from airflow_sfcc.extract.land.manifests import read_manifests
 from airflow_sfcc.extract.land.staging import StoragePath
@@ -32,6 +32,7 @@ from airflow_sfcc.load.model import (
     destination_of,
     widened,
 )
+from airflow_sfcc.load.problems import ChangedMeanwhileError
 from airflow_sfcc.load.scratch import MEMORY_LIMIT, Scratch, duckdb_type, quoted, scratch
 from airflow_sfcc.load.steps import next_step
 from airflow_sfcc.load.targets import Change, Target
@@ -39,10 +40,6 @@ from airflow_sfcc.load.targets import Change, Target
 OnSchemaChange = Literal["evolve", "fail"]
 _READ_AGAIN = 3
 """Attempts at a step whose files were replaced, or whose table was changed by another writer, meanwhile."""
-
-
-class ChangedMeanwhileError(TableBusyError):
-    """The table has a newer version than the one the changes were computed from."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def load(destination: StoragePath, target: Target, options: LoadOptions | None =
     """Bring a table up to the committed extracts of a destination.
 
     Returns `table, version, inserted, updated, deleted, skipped_as_older, extracts, rows, seconds`; `extracts` are the ids of
-    those loaded now. Raises TableError, TableBusyError, TableUnavailableError, and StateError for what is no destination.
+    those loaded now. Raises TableError, TableUnavailableError, and StateError for what is no destination.
     """
     options = options or LoadOptions()
     started = time.monotonic()

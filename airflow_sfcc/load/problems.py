@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from airflow_sfcc.errors import TableError
+from airflow_sfcc.errors import TableBusyError, TableError
+
+
+class ChangedMeanwhileError(TableBusyError):
+    """The table has a newer version than the one the changes were computed from."""
 
 
 def changed_by_hand(table: str, what: str) -> TableError:

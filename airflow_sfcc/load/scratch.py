@@ -73,6 +73,11 @@ class Scratch:
         """A table without rows; `columns` are definitions."""
         self.run(f"CREATE OR REPLACE TEMP TABLE {name} ({', '.join(columns)})")
 
+    def forget(self) -> None:
+        """Drop the temporary tables, which gives their memory back."""
+        for (name,) in self.rows("SELECT table_name FROM duckdb_tables() WHERE temporary"):
+            self.run(f"DROP TABLE {quoted(name)}")
+
     def register(self, root: StoragePath) -> None:
         register_storage(self.connection, root)
 

@@ -10,9 +10,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import duckdb
+import pyarrow as pa
 import pytest
+from upath import UPath
 
+from airflow_sfcc.load.delta.table import DeltaTable
 from airflow_sfcc.load.duckdb_table import DuckDBTable
 from airflow_sfcc.load.postgres_table import PostgresTable
 from airflow_sfcc.load.targets import Target
@@ -71,7 +75,27 @@ def in_postgres(server: Server) -> Loaded:
     return Loaded(make, read)
 
 
-KINDS = ["duckdb", "postgres"]
+def in_delta(folder: UPath, options: dict[str, str] | None = None) -> Loaded:
+    """Read back by delta-rs."""
+
+    def uri(name: str) -> str:
+        return f"{folder.path}/{name}" if folder.protocol in ("", "file") else f"s3://{folder.path}/{name}"
+
+    def read(name: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = pa.table(
+            deltalake.QueryBuilder()
+            .register("t", deltalake.DeltaTable(uri(name), storage_options=options))
+            .execute("SELECT * FROM t")
+        ).to_pylist()
+        return rows
+
+    def make(name: str) -> Target:
+        return DeltaTable(folder / name, f"delta+{folder}/{name}", options, source=folder)
+
+    return Loaded(make, read)
+
+
+KINDS = ["duckdb", "postgres", "delta"]
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +113,8 @@ def place(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[L
     """Where tables of a kind are made."""
     if kind == "duckdb":
         yield in_duckdb(folder)
+    elif kind == "delta":
+        yield in_delta(UPath(folder / "tables"))
     else:
         yield in_postgres(request.getfixturevalue("postgres"))
 
