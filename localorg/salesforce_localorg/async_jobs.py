@@ -102,12 +102,13 @@ class AsyncJobs:
         try:
             self._read(job, batch, viewer)
         except SoqlError as error:
-            batch.error = f"InvalidBatch : Failed to process query: {error.code}: {error.message}"
+            failed = f"InvalidBatch : Failed to process query: {error.code}: {error.message}"
+            batch.error = f"{error.code} : {error.message}" if error.code == "FeatureNotEnabled" else failed
         job.batches[batch.id] = batch
         return batch
 
     def _read(self, job: AsyncJob, batch: AsyncBatch, viewer: Viewer) -> None:
-        self._records.check_bulk(batch.soql, viewer=viewer)
+        self._records.check_bulk_batch(batch.soql, viewer=viewer, sobject=job.sobject, content_type=job.content_type)
         include_deleted = job.operation == "queryAll"
         if job.content_type == "JSON":
             batch.cursor = self._records.open_cursor(batch.soql, include_deleted=include_deleted, viewer=viewer)

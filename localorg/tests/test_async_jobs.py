@@ -38,11 +38,22 @@ def create(caller: Caller, content_type: str, operation: str = "query", sobject:
     return caller.post(JOBS, json=info)
 
 
-def batch_of(caller: Caller, soql: str, content_type: str, operation: str = "query") -> tuple[str, str]:
+def batch_of(
+    caller: Caller, soql: str, content_type: str, operation: str = "query", sobject: str = "Account"
+) -> tuple[str, str]:
     """The path of a batch with the query, and of its job."""
-    job = f"{JOBS}/{create(caller, content_type, operation).json()['id']}"
+    job = f"{JOBS}/{create(caller, content_type, operation, sobject).json()['id']}"
     batch = caller.post(f"{job}/batch", data=soql.encode(), headers=JSON).json()
     return f"{job}/batch/{batch['id']}", job
+
+
+def told_of(caller: Caller, batch: str) -> dict[str, Any]:
+    """What the org tells of a batch, in JSON or XML."""
+    answer = caller.get(batch, headers=JSON)
+    if answer.headers["Content-Type"] == "application/json":
+        found: dict[str, Any] = answer.json()
+        return found
+    return dict(re.findall(r"<(\w+)>([^<]*)</\1>", answer.text))
 
 
 def results(caller: Caller, batch: str) -> list[requests.Response]:
@@ -106,7 +117,8 @@ def test_no_rows(by_session: Caller) -> None:
     none = "SELECT Id FROM Account WHERE Name = 'nobody'"
 
     assert [each.json() for each in results(by_session, batch_of(by_session, none, "JSON")[0])] == [[]]
-    assert [each.text for each in results(by_session, batch_of(by_session, none, "CSV")[0])] == ['"Id"\n']
+    found = results(by_session, batch_of(by_session, none, "CSV")[0])
+    assert [each.text for each in found] == ["Records not found for this query"]
 
 
 def test_answers_are_xml_for_those_who_speak_it(by_session: Caller) -> None:
@@ -213,3 +225,60 @@ def test_callers_without_a_session_or_without_bulk(by_session: Caller) -> None:
     assert switched_off.json() == {"exceptionCode": "FeatureNotEnabled", "exceptionMessage": "Async API not enabled"}
     refused = create(by_session, "JSON")
     assert (refused.status_code, refused.json()["exceptionCode"]) == (400, "InvalidSessionId")
+
+
+@pytest.mark.parametrize(
+    ("soql", "content_type", "message"),
+    [
+        (
+            "SELECT Id, BillingAddress FROM Account",
+            "CSV",
+            "InvalidBatch : Failed to process query: FUNCTIONALITY_NOT_ENABLED: Selecting compound data not supported in "
+            "Bulk Query",
+        ),
+        (
+            "SELECT Id, (SELECT Id FROM Contacts) FROM Account",
+            "CSV",
+            "FeatureNotEnabled : Aggregate Relationships not supported in Bulk Query with CSV content type",
+        ),
+        (
+            "SELECT Id FROM Contact",
+            "JSON",
+            "InvalidBatch : Failed to process query: INVALID_TYPE_FOR_OPERATION: The root entity of the requested query "
+            "(Contact) does not match the entity of the requested Bulk API Job (Account)",
+        ),
+    ],
+)
+def test_refused_queries_fail_their_batch(by_session: Caller, soql: str, content_type: str, message: str) -> None:
+    """The query tests of salesforcer."""
+    batch, _ = batch_of(by_session, soql, content_type)
+    told = told_of(by_session, batch)
+
+    assert (told["state"], told["stateMessage"]) == ("Failed", message)
+
+
+def test_json_takes_what_csv_cannot_hold(by_session: Caller) -> None:
+    soql = "SELECT Id, (SELECT Id FROM OpportunityContactRoles) FROM Opportunity LIMIT 1"
+    batch, _ = batch_of(by_session, soql, "JSON", sobject="Opportunity")
+
+    assert told_of(by_session, batch)["state"] == "Completed"
+    (found,) = results(by_session, batch)
+    assert set(found.json()[0]) == {"attributes", "Id", "OpportunityContactRoles"}
+
+
+def test_stamps_end_in_z(by_session: Caller) -> None:
+    """Bulk API Developer Guide, "JobInfo"."""
+    batch, _ = batch_of(by_session, SOQL, "CSV")
+
+    told = told_of(by_session, batch)["createdDate"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z", told)
+
+
+def test_typeof_in_json(serve: Serve) -> None:
+    """Bulk API Developer Guide, "Bulk Query": TYPEOF is for JSON."""
+    caller = serve(own_rows={"User": 2, "Lead": 3})
+    soql = "SELECT Id, TYPEOF Owner WHEN User THEN Username END FROM Lead"
+    batch, _ = batch_of(caller, soql, "JSON", sobject="Lead")
+
+    (found,) = results(caller, batch)
+    assert {each["Owner"]["attributes"]["type"] for each in found.json()} <= {"User", "Group"}

@@ -272,7 +272,7 @@ def test_gzip_only_when_asked(caller: Caller) -> None:
 def test_pretty_print(caller: Caller) -> None:
     answer = caller.get("/limits", headers={"X-PrettyPrint": "1"})
 
-    assert answer.text.startswith('{\n  "DailyApiRequests" : {')
+    assert answer.text.startswith('{\n  "ActiveScratchOrgs" : {')
 
 
 @pytest.mark.parametrize(("length", "status"), [(15_000, 400), (16_300, 431), (16_400, 414), (70_000, 414)])

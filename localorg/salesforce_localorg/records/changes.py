@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,8 @@ import duckdb
 import pyarrow as pa
 
 from salesforce_localorg.records import delete_log
-from salesforce_localorg.records.derived import Formulas
+from salesforce_localorg.records.activity_views import is_view
+from salesforce_localorg.records.derived import SETTABLE, Formulas
 from salesforce_localorg.records.tables import identifier, stored_fields
 from salesforce_localorg.schema import Schema, SObject
 
@@ -62,7 +63,7 @@ def insert_rows(tables: Tables, name: str, rows: pa.Table) -> None:
     columns = ", ".join(identifier(column) for column in _present(sobject, rows))
     with _visible(tables, rows):
         tables.connection.execute(f"INSERT INTO {identifier(name)} ({columns}) SELECT {columns} FROM {_CHANGED}")
-        _derive(tables, sobject)
+        _derive(tables, sobject, set(rows.column_names), is_new=True)
 
 
 def update_rows(tables: Tables, name: str, rows: pa.Table) -> None:
@@ -78,7 +79,7 @@ def update_rows(tables: Tables, name: str, rows: pa.Table) -> None:
             tables.connection.execute(
                 f'UPDATE {table} SET {assignments} FROM {_CHANGED} WHERE {table}."Id" = {_CHANGED}."Id"'
             )
-        _derive(tables, sobject)
+        _derive(tables, sobject, set(columns), is_new=False)
 
 
 def _present(sobject: SObject, rows: pa.Table) -> list[str]:
@@ -95,12 +96,25 @@ def _visible(tables: Tables, rows: pa.Table) -> Iterator[None]:
         tables.connection.unregister(_CHANGED)
 
 
-def _derive(tables: Tables, sobject: SObject) -> None:
+def _derive(tables: Tables, sobject: SObject, written: Collection[str], *, is_new: bool) -> None:
+    """Compute the fields that follow from others, of the records of a change that wrote the columns `written`."""
     for layer in tables.formulas.layers(sobject):
-        assignments = ", ".join(f"{identifier(field)} = {sql}" for field, sql in layer.items())
-        tables.connection.execute(
-            f'UPDATE {identifier(sobject.name)} SET {assignments} WHERE "Id" IN (SELECT "Id" FROM {_CHANGED})'
-        )
+        chosen = {field: _chosen(sobject, field, sql, written, is_new=is_new) for field, sql in layer.items()}
+        assignments = ", ".join(f"{identifier(field)} = {sql}" for field, sql in chosen.items() if sql is not None)
+        if assignments:
+            tables.connection.execute(
+                f'UPDATE {identifier(sobject.name)} SET {assignments} WHERE "Id" IN (SELECT "Id" FROM {_CHANGED})'
+            )
+
+
+def _chosen(sobject: SObject, field: str, sql: str, written: Collection[str], *, is_new: bool) -> str | None:
+    """The SQL of a field's new value; None where it keeps the one it has: that which somebody gave goes before."""
+    follows = SETTABLE.get((sobject.name, field))
+    if follows is None:
+        return sql
+    if is_new:
+        return f"coalesce({identifier(field)}, {sql})"
+    return sql if follows in written and field not in written else None
 
 
 def delete_records(
@@ -172,7 +186,7 @@ def merge_records(
     if sobject is None:
         return
     for other in tables.schema:
-        for field in stored_fields(other):
+        for field in stored_fields(other) if not is_view(other) else ():
             if sobject.name in field.reference_to and field.name != "MasterRecordId":
                 _refer(tables, other, field.name, losers, {field.name: master_id, **stamp.touched(other)})
     if sobject.field("MasterRecordId"):
@@ -199,7 +213,7 @@ def _children(
     for relationship in sobject.child_relationships:
         child = tables.sobject(relationship.child_sobject)
         field = child.field(relationship.field) if child else None
-        if child is None or field is None or not relationship.cascade_delete:
+        if child is None or field is None or not relationship.cascade_delete or is_view(child):
             continue
         not_deleted = ' AND NOT "IsDeleted"' if live and child.field("IsDeleted") else ""
         reference = identifier(field.name)

@@ -14,6 +14,7 @@ import duckdb
 
 from salesforce_localorg.clock import Clock
 from salesforce_localorg.ids import INTEGRATION_USER
+from salesforce_localorg.records.activity_views import create_views, is_view
 from salesforce_localorg.records.changes import Stamp, Tables, remove_records
 from salesforce_localorg.records.delete_log import create_delete_log, due_for_purge, next_purge
 from salesforce_localorg.records.derived import Formulas
@@ -24,6 +25,8 @@ from salesforce_localorg.records.transaction import Change, Stamps, Transaction,
 from salesforce_localorg.schema import Field, Schema, SObject
 
 NOW = timedelta(0)
+OUTDATED = datetime(1970, 1, 1)  # of the views of activities: they are made anew before the next reading
+VIEWS_KEPT = timedelta(hours=1)  # how late an event may be seen to be over
 RECYCLE_BIN = timedelta(days=15)  # Salesforce Help, "Manage the Recycle Bin"
 
 logger = logging.getLogger(__name__)
@@ -47,7 +50,10 @@ class ChangingTables:
         self._late: list[tuple[datetime, Transaction]] = []
         self._open_transactions: weakref.WeakSet[Transaction] = weakref.WeakSet()
         for sobject in schema:
-            connection.execute(create_table(sobject))
+            if not is_view(sobject):
+                connection.execute(create_table(sobject))
+        self._views_since = naive_utc(clock.now())
+        create_views(connection, schema, self._views_since)
         create_delete_log(connection)
         self._next_purge = next_purge(connection)
         numbering = Numbering(self._connect)
@@ -208,6 +214,13 @@ class ChangingTables:
             self._apply_late(entry[1])
         if self._next_purge is not None and self._next_purge <= naive_utc(now):
             self._purge(naive_utc(now))
+        if abs(naive_utc(now) - self._views_since) >= VIEWS_KEPT:
+            self._renew_views()
+
+    def _renew_views(self) -> None:
+        """Let the views of activities follow the clock and the tables."""
+        self._views_since = naive_utc(self._clock.now())
+        create_views(self._connect(), self._schema, self._views_since)
 
     def _apply_late(self, transaction: Transaction) -> None:
         try:
@@ -265,11 +278,16 @@ class ChangingTables:
     def drop_table(self, sobject: SObject) -> None:
         """Take the table of a dropped object away."""
         with self._writing:
-            self._connect().execute(f"DROP TABLE IF EXISTS {identifier(sobject.name)}")
+            kind = "VIEW" if is_view(sobject) else "TABLE"
+            self._connect().execute(f"DROP {kind} IF EXISTS {identifier(sobject.name)}")
+            self._views_since = OUTDATED
 
     def _alter(self, sobject: SObject, change: str) -> None:
         with self._writing:
+            if is_view(sobject):
+                raise ValueError(f"{sobject.name} shows tasks and events, and has no columns of its own to change.")
             self._connect().execute(f"ALTER TABLE {identifier(sobject.name)} {change}")
+            self._views_since = OUTDATED
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         return self._connection.cursor()

@@ -157,7 +157,7 @@ class _RecordWriter:
     ) -> dict[str, Any]:
         record_id = row[shape.id_column]
         url = f"{self._base}/{shape.sobject}/{record_id}"
-        written: dict[str, Any] = {"attributes": {"type": shape.sobject, "url": url}}
+        written: dict[str, Any] = {"attributes": {"type": shape.type, "url": url}}
         for name, member in shape.members.items():
             written[name] = self._member(member, row, children, url)
         return written

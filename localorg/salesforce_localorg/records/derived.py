@@ -55,6 +55,11 @@ DERIVED: Mapping[str, Mapping[str, str]] = {
 }
 
 
+# What a user may give a value of their own: it then follows the other field's next change only.
+# Source: Object Reference, Opportunity, "Probability".
+SETTABLE: Mapping[tuple[str, str], str] = {("Opportunity", "Probability"): "StageName"}
+
+
 class Formulas:
     """The expressions in force: those above, and what an administrator changed while the org runs."""
 

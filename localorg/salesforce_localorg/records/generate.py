@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
 
 import duckdb
 
 from salesforce_localorg.ids import record_id
 from salesforce_localorg.records.derived import derived_fields
 from salesforce_localorg.records.macros import FIRST_INSERTED, MAX_ROWS
-from salesforce_localorg.records.row_expressions import RowExpressions
+from salesforce_localorg.records.row_expressions import EPOCH_SECONDS, RowExpressions
 from salesforce_localorg.records.setup_rows import SETUP_COUNTS
 from salesforce_localorg.records.tables import identifier, stored_fields
 from salesforce_localorg.schema import Schema, SObject
@@ -86,7 +87,7 @@ def _fill(
 
 def _insert(sobject: SObject, expressions: RowExpressions) -> str:
     """Three layers: row numbers with their stamps, fields by chance, fields that follow from others."""
-    derived = derived_fields(sobject)
+    derived = {**derived_fields(sobject), **_archived(sobject)}
     fields = stored_fields(sobject)
     base = ", ".join(f"{expressions.of(f)} AS {identifier(f.name)}" for f in fields if f.name not in derived)
     late = "".join(f", {sql} AS {identifier(name)}" for name, sql in derived.items())
@@ -96,3 +97,21 @@ def _insert(sobject: SObject, expressions: RowExpressions) -> str:
         f"INSERT INTO {identifier(sobject.name)} ({columns}) "
         f"SELECT {columns} FROM (SELECT *{late} FROM (SELECT {base} FROM ({numbered})))"
     )
+
+
+_ENDED: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "Task": (("IsClosed", "ActivityDate"), """CASE WHEN "IsClosed" THEN "ActivityDate" END"""),
+    "Event": (("EndDate",), '"EndDate"'),
+}
+
+
+def _archived(sobject: SObject) -> dict[str, str]:
+    """Which generated activities are archived: those that ended a year before the newest were made.
+
+    Salesforce archives in the background, so no edit changes the flag. Source: Help, "Archived Activities".
+    """
+    fields, ended = _ENDED.get(sobject.name, ((), ""))
+    if not fields or not all(map(sobject.field, ("IsArchived", *fields))):
+        return {}
+    made = datetime.fromtimestamp(EPOCH_SECONDS, timezone.utc)
+    return {"IsArchived": f"coalesce({ended} < DATE '{(made - timedelta(days=365)).date()}', FALSE)"}

@@ -15,9 +15,9 @@ _TEXT_OF = {
     "boolean": "CASE {0} WHEN TRUE THEN 'true' WHEN FALSE THEN 'false' END",
     "int": "CAST({0} AS VARCHAR)",
     "long": "CAST({0} AS VARCHAR)",
-    "double": "CAST({0} AS VARCHAR)",
-    "currency": "CAST({0} AS VARCHAR)",
-    "percent": "CAST({0} AS VARCHAR)",
+    "double": "sf_java_double({0})",
+    "currency": "sf_java_double({0})",
+    "percent": "sf_java_double({0})",
     "date": "'\"' || CAST({0} AS VARCHAR) || '\"'",
     "datetime": "strftime({0}, '\"%Y-%m-%dT%H:%M:%S.%g+0000\"')",
     "time": "CASE WHEN {0} IS NOT NULL THEN '\"' || sf_csv_time(CAST({0} AS VARCHAR)) || '\"' END",
@@ -49,7 +49,7 @@ class _Writer:
 
     def record(self, record: Record) -> list[str]:
         url = f"{self._base}/{record.sobject}/"
-        head = f'{{"attributes":{{"type":{json.dumps(record.sobject)},"url":"{url}'
+        head = f'{{"attributes":{{"type":{json.dumps(record.type)},"url":"{url}'
         parts = [literal(head), f"c{record.id_column}", literal('"}')]
         for name, member in record.members.items():
             parts.append(literal(f",{json.dumps(name, ensure_ascii=False)}:"))

@@ -13,6 +13,7 @@ import duckdb
 
 from salesforce_localorg.clock import Clock
 from salesforce_localorg.ids import is_id
+from salesforce_localorg.records.activity_views import is_view
 from salesforce_localorg.records.changing_tables import RECYCLE_BIN, ChangingTables
 from salesforce_localorg.records.csv_export import CsvExport, export_pages
 from salesforce_localorg.records.cursor import SNAPSHOTS, Cursor
@@ -22,7 +23,7 @@ from salesforce_localorg.records.delete_log import (
 )
 from salesforce_localorg.records.generate import generate_rows
 from salesforce_localorg.records.macros import create_macros
-from salesforce_localorg.records.stored_values import naive_utc
+from salesforce_localorg.records.stored_values import naive_utc, stored_values
 from salesforce_localorg.records.tables import identifier
 from salesforce_localorg.schema import Schema, SObject, Viewer
 from salesforce_localorg.soql import Plan, SoqlError, compile_query, parse
@@ -36,6 +37,13 @@ _BULK_REFUSALS = {
     "offset": "OFFSET is not supported in Bulk Query",
     "typeof": "TYPEOF is not supported in Bulk Query",
     "base64": "Binary fields are not supported in Bulk Query",
+}
+
+
+# What jobs of Bulk API 1.0 refuse for the sake of CSV; their JSON takes it.
+_CSV_REFUSALS = {
+    "subquery": "Aggregate Relationships not supported in Bulk Query with CSV content type",
+    "typeof": "TYPEOF not supported in Bulk Query with CSV content type",
 }
 
 
@@ -64,15 +72,41 @@ class Records(ChangingTables):
         with self._writing:
             generate_rows(self._connect(), self._schema, counts, seed, progress)
             for sobject in self._schema:
-                log_generated(self._connect(), sobject)
+                if not is_view(sobject):
+                    log_generated(self._connect(), sobject)
 
     def count(self, sobject: str) -> int:
-        """How many rows of the object are not in the recycle bin."""
+        """How many rows of the object are neither in the recycle bin nor archived."""
         self._settled()
         found = self._sobject(sobject)
-        live = 'WHERE NOT "IsDeleted"' if found.field("IsDeleted") else ""
+        hidden = [identifier(name) for name in ("IsDeleted", "IsArchived") if found.field(name)]
+        live = f"WHERE NOT {' AND NOT '.join(hidden)}" if hidden else ""
         row = self._connect().execute(f"SELECT count(*) FROM {identifier(found.name)} {live}").fetchone()
         return int(row[0]) if row else 0
+
+    def holds(self, sobject: str, record_id: str) -> bool | None:
+        """Whether a record is live (True), in the recycle bin (False) or nowhere (None)."""
+        self._settled()
+        found = self._sobject(sobject)
+        live = 'NOT "IsDeleted"' if found.field("IsDeleted") else "TRUE"
+        sql = f'SELECT {live} FROM {identifier(found.name)} WHERE "Id" = ?'
+        row = self._connect().execute(sql, [record_id]).fetchone()
+        return None if row is None else bool(row[0])
+
+    def holder(self, sobject: str, field_name: str, value: Any, but: str | None) -> str | None:
+        """The id of a live record other than `but` that holds the value in the field; text compares without case.
+
+        Raises ValueError for a value that the field cannot hold.
+        """
+        self._settled()
+        found = self._sobject(sobject)
+        stored = stored_values(found, {field_name: value})[field_name]
+        live = ' AND NOT "IsDeleted"' if found.field("IsDeleted") else ""
+        column = identifier(field_name)
+        equal = f"lower({column}) = lower(?)" if isinstance(stored, str) else f"{column} = ?"
+        sql = f'SELECT "Id" FROM {identifier(found.name)} WHERE {equal} AND "Id" IS DISTINCT FROM ?{live} LIMIT 1'
+        row = self._connect().execute(sql, [stored, but]).fetchone()
+        return None if row is None else str(row[0])
 
     def open_cursor(self, soql: str, *, include_deleted: bool, viewer: Viewer, encode_as: str | None = None) -> Cursor:
         """Run a query and keep its result as it is now; see `Cursor` for `encode_as`. Raises SoqlError."""
@@ -111,6 +145,26 @@ class Records(ChangingTables):
         Source: salesforce-protocol.md#job-errors.
         """
         return self._bulk_plan(soql, include_deleted=True, viewer=viewer).sobject
+
+    def check_bulk_batch(self, soql: str, *, viewer: Viewer, sobject: str, content_type: str) -> None:
+        """Whether a job of Bulk API 1.0 for `sobject` takes the query. Raises SoqlError with the refusal otherwise.
+
+        Source: the query tests of salesforcer, which run against a real org.
+        """
+        plan = self._plan(soql, include_deleted=True, viewer=viewer)
+        if plan.sobject.name != sobject:
+            raise SoqlError(
+                "INVALID_TYPE_FOR_OPERATION",
+                f"The root entity of the requested query ({plan.sobject.name}) does not match the entity of the requested "
+                f"Bulk API Job ({sobject})",
+            )
+        _check_filter(plan, soql, "MALFORMED_QUERY")
+        for feature, message in _BULK_REFUSALS.items():
+            if feature in plan.features and feature not in _CSV_REFUSALS:
+                raise SoqlError("FUNCTIONALITY_NOT_ENABLED", message)
+        for feature, message in _CSV_REFUSALS.items():
+            if feature in plan.features and content_type == "CSV":
+                raise SoqlError("FeatureNotEnabled", message)
 
     def _bulk_plan(self, soql: str, *, include_deleted: bool, viewer: Viewer) -> Plan:
         plan = self._plan(soql, include_deleted=include_deleted, viewer=viewer)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from salesforce_localorg.ids import full_id
 from salesforce_localorg.schema import Field, SObject
 
 _ARROW_TYPES: Mapping[str, pa.DataType] = {
@@ -69,7 +70,7 @@ def _column_value(field: Field, value: Any) -> Any:
 def _typed(field: Field, value: Any) -> Any:
     if field.type == "datetime":
         moment = naive_utc(value if isinstance(value, datetime) else _moment(str(value)))
-        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        return moment.replace(microsecond=0)  # a dateTime field holds whole seconds, whatever was sent
     if field.type == "date":
         return value if isinstance(value, date) else date.fromisoformat(str(value))
     if field.type == "time":
@@ -78,6 +79,10 @@ def _typed(field: Field, value: Any) -> Any:
         return _boolean(value)
     if field.type in ("int", "long"):
         return int(value)
+    if field.type in ("id", "reference"):
+        return full_id(str(value))
+    if field.type == "email":
+        return str(value).lower()
     return float(value) if field.is_number else str(value)
 
 

@@ -73,7 +73,7 @@ class Transaction:
         complete = []
         for row in written:
             new_id = self.workspace.numbering.next_id(found)
-            complete.append({**self._defaults(found), **stamps, **row, "Id": new_id})
+            complete.append({**self._defaults(found), **_named_by_id(found, new_id), **stamps, **row, "Id": new_id})
         if complete:
             self._write(partial(changes.insert_rows, name=found.name, rows=arrow_table(found, complete)))
         ids = [str(row["Id"]) for row in complete]
@@ -166,6 +166,10 @@ class Transaction:
         """Make the changes visible, or start the wait of `commit_after`."""
         self.workspace.commit(self)
 
+    def has_made(self, record_id: str) -> bool:
+        """Whether the record is one that this transaction adds."""
+        return record_id in self._own_ids
+
     def __enter__(self) -> Self:
         return self
 
@@ -234,6 +238,13 @@ class Transaction:
                 chosen = [entry["value"] for entry in each.picklist_values if entry.get("defaultValue")]
                 defaults |= {each.name: chosen[-1]} if chosen else {}
         return defaults
+
+
+def _named_by_id(sobject: SObject, record_id: str) -> dict[str, str]:
+    """The name that Salesforce gives to a record of a custom object when nobody does: the 15 characters of its id."""
+    name = sobject.name_field
+    is_named = name is not None and name.name == "Name" and name.type == "string" and not name.auto_number
+    return {"Name": record_id[:15]} if sobject.custom and is_named else {}
 
 
 def matching_ids(

@@ -184,6 +184,14 @@ class Related:
 
 
 @dataclass(frozen=True)
+class Word:
+    """A keyword with a meaning of its own, such as the scope of USING SCOPE."""
+
+    name: str
+    at: int
+
+
+@dataclass(frozen=True)
 class Query:
     """`sobject` is the object after FROM, or for a child query the relationship. `text` is the whole statement."""
 
@@ -192,7 +200,7 @@ class Query:
     sobject: Path
     alias: str | None = None
     related: tuple[Related, ...] = ()
-    scope: str | None = None
+    scope: Word | None = None
     where: Condition | None = None
     modes: tuple[str, ...] = ()
     group_by: tuple[Operand, ...] = ()

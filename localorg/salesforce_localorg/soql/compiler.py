@@ -50,6 +50,7 @@ from salesforce_localorg.soql.scope import (
 )
 from salesforce_localorg.soql.sql_text import quoted
 
+NAME_OBJECT = "Name"  # the type of a record that a reference to several objects points at, outside of TYPEOF
 MAX_FIELDS_LIMIT = 200  # FIELDS(ALL) and FIELDS(CUSTOM); salesforce-protocol.md#rest-queries
 
 
@@ -131,9 +132,7 @@ class _Compiler:
             if isinstance(item, FieldItem):
                 self._add_field(members, item)
             elif isinstance(item, CallItem):
-                column, reached = functions.scalar(self._scope, item.call)
-                self._put(members, item.alias or reached.names[-1], Value(self._columns.add(column)), item.call.at)
-                self._header.append((item.alias or ".".join(reached.names), self._columns.add(column)))
+                self._add_call(members, item)
             elif isinstance(item, ChildItem):
                 self._add_children(members, item)
             else:
@@ -190,6 +189,17 @@ class _Compiler:
                 continue
             self._put(target, reached.names[-1], member, path.at)
 
+    def _add_call(self, members: dict[str, Member], item: CallItem) -> None:
+        """A function's value stands where its field would: below the parent that the path names, unless it has an alias."""
+        column, reached = functions.scalar(self._scope, item.call)
+        value = Value(self._columns.add(column))
+        self._header.append((item.alias or ".".join(reached.names), value.column))
+        if item.alias:
+            self._put(members, item.alias, value, item.call.at)
+            return
+        for _, target in self._owners(members, functions.field_path(item.call), reached):
+            self._put(target, reached.names[-1], value, item.call.at)
+
     def _owners(self, members: dict[str, Member], path: Path, reached: Reached) -> list[tuple[Table, dict[str, Any]]]:
         """The member dicts that hold the field: the record's own, or those of its parent's candidates."""
         parts = self._scope.own_parts(path)
@@ -199,14 +209,15 @@ class _Compiler:
             name = reached.names[depth - 1]
             parent = current[0][1].get(name)
             if not isinstance(parent, Parent):
-                parent = Parent(tuple(self._candidate(table) for table in tables))
+                shown_as = NAME_OBJECT if len(tables) > 1 else None
+                parent = Parent(tuple(self._candidate(table, shown_as) for table in tables))
                 current[0][1][name] = parent
             candidates = parent.candidates
             current = [(table, dict_of(record)) for table, record in zip(tables, candidates)]
         return current
 
-    def _candidate(self, table: Table) -> Record:
-        return Record(table.sobject.name, self._columns.add(Column(table.id, "id")), {})
+    def _candidate(self, table: Table, shown_as: str | None = None) -> Record:
+        return Record(table.sobject.name, self._columns.add(Column(table.id, "id")), {}, shown_as)
 
     def _member(self, reached: Reached, table: Table) -> Member:
         field = reached.field
@@ -331,7 +342,7 @@ class _Compiler:
 
     def _relation(self, *, group: bool = False, order: bool = True) -> Relation:
         query = self._query
-        where = [f"NOT {self._scope.root.column('IsDeleted')}"] if self._hides_deleted() else []
+        where = [f"NOT {self._scope.root.column(name)}" for name in self._hidden_by()]
         where += self._scope_filter()
         if query.where is not None:
             where.append(self._conditions.sql(query.where))
@@ -350,22 +361,24 @@ class _Compiler:
             query.offset,
         )
 
-    def _hides_deleted(self) -> bool:
-        return not self._context.include_deleted and self._sobject.field("IsDeleted") is not None
+    def _hidden_by(self) -> list[str]:
+        """The flags of records that only queryAll finds: deleted ones, and archived tasks and events."""
+        flags = [] if self._context.include_deleted else ["IsDeleted", "IsArchived"]
+        return [name for name in flags if (field := self._sobject.field(name)) and field.type == "boolean"]
 
     def _scope_filter(self) -> list[str]:
-        scope = (self._query.scope or "everything").lower()
+        chosen = self._query.scope
+        scope = "everything" if chosen is None else chosen.name.lower()
         if scope == "everything" and not self._context.viewer.sees_all_records and self._sobject.field("OwnerId"):
             scope = "mine"
         if scope == "everything":
             return []
         if scope == "mine" and self._sobject.field("OwnerId"):
             return [f"{self._scope.root.column('OwnerId')} = {quoted(self._context.viewer.user_id)}"]
-        raise unsupported(self._context.text, self._query.sobject.at, f"USING SCOPE {self._query.scope}")
+        at, name = (self._query.sobject.at, scope) if chosen is None else (chosen.at, chosen.name)
+        raise unsupported(self._context.text, at, f"USING SCOPE {name}")
 
     def _group_key(self, operand: Operand) -> str:
-        if isinstance(operand, Call) and operand.function in ("ROLLUP", "CUBE"):
-            raise unsupported(self._context.text, operand.at, f"GROUP BY {operand.function}")
         if isinstance(operand, Path):
             field = self._scope.reach(operand).field
             if not field.groupable:

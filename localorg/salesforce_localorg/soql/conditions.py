@@ -47,6 +47,9 @@ _UNQUOTED = NUMBERS | {"boolean", "date", "datetime", "time"}
 NOT_TEXT = _UNQUOTED | _IDS
 _WITHOUT_CASE_FOLDING = NOT_TEXT | {EXACT_TEXT}
 
+# An empty text sorts before every other, and is what a field without a value holds.
+_EMPTY_TEXT = {">": "({0} IS NOT NULL)", ">=": "TRUE", "<": "FALSE", "<=": "({0} IS NULL)"}
+
 Subquery = Callable[[SemiJoin, Reached], str]
 
 
@@ -96,6 +99,8 @@ class Conditions:
             return self._like(left, comparison)
         if left.type == "boolean" and operator not in ("=", "!="):
             raise self._invalid_operator(comparison.operand)
+        if isinstance(value, Text) and value.value == "" and left.type not in _UNQUOTED and operator in _EMPTY_TEXT:
+            return _EMPTY_TEXT[operator].format(left.sql)
         if _is_null(value):
             return self._against_null(left, operator)
         if isinstance(value, DateRange):

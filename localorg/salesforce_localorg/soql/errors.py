@@ -17,11 +17,10 @@ class SoqlError(Exception):
         self.message = message
 
 
-def at_position(text: str, at: int, code: str, message: str, *, from_here: bool = False) -> SoqlError:
+def at_position(text: str, at: int, code: str, message: str) -> SoqlError:
     """An error that points into the query: the line, a caret under the place, row and column, the message.
 
-    Source: salesforce-protocol.md#query-errors. `from_here` starts the quoted line at the place itself, as Salesforce does
-    for unknown objects.
+    Source: salesforce-protocol.md#query-errors.
     """
     before = text[:at]
     row = before.count("\n") + 1
@@ -29,7 +28,7 @@ def at_position(text: str, at: int, code: str, message: str, *, from_here: bool 
     line_end = text.find("\n", at)
     line = text[line_start : line_end if line_end >= 0 else len(text)]
     column = at - line_start
-    first = column if from_here else max(0, column - _EXCERPT)
+    first = max(0, column - _EXCERPT)
     excerpt = line[first : column + _EXCERPT]
     caret = " " * (column - first) + "^"
     return SoqlError(code, f"\n{excerpt}\n{caret}\nERROR at Row:{row}:Column:{column + 1}\n{message}")
@@ -64,7 +63,6 @@ def no_such_object(text: str, at: int, name: str) -> SoqlError:
         "INVALID_TYPE",
         f"sObject type '{name}' is not supported. If you are attempting to use a custom object, be sure to append the '__c' "
         "after the entity name. Please reference your WSDL or the describe call for the appropriate names.",
-        from_here=True,
     )
 
 

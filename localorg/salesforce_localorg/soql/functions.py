@@ -143,6 +143,16 @@ def _field_argument(scope: Scope, call: Call) -> Reached:
     return scope.reach(argument)
 
 
+def field_path(call: Call) -> Path:
+    """The path of the field that a function of one field is about. Raises TypeError for a call that `scalar` refuses."""
+    argument = call.arguments[0] if len(call.arguments) == 1 else None
+    if isinstance(argument, Call):
+        return field_path(argument)
+    if not isinstance(argument, Path):
+        raise TypeError(f"{call.name} is no function of one field.")
+    return argument
+
+
 def _scale(scope: Scope, call: Call) -> int:
     return _field_argument(scope, call).field.scale if call.arguments else 0
 

@@ -11,7 +11,7 @@ from lark import Lark
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 
 from salesforce_localorg.soql.ast import Query
-from salesforce_localorg.soql.errors import SoqlError, at_position, unexpected_token
+from salesforce_localorg.soql.errors import SoqlError, at_position, unexpected_token, unsupported
 from salesforce_localorg.soql.tree_builder import TreeBuilder
 
 MAX_LENGTH = 100_000  # characters; salesforce-protocol.md#rest-queries
@@ -61,12 +61,20 @@ def _syntax_error(soql: str, error: UnexpectedInput) -> SoqlError:
         return unexpected_token(soql, len(soql), "<EOF>")
     if isinstance(error, UnexpectedToken) and error.accepts == {"COMMA", "_FROM"}:
         at = _misread_alias(soql, at)
+    amount = re.search(r"(?<!\w)([A-Z]{3}[0-9]+)$", soql[:at], re.IGNORECASE)
+    if amount is not None and soql[at] == ".":
+        return unsupported(soql, amount.start(), f"The currency literal {amount[0]}{_number_at(soql, at)}")
     if soql[at] == ":":
         return at_position(soql, at, "MALFORMED_QUERY", "Bind variables only allowed in Apex code")
     if soql[at] == "'" and isinstance(error, UnexpectedCharacters):
         return at_position(soql, at, "MALFORMED_QUERY", "mismatched character '<EOF>' expecting '''")
     word = re.compile(r"\w+|.", re.DOTALL).match(soql, at)
     return unexpected_token(soql, at, word.group() if word else soql[at])
+
+
+def _number_at(soql: str, at: int) -> str:
+    found = re.compile(r"\.\d*").match(soql, at)
+    return found[0] if found else ""
 
 
 def _misread_alias(soql: str, at: int) -> int:

@@ -49,12 +49,19 @@ class Children:
 class Record:
     """A record: its object, the column that holds its Id (null: no such record) and its members in select order.
 
-    A reference that may point at several objects has one Record for each, of which at most one is there.
+    A reference that may point at several objects has one Record for each, of which at most one is there. `shown_as` is the
+    type that `attributes` names, where that is not the object.
     """
 
     sobject: str
     id_column: int
     members: Mapping[str, Member]
+    shown_as: str | None = None
+
+    @property
+    def type(self) -> str:
+        """What `attributes.type` says."""
+        return self.shown_as or self.sobject
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,9 @@ def _check_grouped(query: Query) -> None:
     if query.limit is not None and not query.group_by:
         message = "Non-grouped query that uses overall aggregate functions cannot also use LIMIT"
         raise _refused(query, query.sobject.at, message)
+    for group in query.group_by:
+        if isinstance(group, Call) and group.function in ("ROLLUP", "CUBE"):
+            raise unsupported(query.text, group.at, f"GROUP BY {group.function}")
     for item in query.select:
         if isinstance(item, ChildItem):
             raise unsupported(query.text, item.query.sobject.at, "A subquery in an aggregate query")

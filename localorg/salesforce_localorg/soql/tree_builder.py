@@ -16,7 +16,7 @@ from salesforce_localorg.soql.text_escapes import ESCAPES, code_point, pieces
 
 _MAX_STRING = 4000  # characters; salesforce-protocol.md#rest-queries
 _MODES = ("SECURITY_ENFORCED", "USER_MODE", "SYSTEM_MODE")
-_CURRENCY_LITERAL = re.compile(r"[A-Z]{3}[0-9]+", re.IGNORECASE)
+CURRENCY_LITERAL = re.compile(r"[A-Z]{3}[0-9]+", re.IGNORECASE)
 
 # SOQL and SOSL Reference, "Alias Notation" and "USING SCOPE".
 _NEVER_ALIASES = frozenset(
@@ -87,10 +87,10 @@ class TreeBuilder(Transformer[Token, Any]):
         name, *arguments = children
         return ast.Call(str(name), tuple(each for each in arguments if each is not None), _at(name))
 
-    def scope(self, children: list[Token]) -> tuple[str, str]:
+    def scope(self, children: list[Token]) -> tuple[str, ast.Word]:
         if str(children[0]).lower() not in _SCOPES:
             raise unexpected_token(self._text, _at(children[0]), str(children[0]))
-        return "scope", str(children[0])
+        return "scope", ast.Word(str(children[0]), _at(children[0]))
 
     def where(self, children: list[Any]) -> tuple[str, ast.Condition]:
         return "where", children[0]
@@ -181,7 +181,7 @@ class TreeBuilder(Transformer[Token, Any]):
         number = None if count is None else self._count(count)
         if is_date_range(name, number):
             return ast.DateRange(name, number, at)
-        if _CURRENCY_LITERAL.fullmatch(name) and count is None:
+        if CURRENCY_LITERAL.fullmatch(name) and count is None:
             raise unsupported(self._text, at, f"The currency literal {word}")
         raise unexpected_token(self._text, at, str(word))
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -112,13 +115,52 @@ def _compressed(body: bytes, status: int, headers: dict[str, str], preferences: 
 
 
 def encode_json(payload: Any, pretty: bool) -> bytes:
-    """JSON as UTF-8. Half surrogates that a caller smuggled in through JSON escapes become question marks."""
+    """JSON as UTF-8, large and small numbers as Java prints them (salesforce-protocol.md#rest-conventions).
+
+    Half surrogates that a caller smuggled in through JSON escapes become question marks.
+    """
+    marked = _marked(payload)
     text = (
-        json.dumps(payload, ensure_ascii=False, indent=2, separators=(",", " : "))
+        json.dumps(marked, ensure_ascii=False, indent=2, separators=(",", " : "))
         if pretty
-        else json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        else json.dumps(marked, ensure_ascii=False, separators=(",", ":"))
     )
+    if marked is not payload:
+        text = _MARKED_NUMBER.sub(r"\1", text)
     return text.encode("utf-8", "replace")
+
+
+# json.dumps leaves no way to choose how a float is written, so those that Java writes otherwise pass as marked texts.
+_MARK = secrets.token_hex(8)
+_MARKED_NUMBER = re.compile(f'"{_MARK}([^"]*)"')
+_PLAIN_FROM, _PLAIN_BELOW = 1e-3, 1e7
+
+
+def _marked(value: Any) -> Any:
+    """The value with such numbers as marked texts; the very same object where it holds none."""
+    if isinstance(value, float):
+        return value if _is_plain(value) else _MARK + java_double(value)
+    if isinstance(value, dict):
+        changed = {key: _marked(each) for key, each in value.items()}
+        return changed if any(changed[key] is not each for key, each in value.items()) else value
+    if isinstance(value, list):
+        items = [_marked(each) for each in value]
+        return items if any(one is not other for one, other in zip(items, value)) else value
+    return value
+
+
+def _is_plain(value: float) -> bool:
+    return value == 0 or _PLAIN_FROM <= abs(value) < _PLAIN_BELOW or not math.isfinite(value)
+
+
+def java_double(value: float) -> str:
+    """A number as Java's Double.toString prints it: 12345678.0 -> 1.2345678E7, 0.00012 -> 1.2E-4."""
+    if _is_plain(value):
+        return repr(value)
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    written = "".join(map(str, digits)).rstrip("0") or "0"
+    power = len(digits) + int(exponent) - 1
+    return f"{'-' if sign else ''}{written[0]}.{written[1:] or '0'}E{power}"
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

@@ -22,7 +22,8 @@ from salesforce_localorg.wire.errors import ApiError, not_found
 class PerformWithin(Protocol):
     """Makes a further call for the same caller, as batches do.
 
-    It counts as an API request where `metered`; what it writes becomes part of `change`, where there is one.
+    It counts as an API request where `metered`; what it writes becomes part of `change`, where there is one. `headers` go
+    before the caller's own.
     """
 
     def __call__(
@@ -34,6 +35,7 @@ class PerformWithin(Protocol):
         *,
         metered: bool = True,
         change: Transaction | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer: ...
 
 

@@ -21,7 +21,6 @@ from salesforce_localorg.org import LocalOrg
 from salesforce_localorg.wire.access import bearer_token, check_api_enabled
 from salesforce_localorg.wire.answers import CSV_TYPE, Answer, CsvFileAnswer, JsonAnswer, TextAnswer
 from salesforce_localorg.wire.api_call import ApiCall
-from salesforce_localorg.wire.bulk import stamp
 from salesforce_localorg.wire.errors import ApiError
 from salesforce_localorg.wire.limits import spend_api_request
 
@@ -30,6 +29,9 @@ JSON, XML = "application/json", "application/xml"  # sent without a charset; sal
 OPERATIONS = ("query", "queryAll")
 CONTENT_TYPES = ("CSV", "JSON")
 ENDS: Mapping[str, AsyncJobState] = {"Closed": "Closed", "Aborted": "Aborted"}
+NO_RECORDS = (
+    "Records not found for this query"  # in the place of a header row; CumulusCI, salesforcer and others read it
+)
 ELEMENT = re.compile(r"<(\w+)>([^<]*)</\1>")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0000")
 Handler = Callable[[ApiCall], Answer]
@@ -166,6 +168,8 @@ def read_result(call: ApiCall) -> Answer:
     if result_id not in batch.result_ids:
         raise _AsyncError("InvalidBatch", f"No result with the id {result_id} in this batch.")
     number = batch.result_ids.index(result_id)
+    if batch.export is not None and batch.rows == 0:
+        return TextAnswer(200, {}, NO_RECORDS, CSV_TYPE)
     if batch.export is not None:
         return CsvFileAnswer(200, {}, batch.export.pages[number].path)
     if batch.cursor is None:
@@ -182,6 +186,11 @@ def _with_milliseconds(value: Any) -> Any:
     if isinstance(value, str) and MOMENT.fullmatch(value):
         return int(datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp() * 1000)
     return value
+
+
+def stamp(moment: datetime) -> str:
+    """A datetime as this API writes it (Bulk API Developer Guide, "JobInfo"): `2026-11-23T02:00:17.000Z`."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def _job(call: ApiCall) -> AsyncJob:

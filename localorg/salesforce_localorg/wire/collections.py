@@ -6,6 +6,7 @@ Facts: REST API Developer Guide, "sObject Collections".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from salesforce_localorg.ids import full_id, is_id
@@ -14,7 +15,7 @@ from salesforce_localorg.schema import SObject
 from salesforce_localorg.wire.answers import Answer, JsonAnswer
 from salesforce_localorg.wire.api_call import ApiCall
 from salesforce_localorg.wire.errors import ApiError, NotAllError
-from salesforce_localorg.wire.rows import checked_values, visible_field
+from salesforce_localorg.wire.written_values import checked_values, visible_field
 
 MOST_CHANGED = 200
 MOST_READ = 2000
@@ -38,7 +39,7 @@ def create(call: ApiCall) -> Answer:
         sobject, values = _typed(call, record)
         if any(name.lower() == "id" for name in values):
             raise _RecordError("INVALID_FIELD_FOR_INSERT_UPDATE", "cannot specify Id in an insert call", ("Id",))
-        checked = _checked(call, sobject, values, creating=True)
+        checked = _checked(call, sobject, values, None)
         return lambda change: _saved(change.insert(sobject.name, checked))
 
     return _each(call, _records(call), step)
@@ -50,7 +51,7 @@ def update(call: ApiCall) -> Answer:
     def step(record: dict[str, Any]) -> Step:
         sobject, values = _typed(call, record)
         record_id = _own_id(values)
-        checked = _checked(call, sobject, values, creating=False)
+        checked = _checked(call, sobject, values, record_id)
         _check_there(call, sobject, record_id)
 
         def run(change: Transaction) -> dict[str, Any]:
@@ -75,20 +76,39 @@ def upsert(call: ApiCall) -> Answer:
                 "INVALID_FIELD", f"Each record must be of type {target.name} and name its {key}.", (key,)
             )
         value = values.pop(named)
-        ids = call.org.records.find_by(sobject.name, key, value)
+        is_new_by_id = key == "Id" and value is None
+        ids = [] if is_new_by_id else call.org.records.find_by(sobject.name, key, value)
         if len(ids) > 1:
             raise _RecordError("DUPLICATE_EXTERNAL_ID", f"Duplicate external id specified: {value}", (key,))
-        checked = _checked(call, sobject, values if ids else {**values, key: value}, creating=not ids)
+        if not ids and not is_new_by_id:
+            values = {**values, key: value}
+        with _telling(created=not ids):
+            checked = _checked(call, sobject, values, ids[0] if ids else None)
 
         def run(change: Transaction) -> dict[str, Any]:
-            if not ids:
-                return {**_saved(change.insert(sobject.name, checked)), "created": True}
-            change.update(sobject.name, ids[0], checked)
-            return {**_saved(ids[0]), "created": False}
+            with _telling(created=not ids):
+                if not ids:
+                    return {**_saved(change.insert(sobject.name, checked)), "created": True}
+                change.update(sobject.name, ids[0], checked)
+                return {**_saved(ids[0]), "created": False}
 
         return run
 
     return _each(call, _records(call), step)
+
+
+@contextmanager
+def _telling(*, created: bool) -> Iterator[None]:
+    """Results of an upsert say whether the record was to be created, also where that failed."""
+    try:
+        yield
+    except _RecordError as failure:
+        failure.result["created"] = created
+        raise
+    except (ValueError, OverflowError) as error:
+        unfit = _unfit(error)
+        unfit.result["created"] = created
+        raise unfit from None
 
 
 def delete(call: ApiCall) -> Answer:
@@ -201,12 +221,12 @@ def _check_there(call: ApiCall, sobject: SObject, record_id: str) -> None:
         raise _RecordError("ENTITY_IS_DELETED", "entity is deleted")
 
 
-def _checked(call: ApiCall, sobject: SObject, values: dict[str, Any], *, creating: bool) -> dict[str, Any]:
+def _checked(call: ApiCall, sobject: SObject, values: dict[str, Any], record_id: str | None) -> dict[str, Any]:
     """Values that the record may hold. Unknown fields refuse the whole call (ApiError), other faults the record."""
     for name in values:
         visible_field(call, sobject, name)
     try:
-        return checked_values(call, sobject, values, creating=creating)
+        return checked_values(call, sobject, values, record_id=record_id)
     except ApiError as error:
         told = error.payload[0]
         raise _RecordError(told["errorCode"], told["message"], tuple(told.get("fields", ()))) from None
@@ -231,7 +251,8 @@ def _each(
                 raise NotAllError
     except NotAllError:
         rolled_back = _RecordError("ALL_OR_NONE_OPERATION_ROLLED_BACK", ROLLED_BACK).result
-        results = [rolled_back if result["success"] else result for result in results]
+        kept = [{name: value for name, value in result.items() if name == "created"} for result in results]
+        results = [{**rolled_back, **more} if each["success"] else each for each, more in zip(results, kept)]
     return JsonAnswer(payload=results)
 
 
@@ -244,4 +265,8 @@ def _results(items: Sequence[Any], step: Callable[[Any], Step], change: Transact
         except LookupError:
             yield _RecordError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id").result
         except (ValueError, OverflowError) as error:
-            yield _RecordError("INVALID_TYPE_ON_FIELD_IN_RECORD", f"A value does not fit its field: {error}").result
+            yield _unfit(error).result
+
+
+def _unfit(error: Exception) -> _RecordError:
+    return _RecordError("INVALID_TYPE_ON_FIELD_IN_RECORD", f"A value does not fit its field: {error}")

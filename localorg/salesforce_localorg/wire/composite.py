@@ -20,6 +20,7 @@ API_ROOT = "/services/data/"
 MOST_CALLS = 25
 REFERENCE = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
 STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+TOLD_HEADERS = ("ETag", "Last-Modified", "Location")
 TAKEN_BACK = "The transaction was rolled back since another operation in the same transaction failed."
 
 
@@ -148,12 +149,25 @@ def _part(
             f"The url of a composite request must be a path such as {API_ROOT}v67.0/limits, and no composite itself."
         )
         return _part_failed(reference_id, message, "INVALID_INPUT")
-    answer = call.perform_within(str(request.get("method", "")).upper(), *parts, content, metered=False, change=change)
+    answer = call.perform_within(
+        str(request.get("method", "")).upper(),
+        *parts,
+        content,
+        metered=False,
+        change=change,
+        headers=_own_headers(request),
+    )
     told = answer.content() if isinstance(answer, JsonAnswer) else None
     if told is None and type(answer) is not Answer:
         return _part_failed(reference_id, "This resource cannot be part of a composite request.", "INVALID_INPUT")
-    location = {name: value for name, value in answer.headers.items() if name == "Location"}
-    return {"body": told, "httpHeaders": location, "httpStatusCode": answer.status, "referenceId": reference_id}
+    shown = {name: value for name, value in answer.headers.items() if name in TOLD_HEADERS}
+    return {"body": told, "httpHeaders": shown, "httpStatusCode": answer.status, "referenceId": reference_id}
+
+
+def _own_headers(request: Mapping[str, Any]) -> dict[str, str]:
+    """The `httpHeaders` of a request within, such as If-Modified-Since."""
+    given = request.get("httpHeaders")
+    return {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
 
 
 def _failed(part: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ Find the route, admit the caller, count the request, let the handler answer. Eve
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, QueryParams
@@ -112,10 +113,19 @@ class Performer:
 
     def _call(self, visitor: Visitor, target: Target, match: Match) -> ApiCall:
         def within(
-            method: str, path: str, query: str, body: bytes, *, metered: bool = True, change: Transaction | None = None
+            method: str,
+            path: str,
+            query: str,
+            body: bytes,
+            *,
+            metered: bool = True,
+            change: Transaction | None = None,
+            headers: Mapping[str, str] | None = None,
         ) -> Answer:
             # Part of a batch: same caller, but no way around the loopback rule of the admin pages.
-            inner = Visitor(visitor.headers, visitor.base_url, is_local=False, metered=metered, change=change)
+            shown = {**visitor.headers, **{name.lower(): value for name, value in (headers or {}).items()}}
+            shown["authorization"] = visitor.headers.get("authorization", "")
+            inner = Visitor(Headers(shown), visitor.base_url, is_local=False, metered=metered, change=change)
             return self.perform(inner, Target(method, path, query, body))
 
         return ApiCall(

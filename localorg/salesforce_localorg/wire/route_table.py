@@ -51,6 +51,7 @@ REST = (
     Route("record_count", ("GET",), DATA + "/limits/recordCount", limits.record_count),
     Route("describe_global", ("GET",), DATA + "/sobjects", describe.describe_global),
     Route("describe", ("GET",), SOBJECT + "/describe", describe.describe),
+    Route("describe_other", ("GET",), SOBJECT + "/describe/{what:path}", describe.not_described),
     Route("updated", ("GET",), SOBJECT + "/updated", replication.updated),
     Route("deleted", ("GET",), SOBJECT + "/deleted", replication.deleted),
     Route("sobject", ("GET",), SOBJECT, describe.basic_information),

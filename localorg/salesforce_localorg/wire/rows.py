@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
+from salesforce_localorg.ids import full_id, is_id
 from salesforce_localorg.schema import Field, SObject
 from salesforce_localorg.wire.answers import Answer, JsonAnswer, encode_json
 from salesforce_localorg.wire.api_call import ApiCall
 from salesforce_localorg.wire.errors import ApiError, not_found
+from salesforce_localorg.wire.written_values import check_flag, checked_values, visible_field
 
 UPSERT_ANSWERS_SINCE = 46.0
-TEXT_TYPES = frozenset(
-    {"string", "textarea", "phone", "url", "email", "picklist", "multipicklist", "combobox", "encryptedstring"}
-)
 
 
 def create(call: ApiCall) -> Answer:
     """POST /sobjects/X"""
     sobject = call.sobject()
-    values = checked_values(call, sobject, call.json_object(), creating=True)
+    values = checked_values(call, sobject, call.json_object())
     try:
         with call.changing() as change:
             record_id = change.insert(sobject.name, values)
@@ -45,9 +43,9 @@ def read(call: ApiCall) -> Answer:
 def update(call: ApiCall) -> Answer:
     """PATCH /sobjects/X/{id}"""
     sobject = call.sobject()
-    _check_flag(sobject, "updateable", "update")
+    check_flag(sobject, "updateable", "update")
     record = _find(call, sobject)
-    values = checked_values(call, sobject, call.json_object(), creating=False)
+    values = checked_values(call, sobject, call.json_object(), record_id=record["Id"])
     try:
         with call.changing() as change:
             change.update(sobject.name, record["Id"], values)
@@ -59,7 +57,10 @@ def update(call: ApiCall) -> Answer:
 def delete(call: ApiCall) -> Answer:
     """DELETE /sobjects/X/{id}"""
     sobject = call.sobject()
-    _check_flag(sobject, "deletable", "delete")
+    check_flag(sobject, "deletable", "delete")
+    record_id = call.params["record_id"]
+    if is_id(record_id) and call.org.records.holds(sobject.name, full_id(record_id)) is None:
+        raise ApiError(404, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", fields=[])
     record = _find(call, sobject)
     with call.changing() as change:
         change.delete(sobject.name, record["Id"])
@@ -126,72 +127,6 @@ def _find(call: ApiCall, sobject: SObject) -> dict[str, Any]:
     if record.get("IsDeleted"):
         raise ApiError(404, "ENTITY_IS_DELETED", "entity is deleted", fields=[])
     return record
-
-
-def _check_flag(sobject: SObject, flag: str, operation: str) -> None:
-    if not sobject.flag(flag):
-        message = f"entity type {sobject.name} does not support {operation}"
-        raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", message)
-
-
-def visible_field(call: ApiCall, sobject: SObject, name: str) -> Field:
-    """The field of that name. Raises ApiError 400 INVALID_FIELD when the user does not see one."""
-    field = sobject.field(name)
-    if field is None or not call.org.viewer.sees_field(sobject.name, field.name):
-        raise ApiError(400, "INVALID_FIELD", f"No such column '{name}' on sobject of type {sobject.name}")
-    return field
-
-
-def checked_values(call: ApiCall, sobject: SObject, values: dict[str, Any], *, creating: bool) -> dict[str, Any]:
-    """Values for a record that is created or updated, under the fields' own names.
-
-    Raises ApiError for what the user may not do, for unknown fields and for values that Salesforce refuses.
-    """
-    _check_flag(sobject, *(("createable", "create") if creating else ("updateable", "update")))
-    checked = {}
-    for name, value in values.items():
-        if name != "attributes":
-            field = visible_field(call, sobject, name)
-            _check_value(field, value, creating)
-            checked[field.name] = value
-    if creating:
-        _check_required(sobject, checked)
-    return checked
-
-
-def _check_value(field: Field, value: Any, creating: bool) -> None:
-    name = field.name
-    if not (field.createable if creating else field.updateable):
-        raise ApiError(
-            400,
-            "INVALID_FIELD_FOR_INSERT_UPDATE",
-            f"Unable to create/update fields: {name}. Please check the security settings of this field and verify "
-            "that it is read/write for your profile or permission set.",
-            fields=[name],
-        )
-    if isinstance(value, (list, dict)) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ApiError(400, "JSON_PARSER_ERROR", f"The value of {name} must be a text, a number, a boolean or null.")
-    if value in (None, "") and not (field.nillable or field.type == "boolean"):
-        raise _missing([name])
-    if field.type in TEXT_TYPES and field.length and len(str(value or "")) > field.length:
-        message = f"{field.label}: data value too large: {str(value)[:80]} (max length={field.length})"
-        raise ApiError(400, "STRING_TOO_LONG", message, fields=[name])
-
-
-def _check_required(sobject: SObject, values: dict[str, Any]) -> None:
-    missing = [
-        field.name
-        for field in sobject.fields
-        if field.createable and not (field.nillable or field.defaulted_on_create or field.type == "boolean")
-        if field.name not in values
-    ]
-    if missing:
-        raise _missing(missing)
-
-
-def _missing(names: list[str]) -> ApiError:
-    listed = ", ".join(names)
-    return ApiError(400, "REQUIRED_FIELD_MISSING", f"Required fields are missing: [{listed}]", fields=names)
 
 
 def _unreadable(error: Exception) -> ApiError:

@@ -44,7 +44,7 @@ _FILTERS = (
     "",
     " WHERE toLabel(Status) = 'x'",
     " WHERE DISTANCE(Location__c, GEOLOCATION(37.775, -122.418), 'mi') < 20",
-    " WHERE CALENDAR_YEAR(convertTimezone(CreatedDate)) = 2025 AND NOT Name = 'a'",
+    " WHERE CALENDAR_YEAR(convertTimezone(CreatedDate)) = 2025 AND (NOT Name = 'a')",
     " WHERE (Name = 'a' OR (NOT (Id != null))) AND Id IN (SELECT AccountId FROM Contact WHERE Name NOT IN ('a', null))",
     " WHERE Tags__c INCLUDES ('a;b', 'c') AND Name > '' AND Amount >= -12.50",
     " WHERE CreatedDate = N_FISCAL_QUARTERS_AGO:3 OR CreatedDate > 2025-01-01T10:00:00+01:00 OR d__c < 2025-02-28",

@@ -58,7 +58,8 @@ class World:
         return [{key: _known(value) for key, value in zip(columns, row)} for row in result.fetchall()]
 
     def live(self, name: str, include_deleted: bool = False) -> list[Row]:
-        return [row for row in self.rows[name] if include_deleted or not row.get("IsDeleted")]
+        hidden = ("IsDeleted", "IsArchived")
+        return [row for row in self.rows[name] if include_deleted or not any(row.get(flag) for flag in hidden)]
 
     def fields(self, sobject: str) -> list[dict[str, Any]]:
         """Describe entries of the fields that hold values of their own."""
