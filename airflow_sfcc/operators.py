@@ -25,6 +25,7 @@ from airflow_sfcc._airflow.options import (
 from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_defaults
 from airflow_sfcc._airflow.versions import without_policy_before_3_3
 from airflow_sfcc.errors import OptionError
+from airflow_sfcc.load_operator import SalesforceLoadOperator as SalesforceLoadOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -93,3 +93,32 @@ def _columns(plan: Plan, source: tuple[str, str]) -> Any:
             if column.name.lower() in selected
         }
     )
+
+
+def load_lineage(destination: str, table: str, result: Mapping[str, Any]) -> OperatorLineage[Any, Any]:
+    """The lineage of a load: from the destination's files to the table; both are URLs without credentials."""
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from openlineage.client.event_v2 import InputDataset, OutputDataset
+    from openlineage.client.facet_v2 import output_statistics_output_dataset as statistics
+
+    source, target = _place(destination), _place(table)
+    counts = statistics.OutputStatisticsOutputDatasetFacet(rowCount=result["inserted"] + result["updated"])
+    return OperatorLineage(
+        inputs=[InputDataset(*source, facets={"dataSource": _data_source(source[0])})],
+        outputs=[
+            OutputDataset(
+                *target, facets={"dataSource": _data_source(target[0])}, outputFacets={"outputStatistics": counts}
+            )
+        ],
+    )
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Namespace and name by OpenLineage's rules: files and DuckDB's are `file`, others by their host."""
+    parts = urlsplit(url)
+    name = parts.path.rstrip("/") or "/"
+    if parts.scheme in ("file", "duckdb"):
+        return "file", name
+    if parts.scheme.startswith("postgres"):
+        return f"{parts.scheme}://{parts.netloc}", name.strip("/").replace("/", ".")
+    return f"{parts.scheme}://{parts.netloc}", name.lstrip("/") or "/"

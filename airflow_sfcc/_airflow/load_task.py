@@ -1,0 +1,262 @@
+"""One attempt of a load: URLs and Airflow connections become a destination and a table."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from airflow_sfcc._airflow.destinations import destination_path
+from airflow_sfcc.errors import ConfigurationError, StorageError
+from airflow_sfcc.load.loading import LoadOptions, OnSchemaChange, counts_of, load
+from airflow_sfcc.load.model import Mode
+from airflow_sfcc.load.targets import Target
+from airflow_sfcc.wording import plural
+
+if TYPE_CHECKING:
+    import psycopg
+    from airflow.sdk import ObjectStoragePath
+
+FORMS = (
+    "delta+s3://connection@bucket/crm/{sobject}, delta+file:///data/crm/{sobject}, postgres://connection/schema/{sobject} or "
+    "duckdb:///data/crm.duckdb/{sobject}"
+)
+_EXTRAS = {"deltalake": "delta", "psycopg": "postgres", "duckdb": "duckdb", "numpy": "delta"}
+_EXTRACT_FOLDER = re.compile(r"/extract=[^/]+(/_manifest[^/]*\.json)?/?$")
+_S3_TIMEOUT = 60
+
+
+class LoadSettings(Protocol):
+    """What a load reads of its operator."""
+
+    extracts: Any
+    table: str
+    sobject: str | None
+    mode: Mode
+    on_schema_change: OnSchemaChange
+    memory_limit: str
+
+    @property
+    def log(self) -> Any: ...
+
+
+class LoadTask:
+    """`run` loads what the table has not loaded yet."""
+
+    def __init__(self, operator: LoadSettings, stop: threading.Event) -> None:
+        self._operator = operator
+        self._stop = stop
+        self._sobject = operator.sobject
+        self.destination_url = self._destination_url(operator.extracts)
+        self.table_url = self._filled(operator.table, "table")
+
+    def run(self) -> dict[str, Any]:
+        """What the task returns."""
+        operator = self._operator
+        try:
+            source = destination_path(self.destination_url)
+            target = self._target(source)
+            options = LoadOptions(
+                mode=operator.mode,
+                on_schema_change=operator.on_schema_change,
+                memory_limit=operator.memory_limit,
+                log=operator.log.info,
+                stopped=self._stop.is_set,
+            )
+            result = load(source, target, options)
+        except ModuleNotFoundError as problem:
+            raise _missing_package(problem) from problem
+        except OSError as problem:
+            raise StorageError(
+                f"The storage of {self.destination_url} or {self.table_url} failed ({type(problem).__name__}: {problem}); "
+                "nothing was loaded. See that both are there, that the worker may read and write them, and that there is room."
+            ) from problem
+        loaded = plural(len(result["extracts"]), "extract")
+        operator.log.info(
+            "Loaded %s into %s: %s; it has %s",
+            loaded,
+            result["table"],
+            counts_of(result),
+            plural(result["rows"], "row"),
+        )
+        return result
+
+    @property
+    def asset_uri(self) -> str:
+        """The table as Airflow's assets are named: no connection ids and no formats, a database by its host."""
+        parts = urlsplit(self.table_url.removeprefix("delta+"))
+        if parts.scheme.startswith("postgres"):
+            from airflow.sdk import BaseHook
+
+            connection = BaseHook.get_connection(parts.netloc)
+            place = f"{connection.host or 'localhost'}:{connection.port or 5432}"
+            return f"postgres://{place}/{connection.schema or connection.login or 'postgres'}{parts.path}"
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+    def _destination_url(self, extracts: object) -> str:
+        """The destination's URL, from a URL or from what an extract returned."""
+        if isinstance(extracts, Mapping):
+            folder = extracts.get("path") or extracts.get("manifest")
+            if not isinstance(folder, str) or not _EXTRACT_FOLDER.search(folder):
+                raise ConfigurationError(
+                    "extracts is no destination URL, and not what SalesforceExtractOperator returns: pass one of both, such as "
+                    "extract.output or 's3://aws_default@lake/salesforce/{sobject}'."
+                )
+            url = _EXTRACT_FOLDER.sub("", folder)
+            self._sobject = self._sobject or url.rstrip("/").rpartition("/")[2]
+            return url if "://" in url else f"file://{url}"
+        if isinstance(extracts, str) and extracts:
+            return self._filled(extracts, "extracts")
+        raise ConfigurationError("extracts is empty: name the destination URL, or pass what the extract returned.")
+
+    def _filled(self, url: str, parameter: str) -> str:
+        if "{sobject}" not in url:
+            return url
+        if not self._sobject:
+            raise ConfigurationError(
+                f"{parameter} has {{sobject}} and the task does not say which object: set sobject, or pass what the extract "
+                "returned as extracts."
+            )
+        return url.replace("{sobject}", self._sobject)
+
+    def _target(self, source: ObjectStoragePath) -> Target:
+        scheme = self.table_url.partition("://")[0]
+        kinds: Mapping[str, Callable[[ObjectStoragePath], Target]] = {
+            "postgres": self._in_postgres,
+            "postgresql": self._in_postgres,
+            "duckdb": self._in_duckdb,
+        }
+        if scheme.startswith("delta+"):
+            return self._in_delta(source)
+        if scheme not in kinds:
+            raise ConfigurationError(f"table={self.table_url!r} names no table: write it like {FORMS}.")
+        return kinds[scheme](source)
+
+    def _in_delta(self, source: ObjectStoragePath) -> Target:
+        from airflow_sfcc.load.delta.table import DeltaTable
+
+        url = self.table_url.removeprefix("delta+")
+        root = destination_path(url)
+        return DeltaTable(root, self.table_url, delta_options(url), source=source, stopped=self._stop.is_set)
+
+    def _in_postgres(self, source: ObjectStoragePath) -> Target:
+        from airflow_sfcc.load.postgres_table import PostgresTable
+
+        parts = urlsplit(self.table_url)
+        names = [unquote(name) for name in parts.path.strip("/").split("/")]
+        if not parts.netloc or len(names) != 2 or not all(names):
+            raise ConfigurationError(
+                f"table={self.table_url!r} lacks a part: write postgres://<connection id>/<schema>/<table>."
+            )
+        schema, table = names
+        return PostgresTable(_postgres(parts.netloc), schema, table, self.table_url)
+
+    def _in_duckdb(self, source: ObjectStoragePath) -> Target:
+        from airflow_sfcc.load.duckdb_table import DuckDBTable
+
+        parts = urlsplit(self.table_url)
+        file, _, table = unquote(parts.path).rstrip("/").rpartition("/")
+        if parts.netloc or not file.strip("/") or not table:
+            raise ConfigurationError(
+                f"table={self.table_url!r} lacks a part: write duckdb:///<path of the file>/<table>."
+            )
+        return DuckDBTable(Path(file), table, self.table_url)
+
+
+def _postgres(conn_id: str) -> Callable[[], psycopg.Connection[Any]]:
+    """Connects as Airflow's connection says."""
+
+    def connect() -> psycopg.Connection[Any]:
+        import psycopg
+        from airflow.sdk import BaseHook
+
+        connection = BaseHook.get_connection(conn_id)
+        extra: dict[str, Any] = {
+            name: str(value)
+            for name, value in connection.extra_dejson.items()
+            if name.startswith("ssl")
+            or name in ("connect_timeout", "options", "application_name", "target_session_attrs")
+        }
+        return psycopg.connect(
+            host=connection.host or None,
+            port=connection.port or None,
+            user=connection.login or None,
+            password=connection.password or None,
+            dbname=connection.schema or None,
+            **{"connect_timeout": "30", "application_name": "airflow-sfcc", **extra},
+        )
+
+    return connect
+
+
+def delta_options(url: str) -> dict[str, str] | None:
+    """delta-rs's options for the storage, from the Airflow connection in the URL; None for a disk."""
+    parts = urlsplit(url)
+    conn_id = parts.netloc.rpartition("@")[0]
+    if parts.scheme in ("", "file"):
+        return None
+    if parts.scheme in ("s3", "s3a"):
+        return _s3_options(conn_id or "aws_default")
+    from airflow.sdk import BaseHook
+
+    if not conn_id:
+        return {}
+    connection = BaseHook.get_connection(conn_id)
+    if parts.scheme in ("gs", "gcs"):
+        return _google_options(connection.extra_dejson)
+    return _azure_options(connection)
+
+
+def _s3_options(conn_id: str) -> dict[str, str]:
+    """Airflow's own hook finds the credentials: keys, a profile, a role."""
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+
+    hook: Any = AwsGenericHook(aws_conn_id=conn_id, client_type="s3")
+    credentials = hook.get_credentials()
+    endpoint = hook.conn_config.get_service_endpoint_url("s3")
+    options = {
+        "AWS_ACCESS_KEY_ID": credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+        "AWS_SESSION_TOKEN": credentials.token,
+        "AWS_REGION": hook.region_name or "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": "true" if str(endpoint or "").startswith("http://") else None,
+        "timeout": f"{_S3_TIMEOUT}s",
+    }
+    return {name: str(value) for name, value in options.items() if value}
+
+
+def _google_options(extra: Mapping[str, Any]) -> dict[str, str]:
+    """A key file or its content; else what the machine has (application default credentials)."""
+    options = {
+        "GOOGLE_SERVICE_ACCOUNT": extra.get("key_path") or extra.get("extra__google_cloud_platform__key_path"),
+        "GOOGLE_SERVICE_ACCOUNT_KEY": extra.get("keyfile_dict")
+        or extra.get("extra__google_cloud_platform__keyfile_dict"),
+    }
+    return {name: str(value) for name, value in options.items() if value}
+
+
+def _azure_options(connection: Any) -> dict[str, str]:
+    """An account key, a SAS token, or a service principal, as Airflow's connection of type wasb or adls has them."""
+    extra = connection.extra_dejson
+    account = (connection.host or connection.login or "").split("//")[-1].split(".")[0]
+    tenant = extra.get("tenant_id")
+    options = {
+        "AZURE_STORAGE_ACCOUNT_NAME": account,
+        "AZURE_STORAGE_SAS_KEY": extra.get("sas_token"),
+        "AZURE_STORAGE_TENANT_ID": tenant,
+        "AZURE_STORAGE_CLIENT_ID": connection.login if tenant else None,
+        "AZURE_STORAGE_CLIENT_SECRET": connection.password if tenant else None,
+        "AZURE_STORAGE_ACCOUNT_KEY": None if tenant else (extra.get("account_key") or connection.password),
+    }
+    return {name: str(value) for name, value in options.items() if value}
+
+
+def _missing_package(problem: ModuleNotFoundError) -> ConfigurationError:
+    name = str(problem.name).partition(".")[0]
+    extra = _EXTRAS.get(name)
+    advice = f"pip install 'airflow-sfcc[{extra}]'" if extra else f"install {name}"
+    return ConfigurationError(f"The table needs the package {name!r}, which this worker does not have: {advice}.")

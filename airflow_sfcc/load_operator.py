@@ -1,0 +1,114 @@
+"""The operator that loads extracts into tables; importing it loads nothing heavy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.mapping import MappableOperator
+from airflow_sfcc._airflow.options import check_rendered, checked, options_of
+from airflow_sfcc._airflow.versions import without_policy_before_3_3
+from airflow_sfcc.assets import announce, default_outlets, destination_uri
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk import Context
+
+EVENT_KEYS = ("table", "version", "rows", "inserted", "updated", "deleted")
+"""What an asset event says of the load behind it (its `extra`)."""
+
+
+class SalesforceLoadOperator(MappableOperator):
+    """Merge committed extracts into a table, whatever order they were committed in, each exactly once (docs/loading.md).
+
+    All of the destination's extracts that the table has not loaded yet are loaded, not only that of this run. Returns
+    `table, version, inserted, updated, deleted, skipped_as_older, extracts, rows, seconds`.
+
+    :param extracts: the destination URL that the extracts landed in, with `{sobject}` for the object's name, or what a
+        SalesforceExtractOperator returned (its XCom) (templated, as are `sobject` and `table`).
+    :param table: where the table is; `{sobject}` becomes the object's name:
+        `delta+s3://aws_default@lake/crm/{sobject}` (and `delta+file:///…`, `delta+gs://…`, `delta+abfs://…`),
+        `postgres://<connection id>/<schema>/{sobject}` or `duckdb:///data/crm.duckdb/{sobject}`.
+    :param sobject: the object, where `extracts` or `table` has `{sobject}` and `extracts` is a URL.
+    :param mode: `current`: deleted rows are gone; `soft`: they stay, with `_deleted_at`; `history`: every version that the
+        extracts saw, with `_valid_from`, `_valid_to`, `_is_current`.
+    :param on_schema_change: `evolve`: the table gets new columns and wider types, or `fail` before anything is loaded.
+    :param memory_limit: memory that DuckDB may use to compute the changes; the rest is spilled to the worker's disk.
+    """
+
+    template_fields: Sequence[str] = ("extracts", "sobject", "table")
+    ui_color = "#c9e7ff"
+
+    def __init__(
+        self,
+        *,
+        extracts: Any,
+        table: str,
+        sobject: str | None = None,
+        mode: Literal["current", "soft", "history"] = "current",
+        on_schema_change: Literal["evolve", "fail"] = "evolve",
+        memory_limit: str = "256MB",
+        **kwargs: Any,
+    ) -> None:
+        checked(SalesforceLoadOperator, options_of(locals()))
+        without_policy_before_3_3(kwargs)
+        _set_defaults(kwargs, table)
+        super().__init__(**kwargs)
+        self.extracts = extracts
+        self.table = table
+        self.sobject = sobject
+        self.mode = mode
+        self.on_schema_change = on_schema_change
+        self.memory_limit = memory_limit
+        self._stop = threading.Event()
+        self._loaded: tuple[str, str, dict[str, Any]] | None = None
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """As in every operator; each mapped task shows its table's name, unless told otherwise."""
+        kwargs.setdefault("map_index_template", "{{ task.table_name or task.table }}")
+        _set_defaults(kwargs, kwargs.get("table"))
+        return super().partial(**kwargs)
+
+    @property
+    def table_name(self) -> str | None:
+        """What the table is called; None before the extracts are known."""
+        return self._loaded[1].rstrip("/").rpartition("/")[2] if self._loaded else self.sobject
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_sfcc._airflow.load_task import LoadTask
+
+        with airflow_failures():
+            check_rendered(self)
+            task = LoadTask(self, self._stop)
+            result = task.run()
+        self._loaded = (task.destination_url, task.asset_uri, result)
+        extra = {name: result[name] for name in EVENT_KEYS}
+        announce(context, self.outlets, task.asset_uri, extra)
+        return result
+
+    def on_kill(self) -> None:
+        """Stop before the next commit; what was committed stays."""
+        self._stop.set()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
+        """For the OpenLineage provider, when the task has succeeded."""
+        from airflow_sfcc._airflow.lineage import load_lineage
+
+        if self._loaded is None:
+            return None
+        destination, table, result = self._loaded
+        return load_lineage(destination_uri(destination), table, result)
+
+
+def _set_defaults(settings: dict[str, Any], table: object) -> None:
+    """Give a task the outlets and the documentation that its author did not give it."""
+    settings.setdefault("outlets", default_outlets(table, settings.get("task_id")))
+    if not any(name.startswith("doc") for name in settings):
+        settings["doc_md"] = (
+            f"Loads committed Salesforce extracts into {f'`{table}`' if isinstance(table, str) else 'a table'}.\n\n"
+            "Every extract that the table has not loaded yet is merged by Id, each exactly once and in one commit with the "
+            "record of it. Running the task again, or late, changes nothing that is loaded already.\n"
+        )

@@ -1,0 +1,170 @@
+"""SalesforceLoadOperator, as DAGs use it: URLs, connections, templates, what it returns and announces."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import duckdb
+import pytest
+from airflow.exceptions import AirflowFailException
+from airflow.sdk import Asset, AssetAlias
+from upath import UPath
+
+from airflow_sfcc.errors import OptionError
+from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceLoadOperator
+from tests.conftest import RunningOrg
+from tests.load.made import Made, id_of, row
+from tests.load.postgres_server import Server
+from tests.load.test_delta import store
+from tests.storages import CREDENTIALS
+from tests.surface.conftest import connect, connected_org, context
+
+__all__ = ["connect", "connected_org", "context", "store"]  # fixtures
+
+KEYS = "table version inserted updated deleted skipped_as_older extracts rows seconds".split()
+
+
+def run(context: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return SalesforceLoadOperator(task_id="load", **options).execute(context)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> str:
+    """A destination's URL, with `{sobject}`, that holds one extract of Account."""
+    Made("base", 10, [row(1, 1), row(2, 1)], full=True).land(UPath(tmp_path / "lake" / "Account"))
+    return f"file://{tmp_path}/lake/{{sobject}}"
+
+
+def test_an_extract_and_its_load(connected_org: RunningOrg, context: dict[str, Any], tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/lake/{{sobject}}"
+    extract = SalesforceExtractOperator(
+        task_id="extract", sobject="Account", destination=url, mode="incremental", fields=["Id", "Name", "Phone"]
+    )
+    landed = extract.execute(context)  # type: ignore[arg-type]
+    operator = SalesforceLoadOperator(
+        task_id="load", extracts=landed, table=f"duckdb://{tmp_path}/crm.duckdb/{{sobject}}"
+    )
+    result = operator.execute(context)  # type: ignore[arg-type]
+    assert list(result) == KEYS and json.loads(json.dumps(result)) == result
+    held = connected_org.org.records.count("Account")
+    assert result["rows"] == result["inserted"] == landed["rows"] == held
+    assert result["table"] == f"duckdb://{tmp_path}/crm.duckdb/Account" and operator.table_name == "Account"
+    assert len(result["extracts"]) == 1 and result["version"] == 1
+    with duckdb.connect(f"{tmp_path}/crm.duckdb") as database:
+        assert database.execute('SELECT count(*), count(DISTINCT "Id") FROM "Account"').fetchone() == (held, held)
+    again = operator.execute(context)  # type: ignore[arg-type]
+    assert again["extracts"] == [] and again["rows"] == held and again["version"] == 1
+
+
+def test_the_table_is_announced_as_an_asset(context: dict[str, Any], lake: str, tmp_path: Path) -> None:
+    operator = SalesforceLoadOperator(
+        task_id="load", extracts=lake, sobject="Account", table=f"delta+file://{tmp_path}/crm/{{sobject}}"
+    )
+    operator.execute(context)  # type: ignore[arg-type]
+    (alias,) = operator.outlets
+    assert isinstance(alias, AssetAlias) and alias.name == f"delta+file://{tmp_path}/crm/{{sobject}}"
+    (event,) = context["outlet_events"][alias].asset_alias_events
+    assert event.dest_asset_key.uri == Asset(f"file://{tmp_path}/crm/Account").uri
+    assert event.extra["rows"] == 2 and event.extra["inserted"] == 2
+    lineage = operator.get_openlineage_facets_on_complete(None)
+    assert lineage is not None
+    assert [(each.namespace, each.name) for each in (*lineage.inputs, *lineage.outputs)] == [
+        ("file", f"{tmp_path}/lake/Account"),
+        ("file", f"{tmp_path}/crm/Account"),
+    ]
+
+
+def test_a_table_in_postgres_by_airflows_connection(
+    context: dict[str, Any], lake: str, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = {
+        "conn_type": "postgres", "host": "127.0.0.1", "port": postgres.port, "login": "postgres", "password": "SECRET-db-0123",
+        "schema": "postgres", "extra": {"sslmode": "prefer"},
+    }  # fmt: skip
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+    result = run(context, extracts=lake, sobject="Account", table="postgres://warehouse/by_operator/{sobject}")
+    assert result["rows"] == 2 and "SECRET" not in json.dumps(result)
+    with postgres.connect() as database:
+        assert database.execute('SELECT count(*) FROM by_operator."Account"').fetchone() == (2,)
+
+
+def test_a_delta_table_in_an_object_store_by_airflows_connection(
+    context: dict[str, Any], store: UPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Made("base", 10, [row(1, 1), row(2, 1)], full=True).land(store / "lake" / "Account")
+    client = store.storage_options["client_kwargs"]
+    connection = {"conn_type": "aws", "login": CREDENTIALS["key"], "password": CREDENTIALS["secret"], "extra": client}
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps(connection))
+    options = {
+        "extracts": f"s3://lake@{(store / 'lake').path}/{{sobject}}",
+        "sobject": "Account",
+        "table": f"delta+s3://lake@{(store / 'tables').path}/{{sobject}}",
+    }
+    assert run(context, **options)["rows"] == 2
+    Made("night", 20, [row(3, 15)], {id_of(1): 16}, window=(8, 20)).land(store / "lake" / "Account")
+    result = run(context, **options)
+    assert (result["inserted"], result["deleted"], result["rows"]) == (1, 1, 2)
+    from tests.load.test_delta import delta_options
+
+    table = deltalake.DeltaTable(f"s3://{(store / 'tables').path}/Account", storage_options=delta_options(store))
+    assert table.version() == result["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"table": "mysql://db/crm/{sobject}"}, r"names no table: write it like delta\+s3://"),
+        (
+            {"table": "postgres://warehouse/{sobject}"},
+            r"lacks a part: write postgres://<connection id>/<schema>/<table>",
+        ),
+        ({"table": "duckdb:///{sobject}"}, r"lacks a part: write duckdb:///<path of the file>/<table>"),
+        ({"sobject": None}, r"extracts has \{sobject\} and the task does not say which object"),
+        ({"extracts": {"rows": 1}}, r"not what SalesforceExtractOperator returns"),
+        ({"extracts": ""}, r"extracts is empty"),
+        ({"sobject": "Contact"}, r"holds no extract that a table can be made of"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_sentence(
+    changes: dict[str, Any], sentence: str, context: dict[str, Any], lake: str, tmp_path: Path
+) -> None:
+    options = {
+        "extracts": lake,
+        "sobject": "Account",
+        "table": f"duckdb://{tmp_path}/crm.duckdb/{{sobject}}",
+        **changes,
+    }
+    with pytest.raises(AirflowFailException, match=sentence):
+        run(context, **options)
+
+
+def test_a_missing_package_is_named_with_its_extra(
+    context: dict[str, Any], lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "deltalake", None)
+    with pytest.raises(AirflowFailException, match=r"'deltalake'.*pip install 'airflow-sfcc\[delta\]'"):
+        run(context, extracts=lake, sobject="Account", table=f"delta+file://{tmp_path}/crm/{{sobject}}")
+
+
+def test_options_are_checked_when_the_dag_is_parsed() -> None:
+    make: Callable[..., Any] = SalesforceLoadOperator
+    with pytest.raises(OptionError, match="mode must be one of current, soft, history"):
+        make(task_id="load", extracts="file:///lake", table="duckdb:///crm.duckdb/Account", mode="append")
+    with pytest.raises(OptionError, match="on_schema_change must be one of"):
+        make.partial(task_id="load", table="duckdb:///crm.duckdb/Account", on_schema_change="ignore")  # type: ignore[attr-defined]
+
+
+def test_a_killed_task_commits_nothing_more(context: dict[str, Any], lake: str, tmp_path: Path) -> None:
+    operator = SalesforceLoadOperator(
+        task_id="load", extracts=lake, sobject="Account", table=f"duckdb://{tmp_path}/crm.duckdb/{{sobject}}"
+    )
+    operator.on_kill()
+    with pytest.raises(Exception, match="The load was stopped"):
+        operator.execute(context)  # type: ignore[arg-type]
+    with duckdb.connect(f"{tmp_path}/crm.duckdb") as database:
+        assert database.execute("SELECT count(*) FROM duckdb_tables()").fetchone() == (0,)
