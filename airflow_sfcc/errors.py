@@ -62,6 +62,7 @@ class SetupStep:
 
 
 CONSUMER_KEY_AND_SECRET = SetupStep("consumer key and secret", "consumer-key-and-secret")
+CERTIFICATE = SetupStep("certificate and private key", "a-certificate-instead-of-a-secret")
 RUN_AS_USER = SetupStep("Run As user", "run-as-user")
 MY_DOMAIN = SetupStep("My Domain", "my-domain")
 ENABLE_FLOW = SetupStep("Enable Client Credentials Flow", "enable-client-credentials-flow")

@@ -15,6 +15,16 @@ _EXTRA_FIELDS: dict[str, Any] = {
         "description": "Such as 68.0. Empty: the newest that the org offers and this package was tested with.",
         "schema": {"type": ["string", "null"], "pattern": r"^v?\d{2,3}(\.0)?$"},
     },
+    "username": {
+        "label": "Username (JWT bearer only)",
+        "description": "With a private key in place of the secret: the username of the integration user. Empty otherwise.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "audience": {
+        "label": "Audience (JWT bearer only)",
+        "description": "Empty: https://login.salesforce.com, or https://test.salesforce.com for sandboxes.",
+        "schema": {"type": ["string", "null"]},
+    },
     "api_call_budget": {
         "label": "API call budget (%)",
         "description": "Percent of the org's daily API calls at which extracts stop asking. Empty: no limit of our own.",
@@ -55,8 +65,8 @@ _FORM: dict[str, Any] = {
     "placeholders": {
         "host": "acme.my.salesforce.com",
         "port": "443 (may be empty, but Test in the list of connections needs it)",
-        "login": "Consumer key of the app with Client Credentials Flow",
-        "password": "Consumer secret of that app",
+        "login": "Consumer key of the app",
+        "password": "Consumer secret of that app, or a PEM private key (JWT bearer)",
     },
 }
 

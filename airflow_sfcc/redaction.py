@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 HIDDEN = "***"
@@ -33,12 +33,19 @@ _lock = threading.RLock()
 
 def register_secret(secret: str, *, user: str = "") -> None:
     """Hide this from now on; with a `user`, also as Basic credentials."""
-    if len(secret) < _SHORTEST:
-        return
+    if len(secret) >= _SHORTEST:
+        _register(f"{user}:{secret}", lambda: _patterns(secret, user))
+
+
+def register_key(pem: str) -> None:
+    """Hide a private key from now on, also where its lines are joined, broken elsewhere, or alone."""
+    _register(pem, lambda: _key_patterns(pem))
+
+
+def _register(key: str, patterns: Callable[[], Iterator[str]]) -> None:
     with _lock:
-        key = f"{user}:{secret}"
         if key not in _forms:
-            _forms[key] = re.compile("|".join(_patterns(secret, user)))
+            _forms[key] = re.compile("|".join(patterns()))
         _forms.move_to_end(key)
         while len(_forms) > _MOST:
             _forms.popitem(last=False)
@@ -69,6 +76,15 @@ def _patterns(secret: str, user: str) -> Iterator[str]:
         for shift in range(3):
             within = _base64_within(value.encode(), shift)
             yield re.escape(within).replace(r"\+", "(?:[+-]|%2[Bb])").replace("/", "(?:[/_]|%2[Ff])") + "=*"
+
+
+def _key_patterns(pem: str) -> Iterator[str]:
+    lines = [line for line in pem.split() if "-" not in line]
+    yield from _patterns(pem, "")
+    yield r"(?:\s|\\n|\\r)*".join(map(re.escape, lines))
+    for line in lines:
+        if len(line) >= _SHORTEST:
+            yield from (re.escape(text) for text in sorted({line, quote(line, safe="")}, key=len, reverse=True))
 
 
 def _base64_within(value: bytes, shift: int) -> str:

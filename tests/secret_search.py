@@ -16,16 +16,32 @@ class SecretForms:
     :param key: the consumer key, which is no secret by itself.
     :param secret: the consumer secret.
     :param tokens: the access tokens that the org gave out.
+    :param private_key: the PEM text of a key in place of the secret: looked for whole, without line breaks, and by each of its
+        lines.
+    :param assertions: the signed JWTs of logins; the signature of each is looked for too.
     """
 
-    def __init__(self, key: str, secret: str, tokens: Iterable[str]) -> None:
+    def __init__(
+        self,
+        key: str,
+        secret: str,
+        tokens: Iterable[str],
+        *,
+        private_key: str = "",
+        assertions: Iterable[str] = (),
+    ) -> None:
         self.forms: dict[str, bytes] = {}
         secrets = {"secret": secret, **{f"token {index}": token for index, token in enumerate(tokens)}}
+        secrets |= _forms_of_pem(private_key)
+        for index, assertion in enumerate(assertions):
+            secrets |= {f"assertion {index}": assertion, f"signature {index}": assertion.rpartition(".")[2]}
+        secrets = {name: value for name, value in secrets.items() if value}
         for name, value in secrets.items():
             self._add(name, value)
             self._add(f"{name}, URL-encoded", quote(value, safe=""))
-        self._add("credentials", f"{key}:{secret}")
-        self._add("credentials, URL-encoded", f"{quote(key, safe='')}:{quote(secret, safe='')}")
+        if secret:
+            self._add("credentials", f"{key}:{secret}")
+            self._add("credentials, URL-encoded", f"{quote(key, safe='')}:{quote(secret, safe='')}")
 
     def _add(self, name: str, value: str) -> None:
         self.forms[name] = value.encode()
@@ -36,6 +52,18 @@ class SecretForms:
     def found_in(self, haystacks: Iterable[tuple[str, bytes]]) -> list[tuple[str, str]]:
         """(place, form) of everything found."""
         return [(place, name) for place, text in haystacks for name, form in self.forms.items() if form in text]
+
+
+def _forms_of_pem(pem: str) -> dict[str, str]:
+    """A key as it is, as JSON or an environment variable writes it, in one line, and by each line, since texts are cut."""
+    lines = pem.strip().splitlines()[1:-1]
+    forms = {"private key": pem.strip(), "private key with \\n": pem.strip().replace("\n", "\\n")}
+    forms |= {"private key in one line": "".join(lines)}
+    return (
+        {**forms, **{f"private key, line {number}": line for number, line in enumerate(lines) if len(line) > 20}}
+        if pem
+        else {}
+    )
 
 
 def _base64_within(value: bytes, shift: int) -> bytes:

@@ -11,7 +11,7 @@ from airflow.models.connection import Connection
 
 from airflow_sfcc import errors
 from airflow_sfcc.errors import SetupStep
-from airflow_sfcc.salesforce.error_tables import TOKEN_ERRORS, TokenError
+from airflow_sfcc.salesforce.error_tables import JWT_ERRORS, TokenError
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / errors.SETUP_GUIDE).read_text(encoding="utf-8")
@@ -48,7 +48,7 @@ def test_links_to_the_guide_and_to_files_lead_somewhere() -> None:
 
 @pytest.mark.parametrize(
     "refusal",
-    [refusal for refusal in TOKEN_ERRORS if refusal.step and refusal.error and refusal.description],
+    [refusal for refusal in JWT_ERRORS if refusal.step and refusal.error and refusal.description],
     ids=lambda refusal: refusal.description,
 )
 def test_every_refusal_of_the_token_endpoint_is_in_the_table_with_its_step(refusal: TokenError) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from airflow_sfcc.errors import (
     ACCESS,
+    CERTIFICATE,
     CONSUMER_KEY_AND_SECRET,
     ENABLE_FLOW,
     IP_RESTRICTIONS,
@@ -26,6 +27,7 @@ from airflow_sfcc.errors import (
 )
 from airflow_sfcc.extract.plan.cursor import CURSOR_FIELDS
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError
+from airflow_sfcc.salesforce.jwt_bearer import KeyCredentials
 from airflow_sfcc.salesforce.responses import json_object_of
 from airflow_sfcc.wording import plural
 
@@ -33,6 +35,9 @@ Verdict = Literal["passed", "failed", "not checkable"]
 
 LOGIN_STEPS = (MY_DOMAIN, CONSUMER_KEY_AND_SECRET, ENABLE_FLOW, RUN_AS_USER, PERMITTED_USERS, IP_RESTRICTIONS)
 """Steps that a token proves, in the order in which Salesforce looks at them (as far as that is known)."""
+
+JWT_STEPS = (MY_DOMAIN, CONSUMER_KEY_AND_SECRET, CERTIFICATE, RUN_AS_USER, PERMITTED_USERS, IP_RESTRICTIONS)
+"""The same for a connection that logs in with a private key."""
 
 FEWEST_SEEN = 0.9
 """A user who counts less of an object's rows than this share probably lacks View All Records. The org's own count is
@@ -51,13 +56,15 @@ class Finding:
 
 def check_org(connect: Callable[[], SalesforceClient], sobjects: Sequence[str] = ()) -> Iterator[Finding]:
     """Check a connection from its fields to its objects; `connect` makes the client, and may find its settings wrong."""
+    steps: Sequence[SetupStep] = LOGIN_STEPS
     try:
         client = connect()
+        steps = _login_steps(client)
         instance = client.instance
     except SalesforceError as problem:
-        yield from _refused_login(problem)
+        yield from _refused_login(problem, JWT_STEPS if problem.step is CERTIFICATE else steps)
         return
-    yield from (Finding(_title(step), "passed", _proof(step, client)) for step in LOGIN_STEPS)
+    yield from (Finding(_title(step), "passed", _proof(step, client)) for step in steps)
     try:
         version = client.api_version
         yield Finding("API version", *_version(client, version))
@@ -93,6 +100,10 @@ def _as_far_as_possible(name: str, findings: Iterator[Finding]) -> Iterator[Find
         yield _failure(name, problem)
 
 
+def _login_steps(client: SalesforceClient) -> Sequence[SetupStep]:
+    return JWT_STEPS if isinstance(client.auth.tokens.credentials, KeyCredentials) else LOGIN_STEPS
+
+
 def _title(step: SetupStep) -> str:
     return step.name[0].upper() + step.name[1:]
 
@@ -105,13 +116,13 @@ def _proof(step: SetupStep, client: SalesforceClient) -> str:
     return "a token was given"
 
 
-def _refused_login(problem: SalesforceError) -> Iterator[Finding]:
+def _refused_login(problem: SalesforceError, steps: Sequence[SetupStep]) -> Iterator[Finding]:
     """The step that the refusal names has failed; whether the others are done, only a token could tell."""
-    failed = problem.step if problem.step in LOGIN_STEPS else None
+    failed = problem.step if problem.step in steps else None
     if failed is None:
         yield _failure("Token", problem)
     reached_org = isinstance(problem, AuthenticationError) and failed is not MY_DOMAIN
-    for step in LOGIN_STEPS:
+    for step in steps:
         if step is failed:
             yield _failure(_title(step), problem)
         elif step is MY_DOMAIN and reached_org:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from airflow_sfcc.errors import ConfigurationError
+from airflow_sfcc.errors import CERTIFICATE, ConfigurationError
 from airflow_sfcc.salesforce import SalesforceClient, connect
+from airflow_sfcc.salesforce.jwt_bearer import read_key_file
 from airflow_sfcc.salesforce.transport import TransportOptions
 
 CONN_TYPE = "sfcc"
@@ -39,7 +40,9 @@ def client_for(
     return connect(
         connection.host or "",
         connection.login or "",
-        connection.password or "",
+        _secret(connection.password or "", settings.text("private_key_file")),
+        username=settings.text("username"),
+        audience=settings.text("audience"),
         port=connection.port,
         scheme=connection.schema if connection.schema in ("http", "https") else None,
         api_version=settings.text("api_version"),
@@ -53,6 +56,19 @@ def client_for(
         ),
         on_token=on_token,
     )
+
+
+def _secret(password: str, key_file: str | None) -> str:
+    """The consumer secret, or the private key in its place. Raises ConfigurationError when there are both."""
+    if key_file is None:
+        return password
+    if password:
+        raise ConfigurationError(
+            "The connection has private_key_file in its extra, and also something in the field Consumer Secret: empty one of the "
+            "two.",
+            step=CERTIFICATE,
+        )
+    return read_key_file(key_file)
 
 
 def unknown_connection(conn_id: str, hint: str = "") -> ConfigurationError:

@@ -1,4 +1,4 @@
-"""The OAuth 2.0 client-credentials flow, as a `requests` auth class.
+"""Logging in to an org, as a `requests` auth class: by the client credentials flow here, by JWT bearer in `jwt_bearer`.
 
 Source: Salesforce Help, "OAuth 2.0 Client Credentials Flow for Server-to-Server Integration"
 (salesforce-protocol.md#client-credentials).
@@ -7,11 +7,12 @@ Source: Salesforce Help, "OAuth 2.0 Client Credentials Flow for Server-to-Server
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime, timezone
+from typing import Any, Protocol
 
 import requests
 from requests.auth import AuthBase
@@ -24,23 +25,52 @@ from airflow_sfcc.errors import (
     UnexpectedResponseError,
 )
 from airflow_sfcc.redaction import register_secret
+from airflow_sfcc.salesforce.error_tables import TOKEN_ERRORS, TokenError
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, require_same_origin
-from airflow_sfcc.salesforce.responses import parsed, token_error
+from airflow_sfcc.salesforce.org_clock import TOLERATED
+from airflow_sfcc.salesforce.responses import parsed, says_expired, token_error
 from airflow_sfcc.salesforce.transport import Transport
 
 TOKEN_PATH = "/services/oauth2/token"  # noqa: S105
+
+_CLOCK_ATTEMPTS = 3
+"""Logins with a signed time: the second goes by the `Date` of the first response, the third by one on which two agree."""
 
 LOGIN_SECONDS = 60.0
 """The longest `request_timeout` and `response_timeout` of a login; Salesforce takes about a second."""
 
 
+class LoginCredentials(Protocol):
+    """Where to log in, and with what. `errors` explains what the token endpoint says against it."""
+
+    @property
+    def login(self) -> Origin: ...
+
+    @property
+    def errors(self) -> Sequence[TokenError]: ...
+
+    def form(self, now: datetime) -> dict[str, str]:
+        """The fields of the token request; `now` is the org's time."""
+
+
 @dataclass(frozen=True)
 class Credentials:
-    """Where to log in, and as whom. The secret is left out of `repr`."""
+    """A consumer key and its secret, for the client credentials flow. The secret is left out of `repr`."""
 
     login: Origin
     consumer_key: str
     consumer_secret: str = field(repr=False)
+
+    @property
+    def errors(self) -> Sequence[TokenError]:
+        return TOKEN_ERRORS
+
+    def form(self, now: datetime) -> dict[str, str]:
+        return {
+            "grant_type": "client_credentials",
+            "client_id": self.consumer_key,
+            "client_secret": self.consumer_secret,
+        }
 
 
 @dataclass(frozen=True)
@@ -93,7 +123,7 @@ class Tokens:
     """
 
     def __init__(
-        self, credentials: Credentials, rule: InstanceRule, on_token: Callable[[str], None] | None = None
+        self, credentials: LoginCredentials, rule: InstanceRule, on_token: Callable[[str], None] | None = None
     ) -> None:
         self.credentials = credentials
         self.rule = rule
@@ -143,25 +173,29 @@ class Tokens:
                 self._login = None
 
     def _fetch(self, session: Transport) -> Token:
-        credentials = self.credentials
-        limited = session.derived(session.settings.limited(LOGIN_SECONDS))
-        response = limited.post(
-            f"{credentials.login}{TOKEN_PATH}",
-            data={
-                "grant_type": "client_credentials",
-                "client_id": credentials.consumer_key,
-                "client_secret": credentials.consumer_secret,
-            },
-            headers={"Accept": "application/json"},
-            auth=_NoAuth(),
-        )
+        response = self._request_token(session.derived(session.settings.limited(LOGIN_SECONDS)))
         if response.status_code != 200:
-            raise token_error(response, credentials.login)
+            raise token_error(response, self.credentials.login, self.credentials.errors)
         token = self._read_token(response)
         register_secret(token.access_token)
         if self._on_token:
             self._on_token(token.access_token)
         return token
+
+    def _request_token(self, session: Transport) -> requests.Response:
+        """The token endpoint's response. What was signed by a wrong clock is signed again, by the clock that responses tell."""
+        for attempt in range(_CLOCK_ATTEMPTS):
+            ahead = session.clock.ahead
+            response = session.post(
+                f"{self.credentials.login}{TOKEN_PATH}",
+                data=self.credentials.form(datetime.now(timezone.utc) + ahead),
+                headers={"Accept": "application/json"},
+                auth=_NoAuth(),
+            )
+            is_last = response.status_code == 200 or attempt == _CLOCK_ATTEMPTS - 1
+            if is_last or not (says_expired(response) or abs(session.clock.ahead - ahead) > TOLERATED):
+                break
+        return response
 
     def _read_token(self, response: requests.Response) -> Token:
         login = self.credentials.login

@@ -23,9 +23,10 @@ from airflow_sfcc.errors import (
 from airflow_sfcc.redaction import register_secret
 from airflow_sfcc.salesforce import soql as soql_text
 from airflow_sfcc.salesforce.api import NEWEST_TESTED_VERSION, Api, ApiVersion
-from airflow_sfcc.salesforce.auth import Credentials, Token, TokenAuth, Tokens
+from airflow_sfcc.salesforce.auth import Credentials, LoginCredentials, Token, TokenAuth, Tokens
 from airflow_sfcc.salesforce.bulk import BulkQueryJobs
 from airflow_sfcc.salesforce.instance import InstanceRule, Origin, login_origin
+from airflow_sfcc.salesforce.jwt_bearer import is_pem, key_credentials, require_no_settings
 from airflow_sfcc.salesforce.org_clock import OrgClock
 from airflow_sfcc.salesforce.query import JsonReader, QueryPage, Record, plain, query_pages
 from airflow_sfcc.salesforce.responses import JsonObject, count_of, json_object_of
@@ -40,6 +41,8 @@ def connect(
     consumer_key: str,
     consumer_secret: str,
     *,
+    username: str | None = None,
+    audience: str | None = None,
     port: int | None = None,
     scheme: str | None = None,
     api_version: str | float | None = None,
@@ -51,14 +54,23 @@ def connect(
 ) -> SalesforceClient:
     """A client for the org whose My Domain is `host`. Nothing is sent before the first call.
 
+    With a PEM private key in place of the secret, it logs in as `username` by the JWT bearer flow; `audience` is the `aud`
+    claim (None: by the kind of host).
+
     Raises ConfigurationError for settings that cannot work.
     """
     if not (consumer_key and consumer_secret):
         raise _missing_credentials(consumer_key)
     login = login_origin(host, port=port, scheme=scheme, allow_http=allow_http)
     rule = InstanceRule(login, frozenset(name.strip().lower() for name in allowed_hosts), allow_http)
-    register_secret(consumer_secret, user=consumer_key)
-    tokens = Tokens(Credentials(login, consumer_key, consumer_secret), rule, on_token)
+    credentials: LoginCredentials
+    if is_pem(consumer_secret):
+        credentials = key_credentials(login, consumer_key, consumer_secret, username, audience, on_token)
+    else:
+        require_no_settings(username, audience)
+        register_secret(consumer_secret, user=consumer_key)
+        credentials = Credentials(login, consumer_key, consumer_secret)
+    tokens = Tokens(credentials, rule, on_token)
     session = Transport(transport, usage=ApiUsage(api_call_budget), clock=OrgClock(may_be_moved=login.is_loopback))
     return SalesforceClient(Api(session, tokens, ApiVersion(normal_version(api_version))))
 

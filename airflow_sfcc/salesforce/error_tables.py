@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from airflow_sfcc.errors import (
     ACCESS,
     API_ENABLED,
+    CERTIFICATE,
     CONSUMER_KEY_AND_SECRET,
     ENABLE_FLOW,
     IP_RESTRICTIONS,
@@ -304,3 +305,75 @@ TOKEN_ERRORS = (
         RUN_AS_USER,
     ),
 )
+
+JWT_ERRORS = (
+    TokenError(
+        "invalid_grant",
+        "user hasn't approved this consumer",
+        "the user is not pre-authorized for the app, or there is no user of this name",
+        "set the app's Permitted Users to Admin approved users are pre-authorized, add the user's permission set to the app's "
+        "policies, and check username in the connection's extra",
+        PERMITTED_USERS,
+    ),
+    TokenError(
+        "invalid_grant",
+        "audience is invalid",
+        "the login was signed for another kind of org",
+        "set audience in the connection's extra: https://login.salesforce.com for production and Developer Edition, "
+        "https://test.salesforce.com for a sandbox",
+        MY_DOMAIN,
+    ),
+    TokenError(
+        "invalid_grant",
+        "invalid assertion",
+        "the signature does not fit the certificate that the app has",
+        "upload the certificate that belongs to this private key to the app (Enable JWT Bearer Flow), or enter the key that "
+        "belongs to its certificate",
+        CERTIFICATE,
+    ),
+    TokenError(
+        "invalid_grant",
+        "expired authorization code",
+        "the signed login was out of date when it arrived, although its time was taken from the org's responses",
+        "set the clock of this machine (NTP), and check that no proxy or cache changes the Date header",
+        CERTIFICATE,
+    ),
+    TokenError(
+        None,
+        "client app is not installed in this org",
+        "the org does not know the app with this consumer key, or the user may not use it",
+        "check that key and host belong to the same org (a refreshed sandbox has new apps), and that the user is pre-authorized "
+        "in the app's policies",
+        CONSUMER_KEY_AND_SECRET,
+    ),
+    TokenError(
+        "invalid_app_access",
+        None,
+        "the user is not among those whom an admin has pre-authorized for the app",
+        "assign the permission set in the app's policies to this user, and check username in the connection's extra",
+        PERMITTED_USERS,
+    ),
+    TokenError(
+        "unsupported_grant_type",
+        None,
+        "the app does not allow the JWT bearer flow",
+        "tick Enable JWT Bearer Flow in the app's OAuth settings, and upload the certificate of the private key there",
+        CERTIFICATE,
+    ),
+    TokenError(
+        "invalid_client",
+        None,
+        "the app does not accept this login without a secret",
+        "tick Enable JWT Bearer Flow in the app's OAuth settings, and upload the certificate of the private key there",
+        CERTIFICATE,
+    ),
+    TokenError(
+        "invalid_grant",
+        "authentication failure",
+        "the user may not log in now",
+        "look up the reason in Setup, Login History: a locked or frozen user, login hours, or an address that is not allowed",
+        RUN_AS_USER,
+    ),
+    *TOKEN_ERRORS,
+)
+"""For the JWT bearer flow; its own rows come first (salesforce-protocol.md#jwt-bearer)."""

@@ -7,7 +7,7 @@ codes mean is in `error_tables`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -22,7 +22,7 @@ from airflow_sfcc.errors import (
     UnexpectedResponseError,
 )
 from airflow_sfcc.redaction import printable, redact
-from airflow_sfcc.salesforce.error_tables import NOT_SALESFORCE, TOKEN_ERRORS, meaning_of
+from airflow_sfcc.salesforce.error_tables import NOT_SALESFORCE, TOKEN_ERRORS, TokenError, meaning_of
 from airflow_sfcc.salesforce.instance import Origin
 from airflow_sfcc.salesforce.retry import is_transient_status
 from airflow_sfcc.salesforce.transport import describe
@@ -136,8 +136,15 @@ def error_within(status: int, body: Any, what: str) -> SalesforceError:
     )
 
 
-def token_error(response: requests.Response, login: Origin) -> SalesforceError:
-    """The exception for a response of the token endpoint that is not a token."""
+def says_expired(response: requests.Response) -> bool:
+    """Whether the token endpoint says that what it was given is out of date, as it does of a JWT."""
+    return response.status_code == 400 and "expired" in _oauth_error(response)[1]
+
+
+def token_error(
+    response: requests.Response, login: Origin, table: Sequence[TokenError] = TOKEN_ERRORS
+) -> SalesforceError:
+    """The exception for a response of the token endpoint that is not a token; `table` explains its errors."""
     error, description = _oauth_error(response)
     status = response.status_code
     if is_transient_status(status):
@@ -147,7 +154,7 @@ def token_error(response: requests.Response, login: Origin) -> SalesforceError:
             code=error or None,
         )
     said = f'"{error}: {description}"' if description else f'"{error}"'
-    for known in TOKEN_ERRORS:
+    for known in table:
         if known.matches(error, description):
             message = f"{login} refused the login ({said}): {known.meaning}.\nTo fix it, {known.remedy}."
             kind = UnavailableError if known.step is None else AuthenticationError

@@ -17,6 +17,7 @@ from airflow_sfcc._airflow.connection import client_for
 from airflow_sfcc.errors import ConfigurationError, ResultsExpiredError
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.provider import get_provider_info
+from airflow_sfcc.salesforce.auth import Credentials
 from tests.conftest import KEY, SECRET, RunningOrg
 from tests.surface.conftest import Connect
 
@@ -153,6 +154,7 @@ def test_every_way_to_write_a_connection_makes_the_same_client(
     client = client_for(stored, stored.extra_dejson)
     assert stored.conn_type == "sfcc"
     credentials = client.auth.tokens.credentials
+    assert isinstance(credentials, Credentials)
     assert str(credentials.login) == "https://acme.my.salesforce.com"
     assert (credentials.consumer_key, credentials.consumer_secret) == (FIELDS["login"], FIELDS["password"])
     assert client.api_version == "67.0" and client.usage.budget_percent == 80
