@@ -10,7 +10,7 @@ S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py t
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test localorg-test kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter docs test-matrix ui-test
+.PHONY: help demo up test localorg-test kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter docs build test-matrix ui-test
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -72,8 +72,15 @@ ui-test: $(READY)  ## drive the UI of `make up` with a headless Chromium; screen
 	@echo "==> A browser against Airflow and a local org (three minutes or so)"
 	@$(BIN)/python -m pytest -m ui -x tests/ui $(PYTEST_ARGS)
 
-docs: $(READY)  ## run the code in docs/ and README.md, and check their links
+docs: $(READY)  ## run the code in docs/ and README.md, check their links, and build the site into .site, without a warning
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_setup_guide.py
+	@$(BIN)/python -c 'import mkdocs, material, mkdocstrings' 2>/dev/null || $(PYTHON) dev/bootstrap.py --extra docs
+	@echo "==> The site, with the API reference"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "==> .site/index.html"
+
+build: $(READY)  ## build wheels and source distributions of both packages into dist/, and try each where nothing else is
+	@$(BIN)/python -m dev.build
 
 test-matrix:  ## run the engine's and the surface's tests and the example DAGs on Airflow 3.1 to 3.3 with Python 3.10 to 3.13 (CORNERS=..., TESTS=...)
 	@SIDE_BY_SIDE="$(SIDE_BY_SIDE)" $(PYTHON) tests/matrix.py
@@ -91,5 +98,5 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
 
 clean:  ## remove .venv, caches and what the demo left
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dev/landing dev/airflow dev/org dev/.running .conformance .bench tests/ui/screenshots
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dev/landing dev/airflow dev/org dev/.running .conformance .bench .site dist tests/ui/screenshots
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

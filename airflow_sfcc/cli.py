@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from airflow_sfcc import __version__
+from airflow_sfcc._airflow.docs_command import docs
 from airflow_sfcc._airflow.rotate_command import rotate
 from airflow_sfcc._airflow.vacuum_command import vacuum
 from airflow_sfcc.org_setup.setup_command import setup
@@ -46,6 +47,7 @@ def commands() -> None:
     """Salesforce extracts with client credentials (SFCC), for Apache Airflow."""
 
 
+commands.add_command(docs)
 commands.add_command(vacuum)
 commands.add_command(setup)
 commands.add_command(rotate)

@@ -58,7 +58,7 @@ class SetupStep:
     anchor: str
 
     def __str__(self) -> str:
-        return f"Setup step: {self.name} ({SETUP_GUIDE}#{self.anchor})"
+        return f"Setup step: {self.name} ({SETUP_GUIDE}#{self.anchor}, or: airflow-sfcc docs {self.anchor})"
 
 
 CONSUMER_KEY_AND_SECRET = SetupStep("consumer key and secret", "consumer-key-and-secret")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from airflow.models.connection import Connection
+from click.testing import CliRunner
 
 from airflow_sfcc import errors
+from airflow_sfcc.cli import commands
 from airflow_sfcc.errors import SetupStep
 from airflow_sfcc.salesforce.error_tables import JWT_ERRORS, TokenError
 
@@ -82,3 +84,22 @@ def test_json_in_the_guide_is_json() -> None:
     assert len(blocks) >= 2
     for block in blocks:
         assert isinstance(json.loads(block), dict)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.anchor)
+def test_the_command_in_an_error_prints_its_section(step: SetupStep) -> None:
+    command = str(step).rpartition("airflow-sfcc ")[2].rstrip(")").split()
+    done = CliRunner().invoke(commands, command)
+    assert done.exit_code == 0 and done.output.startswith("#")
+    heading = done.output.partition("\n")[0].lstrip("# ")
+    assert re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") == step.anchor
+
+
+def test_guides_are_printed_whole_by_section_or_as_errors_name_them() -> None:
+    run = CliRunner().invoke
+    assert "incremental" in run(commands, ["docs"]).output
+    assert run(commands, ["docs", "incremental"]).output.startswith("# Incremental extracts")
+    section = run(commands, ["docs", "docs/salesforce-setup.md#without-api-only-user"]).output
+    assert section.startswith("### Without API Only User") and "## Consumer key" not in section
+    unknown = run(commands, ["docs", "run-as-usr"])
+    assert unknown.exit_code == 2 and "Did you mean run-as-user" in unknown.output

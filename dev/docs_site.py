@@ -1,0 +1,58 @@
+"""What `make docs` adds to the guides: the API reference, the changelog, and plain names for files that the site does not have.
+
+MkDocs calls the functions whose names begin with `on_`: https://www.mkdocs.org/user-guide/configuration/#hooks.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]  # MkDocs loads this file by its path, so nothing of dev can be imported
+
+MODULES = {
+    "Operators": ("operators", ["SalesforceExtractOperator", "SalesforceQueryOperator", "SalesforceVacuumOperator"]),
+    "Task groups": ("taskgroups", ["salesforce_extract"]),
+    "Sensor": ("sensors", ["SalesforceQuerySensor"]),
+    "Watchers": ("watchers", ["SalesforceRecordsTrigger"]),
+    "Hook": ("hooks", ["SalesforceClientCredentialsHook"]),
+    "Readers": (
+        "extract",
+        [
+            "current_table.current_table_sql",
+            "current_table.register_storage",
+            "newest.newest_extract",
+            "land.manifests.read_manifests",
+        ],
+    ),
+    "Errors": ("errors", None),
+    "Testing kit": ("testing", ["SalesforceOrg", "StartOrg", "RunDag", "DagRunResult"]),
+}
+OUTSIDE = re.compile(r"\[(?P<text>[^\]]+)\]\(\.\./(?P<target>[^)#]+)(?:#[\w-]+)?\)")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that are made from code and from files outside of docs/."""
+    from mkdocs.structure.files import File
+
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, "changelog.md", content=changelog))
+    files.append(File.generated(config, "api.md", content=api_reference()))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links to files outside of docs/ become their names, since a site has no such files."""
+    return OUTSIDE.sub(lambda found: f"{found['text'].strip('`')} (`{found['target']}`)", markdown)
+
+
+def api_reference() -> str:
+    """Directives of mkdocstrings, which reads signatures and docstrings from the source."""
+    lines = ["# API reference", "", "Signatures and docstrings of what DAGs and tests import.", ""]
+    for title, (module, names) in MODULES.items():
+        lines += [f"## {title}", ""]
+        lines += (
+            [f"::: airflow_sfcc.{module}.{name}\n" for name in names] if names else [f"::: airflow_sfcc.{module}\n"]
+        )
+    return "\n".join(lines)
