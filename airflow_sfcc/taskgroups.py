@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, TaskGroup
 
-from airflow_sfcc._airflow.destinations import storage_failures
+from airflow_sfcc._airflow.destinations import filled_in, storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures
 from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_defaults
 from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator
@@ -129,7 +129,7 @@ class _StageOperator(BaseOperator):
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 
         client = SalesforceClientCredentialsHook(self.salesforce_conn_id).client
-        destination = destination_path(self.destination.replace("{sobject}", share["sobject"]))
+        destination = destination_path(filled_in(self.destination, share["sobject"]))
         extraction = Extraction.resume(client, destination, share["extract_id"])
         if extraction.plan.job_id != share["job_id"]:
             from airflow_sfcc.errors import ExtractError
@@ -165,7 +165,7 @@ class DownloadOperator(_StageOperator):
         from airflow_sfcc.salesforce.bulk import ResultPage
         from airflow_sfcc.wording import plural
 
-        with airflow_failures(), storage_failures(self.destination):
+        with airflow_failures(), storage_failures(filled_in(self.destination, self.share["sobject"])):
             extraction = self._resume(self.share)
             landed = extraction.land_pages(ResultPage.from_json(page) for page in self.share["pages"])
         rows = sum(page.rows for page in landed)
@@ -220,7 +220,7 @@ class CommitOperator(_StageOperator, ExtractPresentation):
         from airflow_sfcc.extract.model import StagedFile, from_plain
         from airflow_sfcc.wording import plural
 
-        with airflow_failures(), storage_failures(self.destination):
+        with airflow_failures(), storage_failures(filled_in(self.destination, self.shares[0]["sobject"])):
             extraction = self._resume(self.shares[0])
             downloads = list(self.downloads)
             staged = [page for download in downloads for page in download["pages"]]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_sfcc.errors import OptionError
+from airflow_sfcc.errors import OptionError, StorageError
 from airflow_sfcc.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -124,19 +124,38 @@ def destination_path(url: str) -> ObjectStoragePath:
     return path
 
 
+def filled_in(destination: str, sobject: str | None) -> str:
+    """The destination with the object's name, where that is known."""
+    return destination.replace(PLACEHOLDERS[0], sobject) if sobject else destination
+
+
+_STORAGE_LIBRARIES = frozenset({"botocore", "aiobotocore", "s3fs", "gcsfs", "google", "adlfs", "azure", "fsspec"})
+"""Where storages raise what is no OSError, such as credentials or an endpoint that are missing."""
+
+
 @contextmanager
-def storage_failures(url: Any) -> Iterator[None]:
-    """Say of an error of the storage which destination it is about. Such a failure is worth another try."""
-    import requests
+def storage_failures(place: str | Callable[[], str]) -> Iterator[None]:
+    """Name the destination in an error of the storage. Such a failure is worth another attempt.
 
-    from airflow_sfcc.errors import StorageError
-
+    `place` may be a function, for what is known only while the block runs. What the storage's libraries raised is kept as
+    the cause, without the chain of their own.
+    """
     try:
         yield
-    except requests.RequestException:
-        raise
-    except OSError as problem:
+    except Exception as problem:
+        if not _is_of_storage(problem):
+            raise
+        url = place if isinstance(place, str) else place()
+        problem.__cause__ = problem.__context__ = None
         raise StorageError(
-            f"The storage of the destination {url} failed ({type(problem).__name__}: {problem}); nothing was landed. See that "
+            f"The storage of the destination {url} failed ({type(problem).__name__}: {problem}); nothing was landed. Check that "
             "the folder or bucket can be made or is there, that the worker may write to it, and that it has room."
         ) from problem
+
+
+def _is_of_storage(problem: Exception) -> bool:
+    import requests
+
+    if isinstance(problem, requests.RequestException):  # an OSError too, of the way to Salesforce
+        return False
+    return isinstance(problem, OSError) or type(problem).__module__.partition(".")[0] in _STORAGE_LIBRARIES

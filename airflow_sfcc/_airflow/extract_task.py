@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from msgspec import structs
 
-from airflow_sfcc._airflow.destinations import destination_path, storage_failures
+from airflow_sfcc._airflow.destinations import destination_path, filled_in, storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures
 from airflow_sfcc._airflow.options import ExtractOptions, request_of
 from airflow_sfcc._airflow.task_state import TaskState
@@ -52,7 +52,7 @@ class ExtractTask:
 
     def start(self) -> Any:
         """What the task returns; raises TaskDeferred to wait in the triggerer."""
-        with airflow_failures(), storage_failures(self._options.destination), self._cleanup_on_failure():
+        with airflow_failures(), storage_failures(self._place), self._cleanup_on_failure():
             extraction = self._plan()
             extraction.start(self._state.checkpoint, abandoned=self._state.abandoned_job)
             self._log_start(extraction)
@@ -60,7 +60,7 @@ class ExtractTask:
 
     def go_on(self, event: dict[str, Any]) -> Any:
         """What the task returns, after the trigger fired with `event`."""
-        with airflow_failures(), storage_failures(self._options.destination), self._cleanup_on_failure():
+        with airflow_failures(), storage_failures(self._place), self._cleanup_on_failure():
             extraction = self._resume()
             extraction.plan = extraction.plan.with_calls(extraction.plan.api_calls + int(event.get("api_calls", 0)))
             return self._resubmitting(extraction, lambda: self._land_after(event, extraction))
@@ -132,11 +132,16 @@ class ExtractTask:
         self.extraction = Extraction.resume(client, destination, run_identity(self._context).extract_id)
         return self.extraction
 
+    def _place(self) -> str:
+        """The destination as far as the object's name is known."""
+        sobject = self.extraction.plan.sobject if self.extraction else self._options.sobject
+        return filled_in(self._options.destination, sobject)
+
     def _client(self) -> SalesforceClient:
         return SalesforceClientCredentialsHook(self._options.salesforce_conn_id).client
 
     def _destination(self, sobject: str) -> ObjectStoragePath:
-        return destination_path(self._options.destination.replace("{sobject}", sobject))
+        return destination_path(filled_in(self._options.destination, sobject))
 
     def _sobject_name(self, client: SalesforceClient) -> str:
         """The object's name in the schema's spelling, which planning put into the destination."""

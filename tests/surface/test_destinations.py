@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,29 @@ def test_a_scheme_that_nothing_here_writes(connected_org: RunningOrg, context: A
 @pytest.mark.parametrize("mode", ["full", "incremental"])
 def test_a_folder_that_cannot_be_made(connected_org: RunningOrg, context: Any, tmp_path: Path, mode: str) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StorageError, match=r"The storage of the destination .*/file/\{sobject\} failed") as failure:
+    with pytest.raises(StorageError, match=r"The storage of the destination .*/file/Contact failed") as failure:
         extract(f"file://{tmp_path}/file/{{sobject}}", mode=mode).execute(context)
     assert not failure.value.permanent and "may write to it" in str(failure.value)
+    cause = failure.value.__cause__
+    assert isinstance(cause, OSError) and cause.__cause__ is None and cause.__context__ is None
+
+
+def test_a_store_that_cannot_be_reached(
+    connected_org: RunningOrg, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the libraries of stores raise is no OSError."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        extra = {
+            "endpoint_url": endpoint,
+            "region_name": "us-east-1",
+            "config_kwargs": {"retries": {"max_attempts": 1}},
+        }
+        connection = {"conn_type": "aws", "login": "key", "password": "a secret of the store", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(connection))
+        with pytest.raises(StorageError, match=r"The storage of the destination s3://store@lake/Contact failed"):
+            extract("s3://store@lake/{sobject}").execute(context)
 
 
 def test_an_incremental_run_says_what_it_reads(
