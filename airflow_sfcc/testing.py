@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +23,7 @@ import pytest
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from salesforce_localorg.faults import ActiveFault
     from salesforce_localorg.org import LocalOrg
     from salesforce_localorg.server import OrgServer
 
@@ -42,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class SalesforceOrg:
-    """A Salesforce org on this machine, for one test. Moments are UTC.
+    """A Salesforce org on this machine, for one test. Timestamps are UTC.
 
     `local_org` is the org behind it, with everything that docs/local-org.md describes.
     """
@@ -51,6 +54,7 @@ class SalesforceOrg:
         self.local_org = local_org
         self.conn_id = conn_id
         self._server = server
+        self._faults: list[ActiveFault] = []
 
     @property
     def url(self) -> str:
@@ -84,22 +88,46 @@ class SalesforceOrg:
         """How many records there are, those in the recycle bin not counted."""
         return self.local_org.records.count(sobject)
 
-    def set_time(self, moment: datetime) -> None:
+    def set_time(self, when: datetime) -> None:
         """Move the org's clock."""
-        self.local_org.clock.set(moment)
+        self.local_org.clock.set(when)
 
     def fail(self, route: str, **effects: Any) -> None:
         """Make the next call of a route go wrong: `fail("job_results", status=503)`, `fail("token", reset=True)`.
 
-        Routes and effects are those of docs/local-org.md.
+        Routes and effects are those of docs/local-org.md; `route` may be a regular expression, such as `query|query_all`.
+        Raises ValueError for a route that the org does not have. A fault that no call has met when the test ends is an
+        error of the test: it tested something else than it says.
         """
         from salesforce_localorg.faults import Fault
 
-        self.local_org.faults.add(Fault(route=route, **effects))
+        fault = Fault(route=route, **effects)
+        if not any(re.fullmatch(route, known) for known in _routes()):
+            raise _unknown_route(route)
+        self._faults.append(self.local_org.faults.add(fault))
 
     def calls(self, route: str) -> int:
-        """How often a route was called."""
+        """How often a route was called. Raises ValueError for a route that the org does not have."""
+        if route not in _routes():
+            raise _unknown_route(route)
         return self.local_org.calls.counts.get(route, 0)
+
+    @property
+    def faults_never_met(self) -> list[str]:
+        """The routes of the faults set by `fail` that no call has met so far."""
+        return [active.fault.route for active in self._faults if not active.hits]
+
+
+def _routes() -> list[str]:
+    from salesforce_localorg.wire.route_table import ALL_ROUTES
+
+    return sorted({route.name for route in ALL_ROUTES})
+
+
+def _unknown_route(route: str) -> ValueError:
+    from airflow_sfcc.wording import did_you_mean
+
+    return ValueError(f"The org has no route {route!r}. {did_you_mean(route, _routes()) or f'It has {_routes()}.'}")
 
 
 class StartOrg(Protocol):
@@ -125,6 +153,7 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
     from salesforce_localorg.org import LocalOrg, OrgConfig
     from salesforce_localorg.server import OrgServer
 
+    started: list[SalesforceOrg] = []
     with ExitStack() as running:
 
         def start(
@@ -141,9 +170,17 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
             for sobject, given in (records or {}).items():
                 org.insert(sobject, *given)
             monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(org.connection))
+            started.append(org)
             return org
 
         yield start
+    unmet = [route for org in started for route in org.faults_never_met]
+    if unmet:
+        pytest.fail(
+            f"No call met the fault on {', '.join(unmet)}, so this test did not test it: name the route that is called, or "
+            "leave the fault out.",
+            pytrace=False,
+        )
 
 
 def _org_id(conn_id: str) -> str:
@@ -166,11 +203,18 @@ class DagRunResult:
 
     state: `success` or `failed`.
     tasks: the state of each task, by task id; of a mapped one by `task_id[map_index]`.
+    errors: what each failed task raised at last, by the same names.
     """
 
     state: str
     tasks: Mapping[str, str | None]
+    errors: Mapping[str, BaseException | str]
     _xcoms: Mapping[tuple[str, str], Mapping[int, Any]]
+
+    @property
+    def error(self) -> str | None:
+        """What the first failed task raised, as a sentence; None when none failed."""
+        return next((f"{type(each).__name__}: {each}" for each in self.errors.values()), None)
 
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
         """What a task returned; for a mapped task the list of what its instances returned, in their order.
@@ -203,10 +247,49 @@ def run_dag(sfcc_airflow: Path, pytestconfig: pytest.Config) -> RunDag:
     def run(dag: Any, *, logical_date: datetime | None = None, conf: dict[str, Any] | None = None) -> DagRunResult:
         found = _dag_by_id(folder, dag) if isinstance(dag, str) else dag
         _make_known(found, sfcc_airflow)
-        moment = {} if logical_date is None else {"logical_date": logical_date, "run_after": logical_date}
-        return _result(found.test(run_conf=conf, **moment))
+        when = {} if logical_date is None else {"logical_date": logical_date, "run_after": logical_date}
+        with _failures() as errors:
+            dag_run = found.test(run_conf=conf, **when)
+        return _result(dag_run, errors)
 
     return run
+
+
+@contextmanager
+def _failures() -> Iterator[dict[str, BaseException | str]]:
+    """What the tasks that fail meanwhile have raised, by their names."""
+    from airflow.listeners import hookimpl
+
+    errors: dict[str, BaseException | str] = {}
+
+    class Listener:
+        @hookimpl
+        def on_task_instance_failed(self, task_instance: Any, error: BaseException | str | None) -> None:
+            errors[_name(task_instance)] = error or "no exception is known"
+
+        @hookimpl
+        def on_task_instance_success(self, task_instance: Any) -> None:
+            errors.pop(_name(task_instance), None)
+
+    listener = Listener()
+    manager = _listener_manager()
+    manager.add_listener(listener)
+    try:
+        yield errors
+    finally:
+        manager.pm.unregister(listener)
+
+
+def _listener_manager() -> Any:
+    try:
+        module = import_module("airflow.sdk.listener")
+    except ImportError:  # before Airflow 3.3
+        module = import_module("airflow.listeners.listener")
+    return module.get_listener_manager()
+
+
+def _name(ti: Any) -> str:
+    return ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]"
 
 
 @pytest.fixture(scope="session")
@@ -288,22 +371,19 @@ def _make_known(dag: Any, home: Path) -> None:
     sync_bag_to_db(bag, _BUNDLE, None)
 
 
-def _result(dag_run: Any) -> DagRunResult:
+def _result(dag_run: Any, errors: Mapping[str, BaseException | str]) -> DagRunResult:
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
-    tasks = {
-        ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": ti.state and str(ti.state)
-        for ti in dag_run.get_task_instances()
-    }
+    tasks = {_name(ti): ti.state and str(ti.state) for ti in dag_run.get_task_instances()}
     xcoms: dict[tuple[str, str], dict[int, Any]] = {}
     with create_session() as session:
         wanted = select(XComModel).where(XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id)
         for entry in session.scalars(wanted):
             value = XComModel.deserialize_value(entry)
             xcoms.setdefault((entry.task_id, entry.key), {})[entry.map_index] = value
-    return DagRunResult(str(dag_run.state), tasks, xcoms)
+    return DagRunResult(str(dag_run.state), tasks, errors, xcoms)
 
 
 __all__ = [

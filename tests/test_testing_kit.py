@@ -10,6 +10,8 @@ import venv
 from datetime import datetime, timezone
 from pathlib import Path
 
+import pytest
+
 from airflow_sfcc.salesforce import connect
 from airflow_sfcc.testing import RunDag, StartOrg
 
@@ -102,3 +104,47 @@ def test_orgs_behind_different_connections_do_not_mix(
         return run_dag(dag).state
 
     assert [state(conn_id) for conn_id in ("sfcc_here", "sfcc_there", "sfcc_here")] == ["success", "failed", "success"]
+
+
+def test_a_route_that_the_org_does_not_have_is_an_error(start_sfcc_org: StartOrg) -> None:
+    org = start_sfcc_org()
+    with pytest.raises(ValueError, match=r"no route 'queyr'. Did you mean query"):
+        org.fail("queyr", status=503)
+    with pytest.raises(ValueError, match=r"no route 'job_creat'. Did you mean job_create"):
+        org.calls("job_creat")
+    with pytest.raises(ValueError, match=r"no route 'query\|query_all'"):  # a count is of one route
+        org.calls("query|query_all")
+    assert org.calls("job_create") == 0
+
+
+def test_a_fault_that_no_call_meets_fails_the_test(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import requests\n"
+        "def test_unmet(sfcc_org):\n"
+        "    sfcc_org.fail('job_create', status=503)\n"
+        "def test_met(sfcc_org):\n"
+        "    sfcc_org.fail('versions|query', status=503)\n"
+        "    assert requests.get(f'{sfcc_org.url}/services/data', timeout=20).status_code == 503\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-rA"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120).stdout
+    assert "No call met the fault on job_create" in shown
+    assert "2 passed, 1 error" in shown
+
+
+def test_a_run_tells_what_its_failed_tasks_raised(start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path) -> None:
+    from airflow.sdk import DAG
+
+    from airflow_sfcc.operators import SalesforceExtractOperator
+
+    start_sfcc_org(rows={"Account": 3})
+    with DAG("telling", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
+        SalesforceExtractOperator.partial(task_id="extract", destination=f"file://{tmp_path}/{{sobject}}").expand(
+            sobject=["Accont", "Account"]
+        )
+    run = run_dag(dag)
+    assert run.state == "failed" and list(run.errors) == ["extract[0]"]
+    assert run.error and run.error.startswith("AirflowFailException: ") and "Accont" in run.error
+    with DAG("well", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
+        SalesforceExtractOperator(task_id="extract", destination=f"file://{tmp_path}/{{sobject}}", sobject="Account")
+    assert run_dag(dag).error is None
