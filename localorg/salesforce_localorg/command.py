@@ -60,6 +60,11 @@ PATH = click.Path(path_type=Path)
     multiple=True,
     help="A fault from the start: a name such as bulk_throttled, or JSON. Repeatable.",
 )
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The app's certificate (PEM): the org then takes JWT bearer assertions that its key signed.",
+)
 @click.option("--jwt-tokens", is_flag=True, help="Access tokens are JWTs, as orgs may issue them.")
 @click.option("--open-admin", is_flag=True, help="Open / and /_org to other machines (for containers).")
 @click.option("--ready-file", type=PATH, help="Write a JSON file here once the org answers.")
@@ -88,6 +93,7 @@ class OrgOptions:
     proxy_port: int | None
     refresh_token: str | None
     faults: tuple[str, ...]
+    certificate: Path | None
     jwt_tokens: bool
     open_admin: bool
     ready_file: Path | None
@@ -187,6 +193,7 @@ def _config(options: OrgOptions, schema: Schema) -> OrgConfig:
         "instance_url": options.instance_url,
         "my_domain_host": next((name for name in options.my_domain if "*" not in name), None),
         "refresh_token": options.refresh_token,
+        "certificate": None if options.certificate is None else options.certificate.read_text(encoding="utf-8"),
     }
     return OrgConfig(
         seed=options.seed,

@@ -21,6 +21,7 @@ from salesforce_localorg.clock import Clock
 from salesforce_localorg.faults import Faults
 from salesforce_localorg.host_names import ANY_MY_DOMAIN, MY_DOMAIN
 from salesforce_localorg.ids import INTEGRATION_USER, ORGANIZATION
+from salesforce_localorg.key_pairs import check_certificate
 from salesforce_localorg.locators import QueryLocators
 from salesforce_localorg.records import Records
 from salesforce_localorg.schema import Field, Schema, SObject, Viewer
@@ -67,6 +68,7 @@ class OrgConfig:
         the My Domain to callers of a login host
     my_domain_host: the My Domain that the org calls its own, where login hosts send their callers
     refresh_token: a refresh token that the token endpoint takes, for clients that know no client credentials
+    certificate: the PEM certificate of the app ("Use digital signatures"), which makes the JWT bearer flow possible
     identity_url: what the `id` of token answers begins with
     jwt_tokens: access tokens are three-segment JWTs, as orgs may issue them
     limit_info_app: an app name makes Sforce-Limit-Info take its longer shape
@@ -85,6 +87,7 @@ class OrgConfig:
     consumer_key: str = field(default_factory=_consumer_key)
     consumer_secret: str = field(default_factory=lambda: secrets.token_hex(32).upper(), repr=False)
     refresh_token: str | None = field(default=None, repr=False)
+    certificate: str | None = None
     run_as_username: str | None = "user1@localorg.example"  # the generated User row that tokens act for
     client_credentials_enabled: bool = True
     session_idle_seconds: float = 7200
@@ -123,7 +126,8 @@ class OrgConfig:
 class LocalOrg:
     """A Salesforce org in this process, without its HTTP side (that is `OrgServer`).
 
-    May be changed while it runs: `run_as`, `client_credentials_enabled`, `login_refusal`, `bulk_enabled`, and what the
+    May be changed while it runs: `run_as`, `pre_authorised` (user names that JWT bearer assertions may stand for),
+    `client_credentials_enabled`, `login_refusal`, `bulk_enabled`, and what the
     integration user may do: `hidden_fields` ((object, field) pairs), `hidden_objects`, `permissions` (such as
     `ApiEnabled`; without `ViewAllData` only records that the user owns are there).
     """
@@ -173,6 +177,9 @@ class LocalOrg:
         self.hidden_fields: set[tuple[str, str]] = set()
         self.hidden_objects: set[str] = set()
         self.run_as = self.config.run_as_username
+        self.pre_authorised = {self.run_as} if self.run_as else set()
+        if self.config.certificate is not None:
+            check_certificate(self.config.certificate)
         self.client_credentials_enabled = self.config.client_credentials_enabled
         self.login_refusal: LoginRefusal | None = None
         self._schema_changes = SchemaChanges(self.schema, self.records)

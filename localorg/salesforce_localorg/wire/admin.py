@@ -113,9 +113,11 @@ def change_settings(call: ApiCall) -> Answer:
     if not permissions <= set(PERMISSIONS):
         raise refused(f"permissions are some of {', '.join(PERMISSIONS)}.")
     hidden_fields = _names(changed["hidden_fields"], "hidden_fields", "Account.Phone")
+    pre_authorised = _names(changed["pre_authorised"], "pre_authorised", "user1@localorg.example")
     org.hidden_objects = set(_names(changed["hidden_objects"], "hidden_objects", "Lead"))
     org.hidden_fields = {(sobject, name) for sobject, _, name in (each.partition(".") for each in hidden_fields)}
     org.run_as, org.client_credentials_enabled, org.login_refusal = run_as, enabled, refusal
+    org.pre_authorised = set(pre_authorised)
     org.permissions, org.bulk_enabled = permissions, changed["bulk_enabled"]
     return JsonAnswer(payload=_settings(org))
 
@@ -125,6 +127,7 @@ def _settings(org: LocalOrg) -> dict[str, Any]:
         "run_as": org.run_as,
         "client_credentials_enabled": org.client_credentials_enabled,
         "login_refusal": org.login_refusal,
+        "pre_authorised": sorted(org.pre_authorised),
         "hidden_fields": sorted(f"{sobject}.{name}" for sobject, name in org.hidden_fields),
         "hidden_objects": sorted(org.hidden_objects),
         "permissions": sorted(org.permissions),

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from salesforce_localorg.host_names import LOGIN_HOSTS, matches
 from salesforce_localorg.org import LOOPBACK_NAMES, LocalOrg, LoginRefusal
 from salesforce_localorg.sessions import Session
+from salesforce_localorg.wire import jwt_bearer
 from salesforce_localorg.wire.access import bearer_token
 from salesforce_localorg.wire.answers import Answer, JsonAnswer, TextAnswer
 from salesforce_localorg.wire.api_call import ApiCall
@@ -40,7 +41,9 @@ def token(call: ApiCall) -> Answer:
     org = call.org
     form = _form(call)
     grant = form.get("grant_type")
-    _check_domain(org, call.base_url, login_hosts=grant == "refresh_token")
+    _check_domain(org, call.base_url, login_hosts=grant in ("refresh_token", jwt_bearer.GRANT))
+    if grant == jwt_bearer.GRANT:
+        return _token_for_assertion(call, form)
     if grant == "refresh_token":
         _check_client(call, form)
         _check_refresh_token(org, form.get("refresh_token", ""))
@@ -52,6 +55,17 @@ def token(call: ApiCall) -> Answer:
     session = _session(org, username)
     scope = f"refresh_token {SCOPE}" if grant == "refresh_token" else SCOPE
     return JsonAnswer(payload=_token_payload(org, session, call.base_url, scope), headers=dict(NO_STORE))
+
+
+def _token_for_assertion(call: ApiCall, form: dict[str, str]) -> Answer:
+    """The response to a JWT bearer assertion, which has neither `issued_at` nor `signature` (its help page's sample)."""
+    org = call.org
+    username, user_id = jwt_bearer.admitted_user(org, form, call.base_url)
+    _check_policies(org)
+    session = org.sessions.open(username=username, user_id=user_id, client_id=org.config.consumer_key)
+    payload = _token_payload(org, session, call.base_url, SCOPE)
+    told = {name: value for name, value in payload.items() if name not in ("issued_at", "signature")}
+    return JsonAnswer(payload=told, headers=dict(NO_STORE))
 
 
 def _check_domain(org: LocalOrg, base_url: str, login_hosts: bool) -> None:
@@ -114,16 +128,21 @@ def _basic_credentials(authorization: str) -> tuple[str, str]:
 
 
 def _admit(org: LocalOrg) -> str:
-    """The Run As user, when the app's and the user's policies let them in."""
+    """The Run As user, when the app's and the user's policies admit them."""
     if org.run_as is None or "ApiEnabled" not in org.permissions:
         raise OAuthError("invalid_grant", "no client credentials user enabled")
+    _check_policies(org)
+    return org.run_as
+
+
+def _check_policies(org: LocalOrg) -> None:
+    """What the app's and the user's policies say, whatever the flow. Raises OAuthError."""
     refusal = org.login_refusal
     if refusal is None and not org.usage.logins.add_within(org.config.logins_per_hour):
         refusal = "login_rate"
     if refusal is not None:
         known = LOGIN_REFUSALS[refusal]
         raise OAuthError(known.payload["error"], known.payload["error_description"], status=known.status)
-    return org.run_as
 
 
 def _session(org: LocalOrg, username: str) -> Session:
