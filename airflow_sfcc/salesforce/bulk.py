@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 WAITING_STATES = frozenset({"UploadComplete", "InProgress", "Open"})
 COMPLETE, FAILED, ABORTED = "JobComplete", "Failed", "Aborted"
 
+NO_LOCATOR = "null"
+"""What Sforce-Locator says on the last page."""
+
 _AGAIN = "Clear the task to run the query again, or use api='rest'."
 
 FIRST_VERSION = 47.0
@@ -129,11 +132,15 @@ def _int_or_none(value: Any) -> int | None:
 
 @dataclass(frozen=True)
 class ResultPage:
-    """Where one page of a job's results is read: `url`, on the instance and checked; `index` counts from 0."""
+    """Where one page of a job's results is read: `url`, on the instance and checked; `index` counts from 0.
+
+    `following` is the locator of the page after it, NO_LOCATOR for the last one; None where that is not known.
+    """
 
     job_id: str
     index: int
     url: str
+    following: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

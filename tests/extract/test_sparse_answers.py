@@ -26,18 +26,21 @@ from tests.extract.runs import extract, read_rows, run_identity
 from tests.storages import files_below
 from tests.wire_server import SOBJECT, Wire, wire
 
-HEADER = ["Id", "Name", "Amount__c"]
+HEADER = ["Key__c", "Name", "Amount__c"]
+"""Without an Id, since pages repeat here."""
 ROWS = [["001000000000001AAA", 'a,"b"\nc', "1.5E7"], ["001000000000002AAA", "\u00e9", ""]]
 VALUES = [
-    {"Id": ROWS[0][0], "Name": ROWS[0][1], "Amount__c": 1.5e7},
-    {"Id": ROWS[1][0], "Name": "\u00e9", "Amount__c": None},
+    {"Key__c": ROWS[0][0], "Name": ROWS[0][1], "Amount__c": 1.5e7},
+    {"Key__c": ROWS[1][0], "Name": "\u00e9", "Amount__c": None},
 ]
 
 
 @pytest.fixture
 def said() -> Iterator[Wire]:
     with wire() as server:
-        server.fields = [{"name": name, "type": kind} for name, kind in zip(HEADER, ("id", "string", "double"))]
+        server.fields = [
+            {"name": name, "type": kind} for name, kind in zip((*HEADER, "Id"), ("string", "string", "double", "id"))
+        ]
         yield server
 
 
@@ -50,7 +53,7 @@ def body(*, end: str = "\n", ends: bool = True, quoted: bool = True, mark: str =
 
 
 def landed(said: Wire, folder: UPath, **request: Any) -> list[dict[str, object]]:
-    manifest = extract(said, folder, sobject=SOBJECT, api="bulk", **request)
+    manifest = extract(said, folder, sobject=SOBJECT, api="bulk", **{"fields": HEADER, **request})
     return read_rows(folder / f"extract={manifest['extract_id']}", manifest)
 
 
@@ -104,7 +107,7 @@ def test_names_of_the_same_packing(said: Wire, root: UPath, packing: str, file_f
 def test_a_count_that_comes_later_than_the_state(said: Wire, root: UPath) -> None:
     said.early_count, said.pages = 0, [(body(), 2)]
     client = said.client()
-    plan = make_plan(client, Request(sobject=SOBJECT, api="bulk"), run_identity())
+    plan = make_plan(client, Request(sobject=SOBJECT, fields=HEADER, api="bulk"), run_identity())
     extraction = Extraction(client, root, plan)
     extraction.start()
     assert extraction.commit(extraction.land())["rows"] == 2
@@ -135,8 +138,10 @@ def test_a_page_of_a_proxy_is_told_as_that(said: Wire, root: UPath) -> None:
 def test_of_many_columns_that_are_missing_the_first_are_told(said: Wire, root: UPath) -> None:
     said.fields = [*said.fields, *({"name": f"More_{number:03d}__c", "type": "string"} for number in range(800))]
     said.pages = [(body(), 2)]
-    with pytest.raises(UnexpectedResponseError, match=r"missing: more_000__c, .*, more_019__c, …; unexpected: none"):
-        landed(said, root)
+    with pytest.raises(
+        UnexpectedResponseError, match=r"missing: id, more_000__c, .*, more_018__c, …; unexpected: none"
+    ):
+        landed(said, root, fields=None)
 
 
 @pytest.mark.parametrize("keys", [{"id": None}, {"id": ""}, {"state": None}, {"state": 3}])

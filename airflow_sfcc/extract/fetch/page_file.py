@@ -17,6 +17,7 @@ from airflow_sfcc.extract.convert.arrow_types import Converter
 from airflow_sfcc.extract.convert.csv_reader import CsvPage
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, CountedFile, Dictionaries, part_writer
+from airflow_sfcc.extract.fetch.page_checks import PageIds
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.model import Column, Plan, StagedFile, page_name
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
@@ -34,46 +35,50 @@ class PageFiles:
         self._dictionaries = Dictionaries()
         self._converts_csv = False
 
-    def write(self, page: ResultPage, response: requests.Response) -> StagedFile:
-        """Land the page's rows.
+    def write(self, page: ResultPage, response: requests.Response, ids: PageIds) -> StagedFile:
+        """Land the page's rows, and take its Ids.
 
         Raises RowCountError when they are not as many as Salesforce reports, IncompleteResultError when the body breaks
-        off, and ContentChangedError, after which another try converts the page.
+        off, and ContentChangedError, after which another attempt converts the page.
         """
         name = page_name(page.index, EXTENSIONS[self._plan.file_format])
         as_sent = self._plan.file_format == "csv" and is_gzip(response) and not self._converts_csv
         with self._landing.open_file(name) as file:
-            rows = self._keep(response, file) if as_sent else self._convert(response, file)
+            rows = self._keep(response, file, ids) if as_sent else self._convert(response, file, ids)
             _require_rows(page, reported_rows(response), rows)
         return StagedFile(page.index, name, rows, file.bytes, file.sha256, page.url, next_locator(response))
 
-    def _convert(self, response: requests.Response, file: CountedFile) -> int:
+    def _convert(self, response: requests.Response, file: CountedFile, ids: PageIds) -> int:
         """Write typed values; returns the number of rows."""
         schema = self._converter.schema
         writer = part_writer(self._plan.file_format, file, schema, dictionaries=self._dictionaries)
         rows = 0
         for batch in CsvPage(PageStream(response)).batches(self._plan.columns):
-            writer.write(self._converter.from_csv(batch, rows))
+            typed = self._converter.from_csv(batch, rows)
+            writer.write(typed)
+            ids.take(typed)
             rows += batch.num_rows
         writer.finish()
         return rows
 
-    def _keep(self, response: requests.Response, file: CountedFile) -> int:
+    def _keep(self, response: requests.Response, file: CountedFile, ids: PageIds) -> int:
         """Write the body as it came, and verify it; returns the number of rows."""
         try:
-            return self._verified_rows(CsvPage(PageStream(response, keep=file.write)))
+            return self._verified_rows(CsvPage(PageStream(response, keep=file.write)), ids)
         except ContentChangedError:
             self._converts_csv = True
             raise
 
-    def _verified_rows(self, page: CsvPage) -> int:
+    def _verified_rows(self, page: CsvPage, ids: PageIds) -> int:
         if page.header != [column.name for column in self._plan.columns]:
             raise ContentChangedError("A result page's header is not that of the file.")
         typed = _typed_columns(self._plan.columns)
         converter = Converter(typed)
         rows = 0
         for batch in page.batches_of(typed, [column.name for column in typed]):
-            _require_plain_integers(batch, converter.from_csv(batch, rows))
+            converted = converter.from_csv(batch, rows)
+            _require_plain_integers(batch, converted)
+            ids.take(converted)
             rows += batch.num_rows
         if not page.can_be_joined:
             raise ContentChangedError("A result page begins with a byte order mark, or ends without a line break.")
@@ -81,8 +86,8 @@ class PageFiles:
 
 
 def _typed_columns(columns: Sequence[Column]) -> list[Column]:
-    """The columns whose text may not fit their type, or any one column, to count rows by."""
-    return [column for column in columns if column.type != "string"] or list(columns[:1])
+    """The columns whose text may not fit their type, and the Id; or any one column, to count rows by."""
+    return [column for column in columns if column.type != "string" or column.name == "Id"] or list(columns[:1])
 
 
 def _require_plain_integers(read: pa.RecordBatch, typed: pa.RecordBatch) -> None:
