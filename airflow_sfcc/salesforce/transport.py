@@ -133,6 +133,8 @@ class _WatchedConnection(HTTPConnection):
     def connect(self) -> None:
         self.stop.watch(self)
         super().connect()
+        if self.stop.is_set:  # while there was no socket yet to shut down
+            self.shutdown()
 
     def shutdown(self) -> None:
         if self.sock is not None:
