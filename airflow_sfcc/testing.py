@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from salesforce_localorg.server import OrgServer
 
 DEFAULT_CONN_ID = "sfcc_default"
+Flow = Literal["client-credentials", "jwt"]
 DAGS_OPTION = "sfcc_dags"
 _BUNDLE = "dags-folder"
 _MARK = (
@@ -50,8 +51,9 @@ class SalesforceOrg:
     `local_org` is the org behind it, with everything that docs/local-org.md describes.
     """
 
-    def __init__(self, local_org: LocalOrg, server: OrgServer, conn_id: str) -> None:
+    def __init__(self, local_org: LocalOrg, server: OrgServer, conn_id: str, private_key: str | None = None) -> None:
         self.local_org = local_org
+        self._private_key = private_key
         self.conn_id = conn_id
         self._server = server
         self._faults: list[ActiveFault] = []
@@ -68,8 +70,13 @@ class SalesforceOrg:
             "conn_type": "sfcc",
             "host": credentials.url,
             "login": credentials.consumer_key,
-            "password": credentials.consumer_secret,
+            **self._login(credentials.consumer_secret),
         }
+
+    def _login(self, secret: str) -> dict[str, Any]:
+        if self._private_key is None:
+            return {"password": secret}
+        return {"password": self._private_key, "extra": {"username": self.local_org.run_as}}
 
     def insert(self, sobject: str, *records: Mapping[str, Any]) -> list[str]:
         """Add records and return their ids. System fields may be given too, such as CreatedDate or SystemModstamp."""
@@ -139,6 +146,7 @@ class StartOrg(Protocol):
         records: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
         rows: Mapping[str, int] | None = None,
         conn_id: str = DEFAULT_CONN_ID,
+        flow: Flow = "client-credentials",
         **config: Any,
     ) -> SalesforceOrg: ...
 
@@ -148,7 +156,8 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
     """Starts orgs that live as long as the test, each with an Airflow connection to it.
 
     records: records by name, `{"Account": [{"Name": "Acme"}]}`; rows: made-up records by number, `{"Contact": 500}`;
-    conn_id: the Airflow connection, by which the org has its id; config: anything else of `salesforce_localorg.org.OrgConfig`.
+    conn_id: the Airflow connection, by which the org has its id; flow: how it logs in, "client-credentials" or "jwt", for which a
+    key pair is made; config: anything else of `salesforce_localorg.org.OrgConfig`.
     """
     from salesforce_localorg.org import LocalOrg, OrgConfig
     from salesforce_localorg.server import OrgServer
@@ -161,12 +170,14 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
             records: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
             rows: Mapping[str, int] | None = None,
             conn_id: str = DEFAULT_CONN_ID,
+            flow: Flow = "client-credentials",
             **config: Any,
         ) -> SalesforceOrg:
-            settings = {"org_id": _org_id(conn_id), **config}
+            private_key, certificate = _key_pair(flow)
+            settings = {"org_id": _org_id(conn_id), **certificate, **config}
             local_org = running.enter_context(LocalOrg(OrgConfig(counts={"User": 1, **(rows or {})}, **settings)))
             local_org.generate()
-            org = SalesforceOrg(local_org, running.enter_context(OrgServer(local_org)), conn_id)
+            org = SalesforceOrg(local_org, running.enter_context(OrgServer(local_org)), conn_id, private_key)
             for sobject, given in (records or {}).items():
                 org.insert(sobject, *given)
             monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(org.connection))
@@ -181,6 +192,18 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
             "leave the fault out.",
             pytrace=False,
         )
+
+
+def _key_pair(flow: Flow) -> tuple[str | None, dict[str, Any]]:
+    """A private key, and what the org's configuration needs for it."""
+    if flow == "client-credentials":
+        return None, {}
+    if flow != "jwt":
+        raise ValueError(f"flow is 'client-credentials' or 'jwt', not {flow!r}.")
+    from salesforce_localorg.key_pairs import KeyPair
+
+    pair = KeyPair.generate()
+    return pair.private_key, {"certificate": pair.certificate, "client_credentials_enabled": False}
 
 
 def _org_id(conn_id: str) -> str:

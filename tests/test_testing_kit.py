@@ -106,6 +106,16 @@ def test_orgs_behind_different_connections_do_not_mix(
     assert [state(conn_id) for conn_id in ("sfcc_here", "sfcc_there", "sfcc_here")] == ["success", "failed", "success"]
 
 
+def test_an_org_may_be_logged_in_to_with_a_private_key(start_sfcc_org: StartOrg) -> None:
+    from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+
+    org = start_sfcc_org(records={"Account": [{"Name": "Acme"}]}, flow="jwt")
+    assert "PRIVATE KEY" in org.connection["password"]
+    assert SalesforceClientCredentialsHook().query_all("SELECT Name FROM Account") == [{"Name": "Acme"}]
+    with pytest.raises(ValueError, match="'client-credentials' or 'jwt'"):
+        start_sfcc_org(flow="password")  # type: ignore[arg-type]
+
+
 def test_a_route_that_the_org_does_not_have_is_an_error(start_sfcc_org: StartOrg) -> None:
     org = start_sfcc_org()
     with pytest.raises(ValueError, match=r"no route 'queyr'. Did you mean query"):
