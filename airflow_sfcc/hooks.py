@@ -11,8 +11,10 @@ import requests
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk.log import mask_secret
 
-from airflow_sfcc._airflow.connection import CONN_TYPE, DEFAULT_CONN_ID, client_for
-from airflow_sfcc.salesforce import SalesforceClient, SalesforceError, soql
+from airflow_sfcc._airflow.connection import CONN_TYPE, DEFAULT_CONN_ID, client_for, unknown_connection
+from airflow_sfcc.errors import ConfigurationError, SfccError
+from airflow_sfcc.provider import EXTRA_FIELDS, FORM
+from airflow_sfcc.salesforce import SalesforceClient, soql
 from airflow_sfcc.salesforce.bulk import BulkJob
 from airflow_sfcc.salesforce.query import Record
 from airflow_sfcc.salesforce.responses import JsonObject, raise_for_error
@@ -25,9 +27,13 @@ class SalesforceClientCredentialsHook(HttpHook):
     `run()` and `get_conn()` work as in the HTTP provider's HttpHook: endpoints are relative to the `instance_url` that
     came with the token (`/services/data/v68.0/limits`), and every request is signed, retried and counted.
 
+    Salesforce's other APIs (Apex REST, Tooling, limits) are open by them, and `HttpOperator(http_conn_id="sfcc_default")` works.
+
     :param salesforce_conn_id: a connection of type `sfcc`: My Domain as host, consumer key as login, consumer secret as
         password (see docs/salesforce-setup.md).
     :param method: the HTTP method that `run()` uses.
+    :param http_conn_id: another name for `salesforce_conn_id`.
+    :param tcp_options: `tcp_keep_alive` and the like of HttpHook; connections are kept alive as the system is set up.
     """
 
     conn_name_attr = "salesforce_conn_id"
@@ -35,22 +41,66 @@ class SalesforceClientCredentialsHook(HttpHook):
     conn_type = CONN_TYPE
     hook_name = "Salesforce (Client Credentials)"
 
-    def __init__(self, salesforce_conn_id: str = DEFAULT_CONN_ID, *, method: str = "GET") -> None:
-        super().__init__(method=method, http_conn_id=salesforce_conn_id, tcp_keep_alive=False)
-        self.salesforce_conn_id = salesforce_conn_id
+    def __init__(
+        self,
+        salesforce_conn_id: str = DEFAULT_CONN_ID,
+        *,
+        method: str = "GET",
+        http_conn_id: str | None = None,
+        auth_type: Any = None,
+        adapter: Any = None,
+        **tcp_options: Any,
+    ) -> None:
+        if auth_type is not None or adapter is not None:
+            raise ConfigurationError(
+                "auth_type and adapter cannot be chosen with a connection of type 'sfcc': its requests are signed with the "
+                "org's token."
+            )
+        conn_id = http_conn_id or salesforce_conn_id
+        super().__init__(method=method, http_conn_id=conn_id, **{**tcp_options, "tcp_keep_alive": False})
+        self.salesforce_conn_id = conn_id
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """The form's standard fields, for Airflow 3.1, which asks the hook for them."""
+        return {key.replace("-", "_"): value for key, value in FORM.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The form's fields for the extra, for Airflow 3.1, which puts stand-ins for these packages where they are missing."""
+        from wtforms import BooleanField, StringField  # type: ignore[import-untyped,unused-ignore]
+
+        return {
+            name: (BooleanField if "boolean" in about["schema"]["type"] else StringField)(
+                about["label"], description=about["description"]
+            )
+            for name, about in EXTRA_FIELDS.items()
+        }
 
     @cached_property
     def client(self) -> SalesforceClient:
-        """The client behind this hook. Raises ConfigurationError for settings that cannot work."""
-        connection = self.get_connection(self.salesforce_conn_id)
+        """The client behind this hook. Raises ConfigurationError for settings that cannot work, or no such connection."""
+        from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+        try:
+            connection = self.get_connection(self.salesforce_conn_id)
+        except AirflowNotFoundException:
+            raise unknown_connection(self.salesforce_conn_id) from None
         return client_for(connection, connection.extra_dejson, on_token=mask_secret)
 
     def get_conn(self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None) -> Transport:
-        """A `requests.Session` that signs for the verified instance and for nothing else. Logs in if need be."""
+        """A `requests.Session` that signs for the verified instance and for nothing else. Logs in if need be.
+
+        Of `extra_options`, `proxies`, `stream`, `verify` and `cert` are the session's; without `verify`, the connection's
+        holds. Redirects are never followed.
+        """
         self.base_url = str(self.client.instance)
         self._base_url_initialized = True
         self.merged_extra = dict(extra_options or {})
         session = self.client.with_options().session
+        for name in ("proxies", "stream", "verify", "cert"):
+            if name in self.merged_extra:
+                setattr(session, name, self.merged_extra[name])
         session.headers.update(headers or {})
         return session
 
@@ -114,10 +164,10 @@ class SalesforceClientCredentialsHook(HttpHook):
         self.client.bulk.delete(job_id)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Log in and say in one sentence who this connection is, or what to mend."""
+        """Whether it works, and in one sentence the connected user and org, or the Setup step to fix."""
         try:
             return True, self.client.introduction()
-        except SalesforceError as problem:
+        except SfccError as problem:
             return False, str(problem)
         except Exception as problem:
             # The text of an unforeseen exception may hold anything, so only its type is shown.

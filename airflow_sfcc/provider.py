@@ -9,7 +9,7 @@ from airflow_sfcc import __version__
 _INTEGRATION = "Salesforce (Client Credentials)"
 
 # Airflow masks the values of extra fields whose names look like secrets, so none here holds token, secret, password or proxy.
-_EXTRA_FIELDS: dict[str, Any] = {
+EXTRA_FIELDS: dict[str, Any] = {
     "api_version": {
         "label": "API version",
         "description": "Such as 68.0. Empty: the newest that the org offers and this package was tested with.",
@@ -37,7 +37,7 @@ _EXTRA_FIELDS: dict[str, Any] = {
     },
     "max_retries": {
         "label": "Retries per request",
-        "description": "How often a request is repeated after a passing fault. Empty: 5.",
+        "description": "How often a request is repeated after a transient error. Empty: 5.",
         "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
     },
     "verify": {
@@ -57,7 +57,7 @@ _EXTRA_FIELDS: dict[str, Any] = {
     },
 }
 
-_FORM: dict[str, Any] = {
+FORM: dict[str, Any] = {
     # Port is needed for one thing only: Airflow 3.3's button Test in the list of connections sends 0 for a port that is not
     # stored, and the API server then refuses to test with the stored secret, since "the host or port differs".
     "hidden-fields": ["schema"],
@@ -100,8 +100,8 @@ def get_provider_info() -> dict[str, Any]:
                 "connection-type": "sfcc",
                 "hook-class-name": "airflow_sfcc.hooks.SalesforceClientCredentialsHook",
                 "hook-name": _INTEGRATION,
-                "conn-fields": _EXTRA_FIELDS,
-                "ui-field-behaviour": _FORM,
+                "conn-fields": EXTRA_FIELDS,
+                "ui-field-behaviour": FORM,
             }
         ],
     }

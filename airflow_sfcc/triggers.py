@@ -1,7 +1,7 @@
 """Waiting in the triggerer: for a Bulk job, and for a query to find records.
 
 A trigger's arguments are kept in the metadata database in plain text and its event is logged, so both carry no secret.
-Asking changes nothing in the org, so every trigger may run twice.
+Polling changes nothing in the org, so every trigger may run twice.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cached_property
 from importlib import import_module
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 900.0
-"""Seconds without any answer after which waiting fails; the task's own retry then picks the job up again."""
-
-_KILL_SECONDS = 10.0
-"""Airflow gives `on_kill` 30 s."""
+"""Seconds without any response after which waiting fails; the task's own retry then picks the job up again."""
 
 
 async def load_client() -> None:
@@ -39,7 +37,7 @@ async def load_client() -> None:
 
 
 class WaitingTrigger(BaseTrigger):
-    """What our triggers have in common: asking the org again and again, with patience for passing faults."""
+    """What our triggers have in common: polling the org, with patience for transient errors."""
 
     salesforce_conn_id: str
     poll_interval: float
@@ -55,39 +53,39 @@ class WaitingTrigger(BaseTrigger):
 
         return Tally()
 
-    async def ask(self, question: Callable[[SalesforceClient], T], *, kind: Kind = "poll") -> T:
+    async def call(self, function: Callable[[SalesforceClient], T], *, kind: Kind = "poll") -> T:
         from airflow_sfcc._airflow.shared_clients import SharedClients
 
-        return await SharedClients.here().ask(self.salesforce_conn_id, question, self.tally, kind=kind)
+        return await SharedClients.here().call(self.salesforce_conn_id, function, self.tally, kind=kind)
 
     async def until(
-        self, question: Callable[[SalesforceClient], T | None], *, longest: float = 60.0, kind: Kind = "poll"
+        self, function: Callable[[SalesforceClient], T | None], *, longest: float = 60.0, kind: Kind = "poll"
     ) -> T | None:
-        """The first answer that is not None, or None when `end_time` is over.
+        """The first result that is not None, or None when `end_time` is over.
 
-        Passing faults and spent API limits are waited for; all else that goes wrong is raised.
+        Transient errors and spent API limits are waited for; all else that goes wrong is raised.
         """
         from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, UnavailableError
         from airflow_sfcc.salesforce.bulk import poll_delays
 
-        answered_at = time.monotonic()
+        responded_at = time.monotonic()
         for delay in poll_delays(self.poll_interval, longest):
-            # Also before the first question: Airflow takes a task that is resumed before its worker has noticed the
+            # Also before the first call: Airflow takes a task that is resumed before its worker has noticed the
             # deferral (up to one heartbeat, 5 s) for one that was killed. The jitter keeps hundreds of triggers, all
-            # started by one restart of the triggerer, from asking in the same moment.
+            # started by one restart of the triggerer, from calling at the same time.
             await asyncio.sleep(max(0.0, min(delay * random.uniform(1.0, 1.2), self.end_time - time.time())))  # noqa: S311
             try:
-                answer = await self.ask(question, kind=kind)
-                answered_at = time.monotonic()
+                result = await self.call(function, kind=kind)
+                responded_at = time.monotonic()
             except ApiBudgetError:
                 raise
-            except (UnavailableError, ApiLimitError) as passing:
-                self.log.warning("Asking again later: %s", passing)
-                answer = None
-                if isinstance(passing, UnavailableError) and time.monotonic() - answered_at > PATIENCE:
+            except (UnavailableError, ApiLimitError) as transient:
+                self.log.warning("Trying again later: %s", transient)
+                result = None
+                if isinstance(transient, UnavailableError) and time.monotonic() - responded_at > PATIENCE:
                     raise
-            if answer is not None:
-                return answer
+            if result is not None:
+                return result
             if time.time() >= self.end_time:
                 return None
         raise AssertionError("poll_delays never ends")
@@ -97,6 +95,7 @@ class WaitingTrigger(BaseTrigger):
         would store with the task instance."""
         await load_client()
         from airflow_sfcc.errors import SfccError
+        from airflow_sfcc.redaction import redact
 
         try:
             event: TriggerEvent = await wait()
@@ -104,6 +103,7 @@ class WaitingTrigger(BaseTrigger):
         except SfccError as problem:
             return self.failure(problem)
         except Exception as problem:
+            self.log.error("Waiting in the triggerer failed:\n%s", redact("".join(traceback.format_exception(problem))))
             why = f"Waiting in the triggerer failed ({type(problem).__name__}). Clear the task to run it again."
             return self.event("error", message=why)
 
@@ -182,7 +182,7 @@ class BulkJobTrigger(WaitingTrigger):
         if not self.cancel_on_kill:
             return
         jobs = [self.job_id, *self.others]
-        await self.ask(lambda client: client.with_options(timeout=_KILL_SECONDS, max_retries=0).bulk.abort_all(jobs))
+        await self.call(lambda client: client.bulk.abort_all(jobs), kind="kill")
 
     async def _cancelled(self) -> None:
         """Before Airflow 3.3, a trigger is only told that it is cancelled: find out whether a person did it."""
@@ -214,7 +214,7 @@ class QueryTrigger(WaitingTrigger):
     """Fires when a query finds records, or when `end_time` is over.
 
     :param soql: the query, with its values bound.
-    :param poll_interval: seconds between questions.
+    :param poll_interval: seconds between queries.
     :param end_time: seconds since the epoch at which to give up waiting.
     """
 

@@ -84,7 +84,7 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
         seen = await self._remembered()
         while True:
             try:
-                seen_now, new = await SharedClients.here().ask(
+                seen_now, new = await SharedClients.here().call(
                     self.salesforce_conn_id, partial(self._look, seen=seen), Tally(), kind="query"
                 )
             except Exception as problem:

@@ -1,4 +1,4 @@
-"""What the triggers of one triggerer share: a client, and so a token, per connection, and a few threads to ask with.
+"""What the triggers of one triggerer share: a client, and so a token, per connection, and a few threads to call it in.
 
 Hundreds of triggers wait in one event loop. Each for itself would read the connection, log in, and open connections of
 its own; together they need one login and a handful of threads.
@@ -11,7 +11,8 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextvars import copy_context
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 THREADS = 8
-"""Threads per kind of question and event loop. A poll of a job takes some 100 ms, so these make 80 polls a second."""
+"""Threads per connection and kind of call. They are the connection's own, so one that does not respond holds up no other. A poll
+of a job takes some 100 ms, so these make 80 polls a second."""
 
 CONNECTION_SECONDS = 300.0
 """How long a connection is taken for unchanged after it was read."""
@@ -33,19 +35,23 @@ REFUSAL_SECONDS = 60.0
 """How long a refused login is taken for refused, so that hundreds of triggers do not all try it."""
 
 _POLL_SECONDS = 30.0
-"""A question about a job that is not answered by then is asked again later, since a thread waits for it."""
+"""The limit of a poll, login included, since it holds a thread; then it is repeated later."""
 
-Kind = Literal["poll", "query"]
-"""Polls are answered at once; a query may take Salesforce two minutes, and must not make polls wait."""
+_KILL_SECONDS = 10.0
+"""The limit of each call that aborts jobs; Airflow gives `on_kill` 30 s."""
 
-KINDS: tuple[Kind, ...] = ("poll", "query")
+Kind = Literal["poll", "query", "kill"]
+"""Polls are answered at once; a query may take Salesforce two minutes, and must not make polls wait; neither may hold up the
+end of a task."""
+
+KINDS: tuple[Kind, ...] = ("poll", "query", "kill")
 
 
 @dataclass
 class _Connected:
-    """One connection as it was read: its fields, to see a change, and its client for each kind of question."""
+    """One connection as it was read: its fields, to notice a change, and its client for each kind of call."""
 
-    fields: tuple[object, ...]
+    fields: tuple[object, ...] = field(repr=False)
     clients: dict[Kind, SalesforceClient]
     read_at: float
     refusal: ConfigurationError | None = None
@@ -65,7 +71,7 @@ class SharedClients:
     def __init__(self) -> None:
         self._connected: dict[str, _Connected] = {}
         self._reading: dict[str, asyncio.Lock] = {}
-        self._threads = {kind: ThreadPoolExecutor(THREADS, thread_name_prefix=f"airflow-sfcc-{kind}") for kind in KINDS}
+        self._threads: dict[tuple[str, Kind], ThreadPoolExecutor] = {}
 
     @classmethod
     def here(cls) -> SharedClients:
@@ -75,27 +81,34 @@ class SharedClients:
             cls._by_loop[loop] = cls()
         return cls._by_loop[loop]
 
-    async def ask(
-        self, conn_id: str, question: Callable[[SalesforceClient], T], tally: Tally, *, kind: Kind = "poll"
+    async def call(
+        self, conn_id: str, function: Callable[[SalesforceClient], T], tally: Tally, *, kind: Kind = "poll"
     ) -> T:
-        """The answer to a question that is put to the connection's client in a thread; its API calls go to `tally`.
+        """What `function` returns for the connection's client; it runs in a thread, and its API calls go to `tally`.
 
-        Nothing is retried while a thread is held: a passing fault is raised at once (UnavailableError).
+        Nothing is retried while a thread is held: a transient error is raised at once (UnavailableError).
         """
         async with self._reading.setdefault(conn_id, asyncio.Lock()):
             connected = await self._connect(conn_id)
 
-        def asked() -> T:
+        def called() -> T:
             if connected.refusal is not None:
                 raise connected.refusal
-            client = connected.clients[kind].with_options(tally=tally)
             try:
-                return question(client)
+                return function(connected.clients[kind].with_options(tally=tally))
             except ConfigurationError as refusal:
                 connected.refusal, connected.read_at = refusal, time.monotonic()
                 raise
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads[kind], asked)
+        # The context binds log lines to the trigger's task; without it they would be lost.
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads_of(conn_id, kind), copy_context().run, called
+        )
+
+    def _threads_of(self, conn_id: str, kind: Kind) -> ThreadPoolExecutor:
+        if (conn_id, kind) not in self._threads:
+            self._threads[conn_id, kind] = ThreadPoolExecutor(THREADS, thread_name_prefix=f"airflow-sfcc-{kind}")
+        return self._threads[conn_id, kind]
 
     async def _connect(self, conn_id: str) -> _Connected:
         known = self._connected.get(conn_id)
@@ -109,11 +122,8 @@ class SharedClients:
         return self._connected[conn_id]
 
 
-_IN_DAGS_TEST = " Where `airflow dags test` runs a deferred task, Airflow looks in the environment only."
-
-
 async def _read_known(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `_read` reads. Raises ConfigurationError where somebody has removed the connection meanwhile."""
+    """What `_read` reads. Raises ConfigurationError where there is no such connection (any more)."""
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
     from airflow_sfcc._airflow.connection import unknown_connection
@@ -121,32 +131,31 @@ async def _read_known(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         return await _read(conn_id)
     except AirflowNotFoundException:
-        raise unknown_connection(conn_id, _IN_DAGS_TEST) from None
+        raise unknown_connection(conn_id) from None
 
 
 async def _read(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The connection's fields and its extra.
 
-    Both mask secrets. From Airflow 3.3.2 on they can do so asynchronously; before, that is a call to the supervisor which
-    must not block the event loop. The helpers for this in common-compat came with 1.23, which Python 3.10 does not get.
+    Reading masks secrets, which is a call to the supervisor that must not block the event loop. From Airflow 3.3.2 on there
+    are asynchronous ways; a secrets backend may all the same return another class of connection that has none.
     """
     from airflow.providers.common.compat.sdk import BaseHook
     from airflow.sdk import Connection
+    from asgiref.sync import sync_to_async  # hands the supervisor's response to the loop that waits for it
 
     if hasattr(Connection, "aextra_dejson"):
-        connection = await BaseHook.aget_connection(conn_id)
+        connection: Any = await BaseHook.aget_connection(conn_id)
+    else:
+        connection = await sync_to_async(BaseHook.get_connection)(conn_id)
+    if hasattr(connection, "aextra_dejson"):
         return _fields(connection), await connection.aextra_dejson()
-    from asgiref.sync import sync_to_async  # hands the supervisor's answer to the loop that waits for it
-
-    def read() -> tuple[dict[str, Any], dict[str, Any]]:
-        connection = BaseHook.get_connection(conn_id)
-        return _fields(connection), connection.extra_dejson
-
-    return await sync_to_async(read)()
+    return _fields(connection), await sync_to_async(lambda: connection.extra_dejson)()
 
 
 def _fields(connection: Any) -> dict[str, Any]:
-    return {name: getattr(connection, name) for name in ("host", "port", "schema", "login", "password")}
+    names = ("conn_id", "conn_type", "host", "port", "schema", "login", "password", "extra")
+    return {name: getattr(connection, name, None) for name in names}
 
 
 def _clients(fields: dict[str, Any], extra: dict[str, Any]) -> dict[Kind, SalesforceClient]:
@@ -155,4 +164,8 @@ def _clients(fields: dict[str, Any], extra: dict[str, Any]) -> dict[Kind, Salesf
     from airflow_sfcc._airflow.connection import client_for
 
     client = client_for(SimpleNamespace(**fields), {**extra, "max_retries": 0}, on_token=mask_secret)
-    return {"query": client, "poll": client.with_options(timeout=_POLL_SECONDS)}
+    return {
+        "query": client,
+        "poll": client.with_options(timeout=_POLL_SECONDS),
+        "kill": client.with_options(timeout=_KILL_SECONDS),
+    }

@@ -37,6 +37,12 @@ NO_LOCATOR = "null"
 
 _AGAIN = "Clear the task to run the query again, or use api='rest'."
 
+MOST_PAGES = 100_000
+"""Result pages of one job; Salesforce makes pages of tens of thousands of rows of at most some 100 million a day."""
+
+_PAGES_BEYOND_ROWS = 100
+"""A job may still count its rows when it is first seen complete."""
+
 FIRST_VERSION = 47.0
 """The API version that brought query jobs (salesforce-protocol.md#bulk-api-20-query)."""
 
@@ -228,6 +234,7 @@ class BulkQueryJobs:
     def _listed_pages(self, job: BulkJob, listing: Mapping[str, Any]) -> Iterator[ResultPage]:
         index = 0
         seen: set[str] = set()
+        most = MOST_PAGES if job.records_processed is None else job.records_processed + _PAGES_BEYOND_ROWS
         while True:
             for link in _links(listing) or ():
                 url = self._api.resolve(link, api_version=job.api_version)
@@ -236,6 +243,11 @@ class BulkQueryJobs:
                         f"Bulk job {job.id} listed the same result page twice; nothing was landed. {_AGAIN}"
                     )
                 seen.add(url)
+                if index >= min(most, MOST_PAGES):
+                    raise UnexpectedResponseError(
+                        f"Bulk job {job.id} listed more result pages than its {plural(job.records_processed or 0, 'row')} can "
+                        f"fill; nothing was landed. {_AGAIN}"
+                    )
                 yield ResultPage(job.id, index, url)
                 index += 1
             following = listing.get("nextRecordsUrl") or listing.get("nextRecordUrl")
@@ -248,6 +260,10 @@ class BulkQueryJobs:
                 )
             seen.add(url)
             listing = json_object_of(self._api.request("GET", url))
+            if not _links(listing):
+                raise UnexpectedResponseError(
+                    f"Bulk job {job.id} listed no page where it announced more; nothing was landed. {_AGAIN}"
+                )
 
     def page_at(self, job: BulkJob, index: int, locator: str | None, page_size: int) -> ResultPage:
         """The page that `locator` names (None: the first), of at most `page_size` rows.

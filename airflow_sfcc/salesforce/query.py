@@ -23,9 +23,10 @@ _TOO_LONG = (414, 431)
 _COUNTING = re.compile(r"\s*SELECT\s+COUNT\s*\(\s*\)\s+FROM\b", re.IGNORECASE)
 """COUNT() answers its number as `totalSize`, with no records at all."""
 
-_WAY_OUT = (
-    "Nothing was landed. Run it again; if that does not help, look for a proxy that changes answers, or use api='bulk'."
-)
+MOST_EMPTY_PAGES = 100
+"""Pages without a row, one after another, of a query whose number of rows Salesforce does not know."""
+
+_WAY_OUT = "Nothing was landed. Run it again; if that does not help, look for a proxy that changes responses, or use api='bulk'."
 
 Record = dict[str, Any]
 JsonReader = Callable[[requests.Response], Mapping[str, Any]]
@@ -41,7 +42,7 @@ class QueryPage:
 
 
 def is_counting(soql: str) -> bool:
-    """Whether a query is `SELECT COUNT() FROM ...`, whose answer has a number and no records."""
+    """Whether a query is `SELECT COUNT() FROM ...`, whose response has a number and no records."""
     return _COUNTING.match(soql) is not None
 
 
@@ -62,19 +63,26 @@ def query_pages(
     Of external objects Salesforce may not know how many rows there are, and says -1 (Apex Developer Guide, "queryMore with
     the Apex Connector Framework"); then the last page must say that it is the last.
 
-    `read` turns an answer into JSON and raises for a refusal, for callers that need values parsed their own way; its `records`
-    may be a collection of another kind than a list, if they have no child records. Child records that come in pages of their
-    own are read before the next parent page, which would invalidate their cursors.
+    `read` turns a response into JSON and raises for an error response, for callers that need values parsed their own way; its
+    `records` may be a collection of another kind than a list, if they have no child records. Child records that come in pages
+    of their own are read before the next parent page, which would invalidate their cursors.
     """
     pages = _Pages(api, read)
     body = pages.first(soql, "/queryAll" if include_deleted else "/query")
-    yielded, seen = 0, set[str]()
+    yielded, empty, seen = 0, 0, set[str]()
     while True:
         records, total_size, link = _records(body), _total_size(body), _link(body)
         if isinstance(records, list):
             for record in records:
                 _complete_children(record, pages)
         yielded += len(records)
+        empty = 0 if len(records) else empty + 1
+        if total_size is not None and yielded > total_size:
+            raise _wrong_count(total_size, yielded)
+        if empty > MOST_EMPTY_PAGES:
+            raise UnexpectedResponseError(
+                f"Salesforce sent {empty} pages of a query without a row, and announced more. {_WAY_OUT}"
+            )
         yield QueryPage(records, total_size)
         if not link:
             break
@@ -91,10 +99,13 @@ def query_pages(
             "was landed. Run it again."
         )
     if total_size is not None and total_size != yielded and not is_counting(soql):
-        raise IncompleteResultError(
-            f"Salesforce reported {plural(total_size, 'row')} for a query and sent {yielded:,}; nothing was landed. "
-            "Run it again."
-        )
+        raise _wrong_count(total_size, yielded)
+
+
+def _wrong_count(reported: int, sent: int) -> IncompleteResultError:
+    return IncompleteResultError(
+        f"Salesforce reported {plural(reported, 'row')} for a query and sent {sent:,}; nothing was landed. Run it again."
+    )
 
 
 class _Pages:
@@ -105,7 +116,7 @@ class _Pages:
         self._read = read
 
     def first(self, soql: str, resource: str) -> Mapping[str, Any]:
-        """The first answer to a query, however long it is."""
+        """The first response to a query, however long it is."""
         if not fits_uri(soql):
             return self._first_in_a_body(soql, resource)
         response = self._api.request("GET", resource, params={"q": soql})
@@ -172,7 +183,10 @@ def _complete_children(record: Record, pages: _Pages) -> None:
         records = _records(value)
         while link := _link(block):
             block = pages.follow(link)
-            records.extend(_records(block))
+            more = _records(block)
+            records.extend(more)
+            if not len(more) or len(records) > (_total_size(value) or len(records)):
+                break
         _require_all_children(value, block)
         for child in records:
             _complete_children(child, pages)
@@ -181,7 +195,7 @@ def _complete_children(record: Record, pages: _Pages) -> None:
 def _require_all_children(first: Mapping[str, Any], last: Mapping[str, Any]) -> None:
     """Raise IncompleteResultError when child records are missing, by the number reported or since there were to be more."""
     reported, sent = first.get("totalSize"), len(first["records"])
-    if last.get("done") is False or (isinstance(reported, int) and sent < reported):
+    if last.get("done") is False or (isinstance(reported, int) and sent != reported):
         raise IncompleteResultError(
             f"Salesforce reported {reported} child records of one record and sent {sent}; nothing was landed. Run it again, "
             "or read the child object by a query of its own."

@@ -25,7 +25,7 @@ from airflow_sfcc.redaction import printable, redact
 from airflow_sfcc.salesforce.error_tables import NOT_SALESFORCE, TOKEN_ERRORS, TokenError, meaning_of
 from airflow_sfcc.salesforce.instance import Origin
 from airflow_sfcc.salesforce.retry import is_transient_status
-from airflow_sfcc.salesforce.transport import describe
+from airflow_sfcc.salesforce.wire_errors import describe
 
 JsonObject = dict[str, Any]
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -22,13 +21,18 @@ from requests.adapters import DEFAULT_POOLBLOCK, HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from airflow_sfcc import __version__
-from airflow_sfcc.errors import UnavailableError, UnexpectedResponseError, UntrustedHostError
+from airflow_sfcc.errors import (
+    ConfigurationError,
+    UnexpectedResponseError,
+    UntrustedHostError,
+)
 from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, TooLargeError, is_gzip, unpacked
 from airflow_sfcc.salesforce.instance import is_loopback
 from airflow_sfcc.salesforce.org_clock import OrgClock
 from airflow_sfcc.salesforce.retry import RetryPolicy
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.usage import ApiUsage, Tally
+from airflow_sfcc.salesforce.wire_errors import describe, wire_error
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
@@ -50,9 +54,9 @@ LARGEST_ERROR = 1 * _MB
 LARGEST_BODIES: tuple[tuple[str, re.Pattern[str], int], ...] = (
     ("token", re.compile(r"/services/oauth2/"), 1 * _MB),
     ("count", re.compile(r"/query(All)?/?\?(.*&)?q=SELECT\+COUNT%28%29\+"), 1 * _MB),
+    ("Bulk job or page list", re.compile(r"/jobs/"), 16 * _MB),
     ("query page", re.compile(r"/query|/composite/"), 512 * _MB),
     ("describe", re.compile(r"/sobjects"), 64 * _MB),
-    ("Bulk job or page list", re.compile(r"/jobs/"), 16 * _MB),
     ("other", re.compile(r"/"), 64 * _MB),
 )
 """Unpacked bytes of a response that is read at once, by the kind of request; the first pattern found in the path counts."""
@@ -344,15 +348,16 @@ class Transport(requests.Session):
             response = self.retries.run(lambda: super(Transport, self).send(request, **options), what=describe(request))
         except requests.RequestException as problem:
             self.stop.check()
-            raise _unreachable(request, problem) from None
+            raise wire_error(request, problem) from None
+        except OSError as problem:
+            raise ConfigurationError(
+                f"{describe(request)} could not be sent, since a file on this machine cannot be read "
+                f"({type(problem).__name__}).\n"
+                "Check the CA bundle that verify in the connection's extra, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names."
+            ) from None
         if options.get("stream"):
             self.stop.watch(response.raw)
         return _refuse_redirect(response, request)
-
-
-def describe(request: requests.PreparedRequest) -> str:
-    """What a log line or a message may say about a request: no query string, since that can hold a person's data."""
-    return f"{request.method} {request.path_url.split('?')[0]}"
 
 
 def _refuse_redirect(response: requests.Response, request: requests.PreparedRequest) -> requests.Response:
@@ -365,31 +370,3 @@ def _refuse_redirect(response: requests.Response, request: requests.PreparedRequ
             status=response.status_code,
         )
     return response
-
-
-def _unreachable(request: requests.PreparedRequest, problem: requests.RequestException) -> UnavailableError:
-    parts = urlsplit(request.url or "")
-    return UnavailableError(
-        f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''} could not be reached for "
-        f"{describe(request)}: {_cause(problem)}"
-    )
-
-
-def _cause(problem: requests.RequestException) -> str:
-    text = str(problem)
-    if isinstance(problem, requests.exceptions.ProxyError):
-        return "the proxy did not let the request through. Check HTTPS_PROXY and NO_PROXY on the worker."
-    if "NameResolutionError" in text or "Failed to resolve" in text:
-        return "there is no such host. Check the spelling of My Domain in the connection's host."
-    if isinstance(problem, requests.exceptions.SSLError):
-        return (
-            "its TLS certificate could not be verified. If it is signed by your own CA, set verify in the connection's "
-            "extra to the path of that CA bundle."
-        )
-    if isinstance(problem, requests.exceptions.ReadTimeout):
-        return "it stopped responding, or took too long. Try again, or raise request_timeout in the connection's extra."
-    if isinstance(problem, requests.exceptions.Timeout):
-        return "it did not accept the connection in time. Check My Domain and the worker's firewall."
-    if "Connection refused" in text:
-        return "it refused the connection. Check the host and port of the connection."
-    return f"the connection broke ({type(problem).__name__}). Try again later."

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,9 +24,10 @@ from salesforce_localorg.bulk_jobs import BulkTimings
 from airflow_sfcc import triggers
 from airflow_sfcc._airflow import shared_clients, versions
 from airflow_sfcc._airflow.shared_clients import SharedClients
+from airflow_sfcc.salesforce.bulk import BulkQueryJobs
 from airflow_sfcc.salesforce.usage import Tally
 from airflow_sfcc.triggers import BulkJobTrigger
-from tests.conftest import RunningOrg
+from tests.conftest import KEY, SECRET, RunningOrg
 from tests.surface.conftest import Connect
 
 
@@ -152,7 +158,7 @@ def test_a_changed_connection_is_noticed(
         logins = []
         for extra in ({}, {}, {"api_version": "67.0"}):
             connect(slow_org.url, extra)
-            await SharedClients.here().ask("sfcc_default", lambda client: client.describe_global(), Tally())
+            await SharedClients.here().call("sfcc_default", lambda client: client.describe_global(), Tally())
             logins.append(slow_org.calls("token"))
         return logins
 
@@ -199,6 +205,97 @@ def test_before_3_3_a_cancelled_trigger_asks_whether_a_person_did_it(
 
     asyncio.run(triggerer())
     assert slow_org.org.bulk_jobs.all()[0].state == job_state
+
+
+@pytest.fixture
+def silent_host() -> Iterator[str]:
+    """Accepts connections, and never responds."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_silent_org_holds_up_no_other(
+    slow_org: RunningOrg, silent_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
+    finish_jobs(slow_org)
+    fields = {"conn_type": "sfcc", "host": silent_host, "login": KEY, "password": SECRET, "extra": {}}
+    monkeypatch.setenv("AIRFLOW_CONN_SILENT", json.dumps(fields))
+
+    async def triggerer() -> tuple[dict[str, Any], int]:
+        end = time.time() + 300
+        stuck = [asyncio.create_task(first(BulkJobTrigger("silent", job, 0.01, end))) for _ in range(16)]
+        others = threads_of_ours()
+        await until(lambda: len(threads_of_ours() - others) >= shared_clients.THREADS)
+        event = await asyncio.wait_for(first(trigger(job)), 60)
+        still_stuck = sum(not task.done() for task in stuck)
+        for task in stuck:
+            task.cancel()
+        return event, still_stuck
+
+    event, still_stuck = asyncio.run(triggerer())
+    assert (event["status"], still_stuck) == ("finished", 16)
+
+
+def test_the_context_goes_along_into_the_thread(slow_org: RunningOrg) -> None:
+    task: ContextVar[str] = ContextVar("task")
+
+    async def bound_to(name: str) -> str:
+        task.set(name)
+        return await SharedClients.here().call("sfcc_default", lambda client: task.get("nobody's"), Tally())
+
+    async def triggerer() -> list[str]:
+        return await asyncio.gather(*(bound_to(f"task {number}") for number in range(20)))
+
+    assert asyncio.run(triggerer()) == [f"task {number}" for number in range(20)]
+
+
+def test_an_unforeseen_error_is_logged_with_its_traceback(
+    slow_org: RunningOrg, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise LookupError(f"something with {SECRET} in it")
+
+    monkeypatch.setattr(BulkQueryJobs, "get", broken)
+    event = asyncio.run(first(trigger("750xx0000000001AAA")))
+    assert event["status"] == "error" and "LookupError" in event["message"] and "Clear the task" in event["message"]
+    logged = capsys.readouterr().out
+    assert "Traceback" in logged and "in broken" in logged
+    assert SECRET not in logged + str(event)
+
+
+OTHER_CONNECTION_CLASS = """
+import asyncio, sys, time
+from airflow_sfcc.triggers import BulkJobTrigger
+
+async def triggerer():
+    waiting = BulkJobTrigger("sfcc_default", sys.argv[1], 0.01, time.time() + 60)
+    return [event.payload async for event in waiting.run()]
+
+print(asyncio.run(triggerer()))
+"""
+
+
+def test_a_secrets_backend_may_return_another_class_of_connection(slow_org: RunningOrg, tmp_path: Path) -> None:
+    job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
+    finish_jobs(slow_org)
+    file = tmp_path / "connections.json"
+    file.write_text(
+        json.dumps({"sfcc_default": {"conn_type": "sfcc", "host": slow_org.url, "login": KEY, "password": SECRET}})
+    )
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_CONN_")},
+        "AIRFLOW__SECRETS__BACKEND": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": str(file)}),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", OTHER_CONNECTION_CLASS, job],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "'status': 'finished'" in ran.stdout, ran.stdout + ran.stderr[-2000:]
 
 
 IMPORTS = """
