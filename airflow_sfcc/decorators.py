@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.bases.decorator import TaskDecorator
 
-_UNKNOWN_YET = "SELECT Id FROM Organization"
+_UNKNOWN_YET = "(what the function returns when the task runs)"
+"""Shown as the task's SOQL until then."""
 
 
 class _SoqlDecoratedOperator(DecoratedOperator, SalesforceQueryOperator):

@@ -9,9 +9,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from airflow_sfcc import errors
 from airflow_sfcc._airflow.versions import HAS_3_3
 
 ERRORS = "airflow_sfcc.errors"
+
+_PERMANENT = tuple(
+    name for name, kind in vars(errors).items() if isinstance(kind, type) and vars(kind).get("permanent") is True
+)
+"""The classes that say of themselves that a retry cannot help; so do those derived from them."""
 
 _RULES: tuple[tuple[tuple[str, ...], str, timedelta | None, str], ...] = (
     (
@@ -21,18 +27,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, timedelta | None, str], ...] = (
         "The org's API calls, or this connection's share of them, are used up for now.",
     ),
     (
-        (
-            "ConfigurationError",
-            "UntrustedHostError",
-            "QueryError",
-            "NotFoundError",
-            "AccessError",
-            "ConversionError",
-            "StateError",
-            "SchemaChangedError",
-            "DeleteLogError",
-            "OptionError",
-        ),
+        _PERMANENT,
         "fail",
         None,
         "A retry cannot help: somebody has to change something.",

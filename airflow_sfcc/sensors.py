@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
@@ -16,7 +18,9 @@ from airflow_sfcc._airflow.versions import without_policy_before_3_3
 from airflow_sfcc.operators import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from collections.abc import Iterator
+
+    from airflow.sdk import Context, PokeReturnValue
 
 
 class SalesforceQuerySensor(MappableOperator, BaseSensorOperator):
@@ -72,8 +76,8 @@ class SalesforceQuerySensor(MappableOperator, BaseSensorOperator):
             )
         return query
 
-    def poke(self, context: Context) -> Any:
-        """Ask once. Raises AirflowFailException for a query that Salesforce will never accept."""
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Query once. Raises AirflowFailException for a query that Salesforce will never accept."""
         from airflow.sdk import PokeReturnValue
 
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
@@ -89,16 +93,24 @@ class SalesforceQuerySensor(MappableOperator, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
             return super().execute(context)
-        found = self.poke(context)
-        if found.is_done:
-            return found.xcom_value
+        with self._skipping():
+            found = self._first_poke(context)
+            if found.is_done:
+                return found.xcom_value
+            query = self._query()
         from airflow_sfcc.triggers import QueryTrigger
 
+        self.log.info(
+            "Waiting in the triggerer, asking every %g s for at most %s.\nA task that stays deferred without further lines "
+            "here has no running triggerer.",
+            self.poke_interval,
+            timedelta(seconds=self.timeout),
+        )
         # The trigger ends by itself at end_time; Airflow's own timeout would not end a sensor as a sensor.
         return self.defer(
             trigger=QueryTrigger(
                 salesforce_conn_id=self.salesforce_conn_id,
-                soql=self._query(),
+                soql=query,
                 include_deleted=self.include_deleted,
                 poll_interval=self.poke_interval,
                 end_time=time.time() + self.timeout,
@@ -108,14 +120,48 @@ class SalesforceQuerySensor(MappableOperator, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> int:
         """Go on after the trigger fired."""
-        from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
+        from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
         from airflow_sfcc import errors
 
-        if event["status"] == "found":
-            return int(event["records"])
-        if event["status"] == "timeout":
-            message = f"The query found no record within {self.timeout:,.0f} s."
-            raise AirflowSkipException(message) if self.soft_fail else AirflowSensorTimeout(message)
-        with airflow_failures():
+        with self._skipping(), airflow_failures():
+            if event["status"] == "found":
+                return int(event["records"])
+            if event["status"] == "timeout":
+                raise AirflowSensorTimeout(f"The query found no record within {self.timeout:,.0f} s.")
             raise errors.named(event.get("error"), str(event.get("message")))
+
+    def _first_poke(self, context: Context) -> PokeReturnValue:
+        """What the query finds; nothing where it fails and `silent_fail` says to go on."""
+        from airflow.providers.common.compat.sdk import AirflowFailException
+        from airflow.sdk import PokeReturnValue
+
+        try:
+            return self.poke(context)
+        except AirflowFailException:
+            raise
+        except Exception as problem:
+            if not self.silent_fail:
+                raise
+            self.log.error("The query failed, and silent_fail is set: %s", problem)
+            return PokeReturnValue(is_done=False)
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """What `soft_fail` and `never_fail` mean in every sensor, deferred or not."""
+        from airflow.providers.common.compat.sdk import (
+            AirflowFailException,
+            AirflowSensorTimeout,
+            AirflowSkipException,
+        )
+
+        try:
+            yield
+        except AirflowSkipException:
+            raise
+        except Exception as problem:
+            has_ended = isinstance(problem, (AirflowSensorTimeout, AirflowFailException))
+            if not (self.never_fail or (self.soft_fail and has_ended)):
+                raise
+            setting = "never_fail" if self.never_fail else "soft_fail"
+            raise AirflowSkipException(f"{problem}\nSkipped, since {setting} is set.") from problem

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc._airflow.destinations import filled_in, storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.options import option_names
 from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_defaults
 from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator
+from airflow_sfcc.wording import did_you_mean
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -57,13 +60,16 @@ def salesforce_extract(
     :param skip_if_empty: end `commit` as skipped when there is no row, as SalesforceExtractOperator does.
     :param default_args: settings of all tasks in the group, such as `retries`.
     :param extract: further parameters of SalesforceExtractOperator (`sobject` or `soql`, `fields`, `where`, ...);
-        `parallel_pages` counts for each download task. `api` is always `bulk`.
+        `parallel_pages` counts for each download task. `api` is always `bulk`. Arguments of every task (`retries`, `pool`,
+        `queue`, `execution_timeout`, ...) reach all tasks of the group; `inlets` and `trigger_rule` the first, `outlets` and
+        documentation the last.
     """
     if shares < 1:
         raise ValueError("shares must be greater than 0.")
     if "api" in extract:
         raise ValueError("A task group always extracts by Bulk API 2.0: leave api out.")
-    settings: Any = {"retries": 2, **(default_args or {})}
+    extract, of_all, of_plan, of_commit = _shared_out(extract)
+    settings: Any = {"retries": 2, **(default_args or {}), **of_all}
     with TaskGroup(group_id, default_args=settings) as group:
         plan = PlanOperator(
             task_id="plan",
@@ -72,7 +78,7 @@ def salesforce_extract(
             slice_at=slice_at,
             api="bulk",
             salesforce_conn_id=salesforce_conn_id,
-            **{"deferrable": True, **extract},
+            **{"deferrable": True, **extract, **of_plan},
         )
         download = DownloadOperator.partial(
             task_id="download", destination=destination, salesforce_conn_id=salesforce_conn_id
@@ -86,8 +92,34 @@ def salesforce_extract(
             soql=extract.get("soql"),
             skip_if_empty=skip_if_empty,
             salesforce_conn_id=salesforce_conn_id,
+            **of_commit,
         )
     return group
+
+
+_OF_PLAN = {"inlets", "trigger_rule"}
+"""Arguments of tasks that belong to the group's first task only; those of the last one are in _OF_COMMIT."""
+_OF_COMMIT = {"outlets", "doc", "doc_md", "doc_rst", "doc_json", "doc_yaml"}
+_OF_NONE = {"task_id", "task_group", "dag", "map_index_template", "default_args"}
+
+
+def _shared_out(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The extract's options, and the arguments of tasks for all of the group's, for its first and for its last.
+
+    Raises TypeError for what is neither, so that nothing is ignored.
+    """
+    of_tasks = set(signature(BaseOperator.__init__).parameters) - option_names(SalesforceExtractOperator) - _OF_NONE
+    known = of_tasks | (option_names(SalesforceExtractOperator) - {"skip_if_empty"})
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise TypeError(f"salesforce_extract takes no argument {name!r}. {hint}".strip())
+
+    def only(names: set[str]) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if name in names}
+
+    extract = {name: value for name, value in given.items() if name not in of_tasks}
+    return extract, only(of_tasks - _OF_PLAN - _OF_COMMIT), only(_OF_PLAN & of_tasks), only(_OF_COMMIT & of_tasks)
 
 
 class PlanOperator(SalesforceExtractOperator):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -162,3 +162,30 @@ def test_slice_at_is_a_list(start_sfcc_org: StartOrg, run_dag: RunDag, root_url:
     start_sfcc_org()
     run = run_dag(dag_of(root_url, "one_timestamp", slice_at=slice_at, default_args={"retries": 0}))
     assert run.tasks["contacts.plan"] == "failed"
+
+
+def test_arguments_of_tasks_reach_all_tasks_of_the_group() -> None:
+    from airflow.sdk import Asset
+
+    lake = Asset("s3://lake/contacts")
+    dag = dag_of(
+        "file:///landing", "with_arguments", retries=7, pool="salesforce", execution_timeout=timedelta(hours=1),
+        default_args={"queue": "large", "retries": 1}, outlets=[lake], trigger_rule="all_done",
+    )  # fmt: skip
+    tasks = {task_id.rpartition(".")[2]: dag.get_task(task_id) for task_id in dag.task_ids}
+    assert set(tasks) == {"plan", "download", "commit"}
+    for task in tasks.values():
+        assert (task.retries, task.pool, task.queue) == (7, "salesforce", "large"), task.task_id
+        assert task.execution_timeout == timedelta(hours=1)
+    assert [tasks[name].trigger_rule for name in ("plan", "download", "commit")] == [
+        "all_done", "all_success", "all_success",
+    ]  # fmt: skip
+    assert list(tasks["commit"].outlets) == [lake] and not tasks["plan"].outlets
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"), [("retires", "Did you mean retries"), ("task_id", "no argument 'task_id'"), ("spool", "pool")]
+)
+def test_arguments_that_no_task_takes_are_refused(argument: str, says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        dag_of("file:///landing", "with_a_slip", **{argument: 1})

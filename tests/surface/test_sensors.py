@@ -69,6 +69,50 @@ def test_the_sensor_times_out_as_a_sensor(connected_org: RunningOrg, context: An
         fire(sensor(NOTHING, deferrable=True, soft_fail=True), context)
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("setting", ["soft_fail", "never_fail"])
+def test_a_wrong_query_on_the_first_poke_may_skip(
+    connected_org: RunningOrg, context: Any, deferrable: bool, setting: str
+) -> None:
+    with pytest.raises(AirflowSkipException):
+        sensor("SELECT Nothing FROM Account", bind=None, deferrable=deferrable, **{setting: True}).execute(context)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_transient_error_on_the_first_poke(connected_org: RunningOrg, context: Any, deferrable: bool) -> None:
+    connected_org.fail("query", status=503, times=None)
+    with pytest.raises(errors.UnavailableError):
+        sensor(FOUND, deferrable=deferrable, soft_fail=True).execute(context)
+    with pytest.raises(AirflowSkipException):
+        sensor(FOUND, deferrable=deferrable, never_fail=True).execute(context)
+
+
+def test_a_transient_error_on_the_first_poke_may_be_waited_for(connected_org: RunningOrg, context: Any) -> None:
+    connected_org.fail("query", status=503, times=2)
+    assert fire(sensor(FOUND, deferrable=True, silent_fail=True, timeout=60), context) > 0
+
+
+def test_an_error_in_the_triggerer_may_skip(connected_org: RunningOrg, context: Any) -> None:
+    event = {
+        "status": "error",
+        "error": "UnavailableError",
+        "message": "Salesforce did not respond.",
+        "permanent": False,
+    }
+    with pytest.raises(errors.UnavailableError):
+        sensor(FOUND, deferrable=True, soft_fail=True).execute_complete(context, event)
+    with pytest.raises(AirflowSkipException):
+        sensor(FOUND, deferrable=True, never_fail=True).execute_complete(context, event)
+
+
+def test_the_sensor_says_that_it_waits_in_the_triggerer(
+    connected_org: RunningOrg, context: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(TaskDeferred):
+        sensor(NOTHING, deferrable=True).execute(context)
+    assert "has no running triggerer" in capsys.readouterr().out
+
+
 def test_the_deferred_sensor_goes_on_when_records_appear(connected_org: RunningOrg, context: Any) -> None:
     answer = {"totalSize": 0, "done": True, "records": []}
     connected_org.fail("query", status=200, body=answer, times=3)
@@ -90,6 +134,16 @@ def test_a_query_that_always_answers_one_record_is_refused(
         waiting.execute(context)
     grouped = sensor("SELECT COUNT(Id) FROM Account WHERE Name = :none GROUP BY Industry")
     assert grouped.poke(context).is_done is False
+
+
+def test_task_soql_shows_no_query_that_it_does_not_run() -> None:
+    @task.soql  # type: ignore[attr-defined,untyped-decorator,unused-ignore]
+    def rows() -> str:
+        return "SELECT Id FROM Account"
+
+    with DAG("d", schedule=None):
+        shown: Any = rows()
+        assert "SELECT" not in shown.operator.soql
 
 
 def test_task_soql(connected_org: RunningOrg, context: Any) -> None:
