@@ -12,7 +12,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]  # MkDocs loads this file by its path, so nothing of dev can be imported
 
 MODULES = {
-    "Operators": ("operators", ["SalesforceExtractOperator", "SalesforceQueryOperator", "SalesforceVacuumOperator"]),
+    "Operators": (
+        "operators",
+        [
+            "SalesforceExtractOperator",
+            "SalesforceQueryOperator",
+            "SalesforceLoadOperator",
+            "SalesforceVacuumOperator",
+        ],
+    ),
     "Task groups": ("taskgroups", ["salesforce_extract"]),
     "Sensor": ("sensors", ["SalesforceQuerySensor"]),
     "Watchers": ("watchers", ["SalesforceRecordsTrigger"]),
