@@ -23,13 +23,15 @@ from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator
 from airflow_sfcc.wording import did_you_mean
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, ObjectStoragePath
 
     from airflow_sfcc._airflow.extract_task import ExtractTask
     from airflow_sfcc.extract.extraction import Extraction
+    from airflow_sfcc.extract.model import Share
+    from airflow_sfcc.salesforce import SalesforceClient
 
-Share = Mapping[str, Any]
-"""What a download task is handed: `extract_id`, `job_id`, `sobject`, and `pages`, each as ResultPage.to_json()."""
+PlainShare = Mapping[str, Any]
+"""What a download task is handed: a Share as plain JSON."""
 
 
 def salesforce_extract(
@@ -155,22 +157,12 @@ class _StageOperator(BaseOperator):
     def _extraction(self) -> Extraction | None:
         return self._resumed
 
-    def _resume(self, share: Share) -> Extraction:
+    def _place(self, share: Share) -> tuple[SalesforceClient, ObjectStoragePath]:
         from airflow_sfcc._airflow.destinations import destination_path
-        from airflow_sfcc.extract.extraction import Extraction
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 
         client = SalesforceClientCredentialsHook(self.salesforce_conn_id).client
-        destination = destination_path(filled_in(self.destination, share["sobject"]))
-        extraction = Extraction.resume(client, destination, share["extract_id"])
-        if extraction.plan.job_id != share["job_id"]:
-            from airflow_sfcc.errors import ExtractError
-
-            raise ExtractError(
-                "The extract was planned anew since this task got its share: clear the task `plan` with everything downstream."
-            )
-        self._resumed = extraction
-        return extraction
+        return client, destination_path(filled_in(self.destination, share.sobject))
 
 
 class DownloadOperator(_StageOperator):
@@ -183,7 +175,7 @@ class DownloadOperator(_StageOperator):
     template_fields_renderers = {"share": "json"}  # noqa: RUF012
 
     def __init__(
-        self, *, share: Share, destination: str, salesforce_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any
+        self, *, share: PlainShare, destination: str, salesforce_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.share = share
@@ -193,22 +185,20 @@ class DownloadOperator(_StageOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         import socket
 
-        from airflow_sfcc.extract.model import plain
-        from airflow_sfcc.salesforce.bulk import ResultPage
+        from airflow_sfcc.extract.extraction import Extraction
+        from airflow_sfcc.extract.model import Landed, Share, from_plain, plain
         from airflow_sfcc.wording import plural
 
-        with airflow_failures(), storage_failures(filled_in(self.destination, self.share["sobject"])):
-            extraction = self._resume(self.share)
-            landed = extraction.land_pages(ResultPage.from_json(page) for page in self.share["pages"])
+        with airflow_failures():
+            share = from_plain(self.share, Share, "The share that the plan dealt to this task")
+        with airflow_failures(), storage_failures(filled_in(self.destination, share.sobject)):
+            client, destination = self._place(share)
+            extraction = self._resumed = Extraction.share(client, destination, share.extract_id, share.job_id)
+            landed = extraction.land_pages(share.pages)
         rows = sum(page.rows for page in landed)
         sobject = extraction.plan.sobject
         self.log.info("Landed %s of %s with %s", plural(len(landed), "result page"), sobject, plural(rows, "row"))
-        return {
-            "pages": [plain(page) for page in landed],
-            "rows": rows,
-            "api_calls": extraction.client.usage.calls,
-            "host": socket.gethostname(),
-        }
+        return plain(Landed(tuple(landed), rows, extraction.client.usage.calls, socket.gethostname()))
 
     def on_kill(self) -> None:
         """Stop downloading; the job stays, for the next try and for the others."""
@@ -249,15 +239,18 @@ class CommitOperator(_StageOperator, ExtractPresentation):
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
         from airflow_sfcc._airflow.extract_task import commit_or_skip
-        from airflow_sfcc.extract.model import StagedFile, from_plain
+        from airflow_sfcc.extract.extraction import Extraction
+        from airflow_sfcc.extract.model import Landed, Share, from_plain
         from airflow_sfcc.wording import plural
 
-        with airflow_failures(), storage_failures(filled_in(self.destination, self.shares[0]["sobject"])):
-            extraction = self._resume(self.shares[0])
-            downloads = list(self.downloads)
-            staged = [page for download in downloads for page in download["pages"]]
-            pages = from_plain(staged, list[StagedFile], "What the downloads returned")
-            calls = sum(int(download["api_calls"]) for download in downloads)
+        with airflow_failures():
+            share = from_plain(self.shares[0], Share, "What the plan returned")
+            downloads = from_plain(list(self.downloads), list[Landed], "What the downloads returned")
+        with airflow_failures(), storage_failures(filled_in(self.destination, share.sobject)):
+            client, destination = self._place(share)
+            extraction = self._resumed = Extraction.resume(client, destination, share.extract_id, job_id=share.job_id)
+            pages = [page for download in downloads for page in download.pages]
+            calls = sum(download.api_calls for download in downloads)
             try:
                 result = commit_or_skip(extraction, pages, skip_if_empty=self.skip_if_empty, other_calls=calls)
             except AirflowSkipException:

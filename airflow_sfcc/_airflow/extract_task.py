@@ -13,7 +13,6 @@ from msgspec import structs
 from airflow_sfcc._airflow.destinations import destination_path, filled_in, storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures
 from airflow_sfcc._airflow.options import ExtractOptions, request_of
-from airflow_sfcc._airflow.task_state import TaskState
 from airflow_sfcc.errors import (
     JobAbortedError,
     JobTimeoutError,
@@ -24,7 +23,6 @@ from airflow_sfcc.errors import (
 )
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.model import Request, RunIdentity, StagedFile
-from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.extract.progress import WaitingProgress
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.salesforce import SalesforceClient, soql
@@ -47,14 +45,13 @@ class ExtractTask:
         self._context = context
         self._log = options.log
         self._killed = threading.Event()
-        self._state = TaskState.of(context, options.retries or 0, durable=options.durable)
         self.extraction: Extraction | None = None
 
     def start(self) -> Any:
         """What the task returns; raises TaskDeferred to wait in the triggerer."""
         with airflow_failures(), storage_failures(self._place), self._cleanup_on_failure():
             extraction = self._plan()
-            extraction.start(self._state.checkpoint, abandoned=self._state.abandoned_job)
+            extraction.start()
             self._log_start(extraction)
             return self._resubmitting(extraction, lambda: self._proceed(extraction))
 
@@ -93,11 +90,6 @@ class ExtractTask:
             plural(result["api_calls"], "API call"),
             result["manifest"],
         )
-        return self.done(result)
-
-    def done(self, result: Any) -> Any:
-        """The task's result, after which there is nothing left to remember."""
-        self._state.forget()
         return result
 
     def defer(self, extraction: Extraction) -> NoReturn:
@@ -106,6 +98,8 @@ class ExtractTask:
 
         options = self._options
         job_id, *others = extraction.waiting_jobs
+        extraction.stage_plan()
+        extraction.leave()
         # The trigger ends by itself at end_time, so that the job can be aborted; Airflow's own timeout could not do that.
         options.defer(
             trigger=BulkJobTrigger(
@@ -120,16 +114,16 @@ class ExtractTask:
         )
 
     def _plan(self) -> Extraction:
-        client = self._client()
-        run = run_identity(self._context)
-        plan = make_plan(client, self.request(), run, self._destination, earlier=self._state.checkpoint)
-        self.extraction = Extraction(client, self._destination(plan.sobject), plan)
+        run = run_identity(self._context, self._options.retries or 0)
+        self.extraction = Extraction.planned(
+            self._client(), self.request(), run, self._destination, durable=self._options.durable
+        )
         return self.extraction
 
     def _resume(self) -> Extraction:
         client = self._client()
         destination = self._destination(self._sobject_name(client))
-        self.extraction = Extraction.resume(client, destination, run_identity(self._context).extract_id)
+        self.extraction = Extraction.resume(client, destination, run_identity(self._context, 0).extract_id)
         return self.extraction
 
     def _place(self) -> str:
@@ -177,22 +171,14 @@ class ExtractTask:
             raise self._kill_of("The task was killed while it was started.")
         if extraction.plan.job_id is None:
             return self.land(extraction)
-        self._remember(extraction)
         before = extraction.committed()
         if before is not None:
             self._log.info("An earlier attempt had committed %s", before["manifest"])
-            return self.done(before)
+            return before
         if self._options.deferrable and extraction.is_waiting:
             self.defer(extraction)
         self._wait(extraction)
         return self.land(extraction)
-
-    def _remember(self, extraction: Extraction) -> None:
-        """Leave word of the submitted job: for the next attempt, and for whoever goes on after a deferral."""
-        checkpoint = extraction.checkpoint()
-        if checkpoint is not None:
-            self._state.save(checkpoint)
-        extraction.stage_plan()
 
     def _land_after(self, event: dict[str, Any], extraction: Extraction) -> Any:
         if event["status"] == "error":
@@ -244,16 +230,16 @@ class ExtractTask:
     def _leave(self, extraction: Extraction, problem: BaseException) -> None:
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
-        state = self._state
         has_ended = isinstance(problem, AirflowSkipException) or not extraction.can_go_on_after(problem)
-        if state.is_durable and state.more_tries and not has_ended:
+        ti = self._context["ti"]
+        if self._options.durable and not has_ended and _try_number(ti) <= (getattr(ti, "max_tries", 0) or 0):
             self._log.warning(
                 "The next try goes on with Bulk job %s and the pages landed so far", extraction.plan.job_id
             )
+            extraction.leave()
             return
         if self._options.cancel_on_kill or not self._killed.is_set():
             extraction.abandon_jobs()
-        state.forget()
         extraction.discard()
 
 
@@ -274,11 +260,12 @@ def commit_or_skip(
     return result
 
 
-def run_identity(context: Context) -> RunIdentity:
+def run_identity(context: Context, retries: int) -> RunIdentity:
     """Which task instance this is.
 
     The data interval is empty for cron schedules since Airflow 3, and absent where a run has no logical date, as with asset
-    and partitioned schedules; then the run's own time counts.
+    and partitioned schedules; then the run's own time counts. A task that is cleared starts over, so its run is told by how
+    often the DAG run was cleared, and by the first of its tries since then: Airflow counts tries on, and raises `max_tries`.
     """
     ti, dag_run = context["ti"], context["dag_run"]
     start, end = getattr(dag_run, "data_interval_start", None), getattr(dag_run, "data_interval_end", None)
@@ -290,4 +277,10 @@ def run_identity(context: Context) -> RunIdentity:
         due=dag_run.logical_date or dag_run.run_after,
         interval=(start, end) if start and end and start < end else None,
         is_backfill=str(getattr(dag_run, "run_type", "")).rsplit(".", 1)[-1].lower().startswith("backfill"),
+        run_key=f"{getattr(dag_run, 'clear_number', 0) or 0}/{(getattr(ti, 'max_tries', 0) or 0) - retries + 1}",
+        try_number=_try_number(ti),
     )
+
+
+def _try_number(ti: Any) -> int:
+    return getattr(ti, "try_number", None) or 1

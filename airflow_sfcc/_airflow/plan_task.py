@@ -39,13 +39,13 @@ class PlanTask(ExtractTask):
     def land(self, extraction: Extraction) -> Any:
         """The shares; raises TaskDeferred while the job of another slice is still waiting."""
         if extraction.job().is_waiting:
-            extraction.stage_plan()
             self.defer(extraction)
         pages = [page.to_json() for page in extraction.pages()]
         extraction.stage_plan()
+        extraction.leave()
         plan = extraction.plan
         known = {"extract_id": plan.extract_id, "job_id": plan.job_id, "sobject": plan.sobject}
         dealt = [pages[first :: self._shares] for first in range(self._shares)]
         # An empty result may have no page at all, and still has to be committed: with no share there would be no download, and
         # a commit that Airflow skips.
-        return self.done([{**known, "pages": share} for share in dealt if share or share is dealt[0]])
+        return [{**known, "pages": share} for share in dealt if share or share is dealt[0]]

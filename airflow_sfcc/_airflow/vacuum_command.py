@@ -10,8 +10,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from airflow_sfcc.extract.land.staging import StoragePath
     from airflow_sfcc.extract.land.vacuum import Leftover
+    from airflow_sfcc.extract.storage import StoragePath
 
 
 @click.command()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_sfcc.extract.current_table import current_table_sql, register_storage
     from airflow_sfcc.extract.incremental.state import latest_state
-    from airflow_sfcc.extract.land.manifests import read_manifests
+    from airflow_sfcc.extract.manifests import read_manifests
     from airflow_sfcc.extract.newest import newest_extract
 
 # jemalloc keeps what a batch frees for the next ones, and gives back what is idle for a second: with mimalloc, Arrow's
@@ -27,7 +27,7 @@ _HOMES = {
     "current_table_sql": "current_table",
     "latest_state": "incremental.state",
     "newest_extract": "newest",
-    "read_manifests": "land.manifests",
+    "read_manifests": "manifests",
     "register_storage": "current_table",
 }
 

@@ -11,40 +11,48 @@ from typing import TYPE_CHECKING
 
 from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract.incremental.state import require_one_source
-from airflow_sfcc.extract.land.manifests import Manifest, read_manifests, storage_path
-from airflow_sfcc.extract.land.staging import StoragePath, is_local
+from airflow_sfcc.extract.manifests import Manifest, read_manifests
+from airflow_sfcc.extract.storage import StoragePath, is_local, storage_path
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _QUERY = """\
-WITH extracts AS (
-    SELECT extract_id, read_at, watermark, mode = 'full' AND watermark IS NOT NULL AS is_snapshot
-    FROM read_json({root}/extract=*/_manifest.json', hive_partitioning = false, columns = {{
-        extract_id: 'VARCHAR', read_at: 'TIMESTAMPTZ', mode: 'VARCHAR', watermark: 'VARCHAR'}})
+WITH manifests AS (
+    SELECT extract_id, read_at, watermark, mode, files, deleted_files
+    FROM read_json({root}/extract=*/_manifest*.json', hive_partitioning = false, filename = '_manifest', columns = {{
+        extract_id: 'VARCHAR', read_at: 'TIMESTAMPTZ', mode: 'VARCHAR', watermark: 'VARCHAR', version: 'BIGINT',
+        files: 'STRUCT(path VARCHAR)[]', deleted_files: 'STRUCT(path VARCHAR)[]'}})
+    WHERE parse_filename(parse_dirpath(_manifest)) = 'extract=' || extract_id
+    QUALIFY row_number() OVER (PARTITION BY extract_id ORDER BY coalesce(version, 1) DESC, _manifest) = 1
 ),
 counting AS (
-    SELECT extract_id, read_at FROM extracts
-    WHERE watermark IS NOT NULL AND read_at >= coalesce((SELECT max(read_at) FROM extracts WHERE is_snapshot), '-infinity')
+    SELECT * FROM manifests
+    WHERE watermark IS NOT NULL
+      AND read_at >= coalesce((SELECT max(read_at) FROM manifests WHERE mode = 'full' AND watermark IS NOT NULL), '-infinity')
 ),
+listed AS (SELECT extract_id, read_at, unnest(files).path AS path FROM counting),
 newest AS (
-    SELECT parts.* EXCLUDE (extract)
-    FROM read_parquet({root}/extract=*/part-*.parquet', union_by_name = true, hive_types_autocast = false) AS parts
-    JOIN counting ON counting.extract_id = parts.extract
-    QUALIFY row_number() OVER (PARTITION BY parts."Id" ORDER BY parts."{cursor}" DESC, counting.read_at DESC) = 1
+    SELECT parts.* EXCLUDE (extract, _part)
+    FROM read_parquet(
+        {root}/extract=*/part-*.parquet', union_by_name = true, hive_types_autocast = false, filename = '_part') AS parts
+    JOIN listed ON listed.extract_id = parts.extract AND listed.path = parse_filename(parts._part)
+    QUALIFY row_number() OVER (PARTITION BY parts."Id" ORDER BY parts.{cursor} DESC, listed.read_at DESC) = 1
 ){gone}
 SELECT {columns}
 FROM newest{conditions}"""
 
 _GONE = """,
+listed_deleted AS (SELECT extract_id, unnest(deleted_files).path AS path FROM counting),
 gone AS (
     SELECT deleted."Id", max(deleted."DeletedDate") AS "DeletedDate"
-    FROM read_parquet({root}/extract=*/deleted-*.parquet', hive_types_autocast = false) AS deleted
-    JOIN counting ON counting.extract_id = deleted.extract
+    FROM read_parquet(
+        {root}/extract=*/deleted-*.parquet', hive_types_autocast = false, filename = '_part') AS deleted
+    JOIN listed_deleted AS listed ON listed.extract_id = deleted.extract AND listed.path = parse_filename(deleted._part)
     GROUP BY deleted."Id"
 )"""
 
-_NOT_GONE = """NOT EXISTS (FROM gone WHERE gone."Id" = newest."Id" AND gone."DeletedDate" > newest."{cursor}")"""
+_NOT_GONE = """NOT EXISTS (FROM gone WHERE gone."Id" = newest."Id" AND gone."DeletedDate" > newest.{cursor})"""
 
 
 def current_table_sql(destination: StoragePath | str) -> str:
@@ -62,8 +70,8 @@ def current_table_sql(destination: StoragePath | str) -> str:
             f"{root} holds no extract that a current table can be made of: land one with mode='incremental' first."
         )
     _require_parquet(manifests)
-    quoted_root = "'" + _url(root).replace("'", "''")
-    cursor = str(newest["cursor_field"])
+    quoted_root = "'" + duckdb_url(root).replace("'", "''")
+    cursor = _quoted(newest["cursor_field"])
     conditions = []
     if any(column["name"] == "IsDeleted" for manifest in manifests for column in manifest["schema"]):
         conditions.append('newest."IsDeleted" IS NOT TRUE')
@@ -74,7 +82,7 @@ def current_table_sql(destination: StoragePath | str) -> str:
         root=quoted_root,
         cursor=cursor,
         gone=_GONE.format(root=quoted_root) if has_gone else "",
-        columns=", ".join(f'newest."{column["name"]}"' for column in newest["schema"]),
+        columns=", ".join(f"newest.{_quoted(column['name'])}" for column in newest["schema"]),
         conditions="\nWHERE " + "\n  AND ".join(conditions) if conditions else "",
     )
 
@@ -94,11 +102,16 @@ def register_storage(connection: DuckDBPyConnection, destination: StoragePath | 
     connection.register_filesystem(root.fs)
 
 
-def _url(root: StoragePath) -> str:
+def duckdb_url(root: StoragePath) -> str:
     """How DuckDB names the folder: a path on a disk, a URL elsewhere."""
     if is_local(root):
         return root.path.rstrip("/")
     return f"{root.protocol}://{root.path.rstrip('/')}"
+
+
+def _quoted(name: object) -> str:
+    """An identifier in SQL, whatever is in it."""
+    return '"' + str(name).replace('"', '""') + '"'
 
 
 def _require_parquet(manifests: list[Manifest]) -> None:

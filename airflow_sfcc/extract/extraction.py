@@ -1,20 +1,13 @@
 """One extract from plan to manifest: the flow to read first.
 
-plan -> start (submit the Bulk job) -> pages (of the complete job) -> land (fetch, convert, write) -> commit
+    Planned     what is to be read: `Extraction.planned`
+    Submitted   the Bulk job runs, where the plan is to use one: `start`, or `resume` in another process
+    Staged      each result page is a verified file: `land`, or `pages` and `land_pages` on as many workers as one likes
+    Committed   the parts and their manifest are published: `commit`
 
-The stages can run in one process, or each in its own, and pages can be landed by many workers at once: what one stage
-hands to the next is plain JSON (`Plan`, `ResultPage`, `StagedFile`) or lies in the extract's staging folder.
-
-    extraction = Extraction(client, destination, make_plan(client, request, run))
-    extraction.start()
-    extraction.stage_plan()
-    ...                                                         # elsewhere, once the job is complete
-    extraction = Extraction.resume(client, destination, extract_id)
-    pages = extraction.pages()
-    ...                                                         # on as many workers as one likes
-    landed = extraction.land_pages(share_of_pages)
-    ...                                                         # at last, once
-    result = extraction.commit(all_that_was_landed)
+What one stage hands to the next is plain JSON (`Plan`, `ResultPage`, `StagedFile`) or lies in the extract's staging folder.
+The staged plan is the only memory between attempts: a retry goes on with its job and its pages; a task that was cleared has
+another `run_key`, and starts over.
 """
 
 from __future__ import annotations
@@ -23,12 +16,12 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from msgspec import structs
 
 from airflow_sfcc.errors import (
+    ConcurrentRunError,
     ExtractError,
     JobAbortedError,
     JobFailedError,
@@ -38,30 +31,34 @@ from airflow_sfcc.errors import (
     SalesforceError,
     UnexpectedResponseError,
 )
-from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
 from airflow_sfcc.extract.convert.arrow_types import arrow_schema
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.fetch.bulk import BulkFetcher
 from airflow_sfcc.extract.fetch.rest import RestFetcher
 from airflow_sfcc.extract.incremental.increment import require_unchanged
 from airflow_sfcc.extract.incremental.schema_drift import vanishing_fields_explained
-from airflow_sfcc.extract.incremental.side_files import gather_side_files
+from airflow_sfcc.extract.incremental.side_files import SideFiles, gather_side_files
 from airflow_sfcc.extract.incremental.state import State, check_same_source, latest_state
+from airflow_sfcc.extract.land.commit import finish, publish
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.manifest import make_manifest
 from airflow_sfcc.extract.land.part_builder import PartBuilder
-from airflow_sfcc.extract.land.staging import MANIFEST, Landing, StoragePath
-from airflow_sfcc.extract.model import Part, Plan, StagedFile, from_plain, part_name, plain
+from airflow_sfcc.extract.land.staging import Landing
+from airflow_sfcc.extract.manifests import MANIFEST, Manifest
+from airflow_sfcc.extract.model import Part, Plan, Request, RunIdentity, StagedFile, part_name
 from airflow_sfcc.extract.plan.api_choice import calls_by_rest, is_refusal_of_bulk
+from airflow_sfcc.extract.plan.planner import make_plan
+from airflow_sfcc.extract.storage import StoragePath, require_content
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.stopping import Stop
-from airflow_sfcc.timestamps import iso
+from airflow_sfcc.timestamps import timestamp
 from airflow_sfcc.wording import plural
 
 log = logging.getLogger(__name__)
 
 _ABANDON_SECONDS = 5.0
+_COMMIT_ATTEMPTS = 5
 _NOT_RESUMABLE = (
     JobFailedError,
     JobAbortedError,
@@ -70,7 +67,7 @@ _NOT_RESUMABLE = (
     RowCountError,
     UnexpectedResponseError,
 )
-"""Failures that another look at the same job would only repeat."""
+"""Failures that the same job would only repeat."""
 
 
 class Extraction:
@@ -84,48 +81,112 @@ class Extraction:
         self.plan = plan
         self.landing = Landing(destination, plan.extract_id)
         self.continues = False
-        """Whether it goes on with the job of an earlier try."""
+        """Whether it goes on with the job of an earlier attempt."""
         self._jobs: dict[str, BulkJob] = {}
         self._stop = Stop()
         self._parts: dict[Part, str] = {}
         self._built: PartBuilder | None = None
 
-    @classmethod
-    def resume(cls, client: SalesforceClient, destination: StoragePath, extract_id: str) -> Extraction:
-        """The extraction whose plan another process staged. Raises ExtractError when that is gone, or of no use here."""
-        landing = Landing(destination, extract_id)
-        plan = from_plain(landing.load_plan(), Plan, f"The staged plan in {landing.staging}")
-        return cls(client, destination, plan)
+    # Planned
 
-    def start(self, earlier: Checkpoint | None = None, *, abandoned: str | None = None) -> None:
-        """Go on with the job of an `earlier` try if it is still good for this plan; else prepare the landing, and submit
-        the Bulk job if the plan is to use one. `abandoned` is a job that nobody waits for any more.
+    @classmethod
+    def planned(
+        cls,
+        client: SalesforceClient,
+        request: Request,
+        run: RunIdentity,
+        destination: Callable[[str], StoragePath],
+        *,
+        durable: bool = True,
+    ) -> Extraction:
+        """An extraction whose plan is made now; `destination` says where the extracts of an object of that name live.
+
+        With `durable` it takes over the Bulk job of an earlier attempt of the same run, where the plan comes out the same.
+        Raises what make_plan raises.
+        """
+
+        def earlier(place: StoragePath) -> Plan | None:
+            return _earlier_plan(Landing(place, run.extract_id), run.run_key) if durable else None
+
+        plan = make_plan(client, request, run, destination, earlier=earlier)
+        return cls(client, destination(plan.sobject), plan)
+
+    @classmethod
+    def resume(
+        cls, client: SalesforceClient, destination: StoragePath, extract_id: str, *, job_id: str | None = None
+    ) -> Extraction:
+        """A new attempt that goes on from the plan that another process staged last.
+
+        Raises ExtractError when that is gone, of no use here, or has another job than `job_id` (None: any).
+        """
+        extraction, _ = cls._of_staged_plan(client, destination, extract_id, job_id)
+        extraction.continues = True
+        extraction.landing.begin(extraction.plan)
+        extraction.landing.adopt()
+        return extraction
+
+    @classmethod
+    def share(cls, client: SalesforceClient, destination: StoragePath, extract_id: str, job_id: str) -> Extraction:
+        """The part of one of several workers in what the plan staged last has begun; it only lands pages. Raises the same."""
+        extraction, attempt = cls._of_staged_plan(client, destination, extract_id, job_id)
+        extraction.landing.begin_share(attempt)
+        return extraction
+
+    @classmethod
+    def _of_staged_plan(
+        cls, client: SalesforceClient, destination: StoragePath, extract_id: str, job_id: str | None
+    ) -> tuple[Extraction, str]:
+        landing = Landing(destination, extract_id)
+        for attempt in landing.attempts():
+            plan = landing.plan_of(attempt)
+            if plan is None:
+                continue
+            if job_id not in (None, plan.job_id):
+                raise ExtractError(
+                    "The extract was planned anew since this task got its share: clear the task `plan` with everything "
+                    "downstream."
+                )
+            return cls(client, destination, plan), attempt
+        raise ExtractError(
+            f"The plan that was staged in {landing.staging} is gone, so this extract cannot go on: clear the task to run it "
+            "from the start."
+        )
+
+    # Submitted
+
+    def start(self) -> None:
+        """Go on with the job of an earlier attempt, where the plan took it over and it is still good; else submit the Bulk
+        job, if the plan is to use one.
 
         Where the plan may fall back, a query that Bulk refuses is planned anew for REST instead of failing.
         """
-        if earlier and self._job_is_good(earlier):
+        if self.plan.job_id is not None and self._job_is_good():
             self.continues = True
-            self.plan = self.plan.with_calls(earlier.api_calls)
-            self.landing.keep_staged()
+            self.landing.begin(self.plan)
+            self.landing.adopt()
         else:
-            self.start_over(abandoned=earlier.job_id if earlier else abandoned)
+            self.start_over()
 
-    def start_over(self, *, abandoned: str | None = None) -> None:
-        """Start from nothing. A job that an earlier try left running (`abandoned`, or the staged plan's) is aborted."""
-        staged = self.landing.find_plan() or {}
-        left_running = {abandoned, staged.get("job_id"), *staged.get("job_ids", ())} - {None, ""}
-        self.client.bulk.abort_all(map(str, left_running))
+    def start_over(self) -> None:
+        """Start from nothing. Jobs that earlier attempts left running are aborted, for nobody waits for them any more."""
+        left_running = [*self.plan.job_ids, *_jobs_of(self.landing)]
+        self.client.bulk.abort_all(dict.fromkeys(left_running))
         self.continues = False
         self._jobs = {}
         self._stop = Stop()
-        self.plan = structs.replace(self.plan, starts=self.plan.starts + 1)
-        self.landing.start_afresh()
+        self.plan = structs.replace(self.plan, starts=self.plan.starts + 1, job_id=None, job_ids=())
+        if self.landing.attempt:
+            self.landing.start_afresh()
+            self.stage_plan()
+        else:
+            self.landing.begin(self.plan)
         if self.plan.api == "bulk":
             self._submit()
+            self.stage_plan()
 
     @property
     def may_start_over(self) -> bool:
-        """Whether the query may be submitted again within this try: not for ever, where each job is gone at once."""
+        """Whether the query may be submitted again within this attempt: not for ever, where each job is gone at once."""
         return self.plan.starts <= 1
 
     def _submit(self) -> None:
@@ -136,7 +197,7 @@ class Extraction:
                     job = self.client.bulk.create(query, include_deleted=self.plan.include_deleted)
                     self._jobs[job.id] = job
                     self.plan = self.plan.submitted(*self._jobs)
-                    if self.plan.slices:  # a worker may die between two of them, and the next try is to know them
+                    if self.plan.slices:  # a worker may die between two of them, and the next attempt is to know them
                         self.stage_plan()
         except SalesforceError as refusal:
             if not is_refusal_of_bulk(refusal):
@@ -160,17 +221,14 @@ class Extraction:
         self.plan = self.plan.by_rest("Bulk API 2.0 did not do it")
         self._jobs = {}
 
-    def _job_is_good(self, earlier: Checkpoint) -> bool:
-        if self.plan.job_id != earlier.job_id:
-            log.warning("What is extracted changed since the last try, so its Bulk job %s is given up", earlier.job_id)
-            return False
+    def _job_is_good(self) -> bool:
         try:
             job = self.job()
         except ResultsExpiredError:
-            log.warning("Bulk job %s of the last try is gone, so the query is submitted again", earlier.job_id)
+            log.warning("Bulk job %s of the last attempt is gone, so the query is submitted again", self.plan.job_id)
             return False
         if job.state in (FAILED, ABORTED):
-            log.warning("Bulk job %s of the last try is %s, so the query is submitted again", job.id, job.state)
+            log.warning("Bulk job %s of the last attempt is %s, so the query is submitted again", job.id, job.state)
             return False
         return True
 
@@ -185,27 +243,25 @@ class Extraction:
         return [each for each in self.plan.job_ids if each not in self._jobs or self._jobs[each].is_waiting]
 
     def can_go_on_after(self, problem: BaseException) -> bool:
-        """Whether another try can go on with the job and the staged pages after this failure."""
-        return self.checkpoint() is not None and not (
-            isinstance(problem, _NOT_RESUMABLE) or getattr(problem, "permanent", False)
-        )
+        """Whether another attempt can go on with the job and the staged pages after this failure."""
+        has_job = self.plan.job_id is not None and not self.plan.slices
+        return has_job and not (isinstance(problem, _NOT_RESUMABLE) or getattr(problem, "permanent", False))
 
     def abandon_jobs(self, seconds: float = _ABANDON_SECONDS) -> None:
-        """Abort the jobs that are still running, since nobody will read their results; each has `seconds` to be answered."""
-        if not self.is_waiting:
+        """Abort the jobs that are still running, since nobody will read their results; each request has `seconds`.
+
+        A newer attempt may have taken them over; then they stay.
+        """
+        if not self.is_waiting or self._is_superseded():
             return
         with suppress(SalesforceError):
             for job in self.client.with_options(timeout=seconds, max_retries=0).bulk.abort_all(self.waiting_jobs):
                 self._jobs[job.id] = job
 
-    def checkpoint(self) -> Checkpoint | None:
-        """What the next try needs to go on from here; None when there is nothing to go on with, and for slices."""
-        plan = self.plan
-        if plan.job_id is None or plan.slices:
-            return None
-        return Checkpoint(
-            plan.job_id, fingerprint(plan), iso(plan.started_at), iso(plan.increment.read_at), self._calls
-        )
+    def _is_superseded(self) -> bool:
+        with suppress(Exception):  # a storage that does not respond must not keep jobs running
+            return self.landing.newer_attempt() is not None
+        return False
 
     @property
     def _calls(self) -> int:
@@ -213,7 +269,7 @@ class Extraction:
 
     def stage_plan(self) -> None:
         """Leave the plan for the process that goes on from here, with the calls made so far."""
-        self.landing.save_plan(plain(self.plan.with_calls(self._calls)))
+        self.landing.save_plan(self.plan.with_calls(self._calls))
 
     def job(self) -> BulkJob:
         """The Bulk job as it is now; of several, the first that is still waiting, else the last."""
@@ -235,12 +291,15 @@ class Extraction:
         return jobs
 
     def committed(self) -> dict[str, Any] | None:
-        """What the task returns, if the job of an earlier try was committed before that try ended; else None."""
-        manifest = self.landing.find_manifest() if self.continues else None
+        """What the task returns, if an earlier attempt committed this job's rows before it ended; else None."""
+        manifest = self.landing.committed() if self.continues else None
         if manifest is None or manifest["job_id"] != self.plan.job_id:
             return None
-        self.landing.discard()
-        return self._result(manifest, self.landing.folder / MANIFEST)
+        finish(self.landing)
+        self.landing.discard_all()
+        return self._result(manifest)
+
+    # Staged
 
     def pages(self) -> list[ResultPage]:
         """The result pages of the complete Bulk jobs, to be shared out; counted through from the first job to the last."""
@@ -257,7 +316,7 @@ class Extraction:
 
         Raises RowCountError when rows are missing or too many.
         """
-        with self._vanishing_fields_explained():
+        with self._missing_files_explained(), self._vanishing_fields_explained():
             pages = self._land_job() if self.plan.api == "bulk" else None
             if pages is None:
                 pages = RestFetcher(self.client, self.plan, self.landing, self._stop).land()
@@ -280,7 +339,7 @@ class Extraction:
     @contextmanager
     def _building(self) -> Iterator[PartBuilder]:
         """Takes staged files as they land; the parts are kept for the commit."""
-        builder = PartBuilder(self.landing, self.plan.file_format)
+        builder = PartBuilder(self.landing, self.plan.file_format, self.landing.own(""))
         try:
             yield builder
             self._parts = builder.finish()
@@ -290,11 +349,13 @@ class Extraction:
         self._built = builder
 
     def _parts_of(self, pages: Sequence[StagedFile]) -> dict[Part, str]:
-        """The parts of these pages, built now unless they are already."""
+        """The parts of these pages, built now unless they are already. Raises DamagedFileError for what others staged and
+        does not hold any more what it held."""
         in_order = sorted(pages, key=lambda page: page.index)
         if self._built is None or sorted(self._built.added, key=lambda page: page.index) != in_order:
             with self._building() as builder:
                 for page in in_order:
+                    require_content(self.landing.open_staged(page.name), page.bytes, page.sha256)
                     builder.add(page)
         return self._parts
 
@@ -305,24 +366,64 @@ class Extraction:
         """End all downloads, from another thread or a signal handler; `land` and `land_pages` raise StoppedError."""
         self._stop.set()
 
+    # Committed
+
     def commit(self, pages: Sequence[StagedFile], *, other_calls: int = 0) -> dict[str, Any]:
         """Publish all rows with their manifest; returns what the task returns (see `_result`).
 
         `other_calls` are API calls made for this extract by others, such as a trigger's polls. Raises RowCountError
-        unless `pages` are all pages of the job, with all of its rows.
+        unless `pages` are all pages of the job, with all of its rows, and ConcurrentRunError when it is not this attempt's
+        turn to publish.
         """
         self._require_every_row(pages)
-        parts = self._parts_of(pages) or self._empty_part()
-        side_files = gather_side_files(self.client, self.landing, self.plan, parts)
-        manifest = make_manifest(self.plan, list(parts), side_files, api_calls=self._calls + other_calls)
-        files = {part.name: staged for part, staged in parts.items()}
-        with self._alone() as require_alone:
-            path = self.landing.commit(manifest, {**files, **side_files.files}, require_alone)
-        return self._result(manifest, path)
+        with self._missing_files_explained():
+            parts = self._parts_of(pages) or self._empty_part()
+            manifest = self._published(parts, other_calls)
+        finish(self.landing)
+        self._tidy()
+        return self._result(manifest)
+
+    def _published(self, parts: dict[Part, str], other_calls: int) -> Manifest:
+        for _ in range(_COMMIT_ATTEMPTS):
+            before = self.landing.committed()
+            try:
+                side_files = self._side_files(parts, before)
+            except FileNotFoundError:
+                if before is None or self.landing.committed() == before:
+                    raise
+                continue  # an earlier attempt has just committed, so what is beside the rows is another
+            manifest = make_manifest(self.plan, list(parts), side_files, api_calls=self._calls + other_calls)
+            own = {part.name: self.landing.own(part.name) for part in side_files.parts}
+            files = {**{part.name: staged for part, staged in parts.items()}, **own}
+            with self._commit_lock() as require_lock:
+                published = publish(self.landing, manifest, files, before, require_lock)
+            if published is not None:
+                return published
+        raise ConcurrentRunError(
+            f"Other attempts committed {self.landing.folder} again and again, so this one committed nothing. Run this task "
+            "again."
+        )
+
+    def _side_files(self, parts: dict[Part, str], before: Manifest | None) -> SideFiles:
+        return gather_side_files(
+            self.client,
+            self.plan,
+            {part: self.landing.open_staged(staged) for part, staged in parts.items()},
+            before,
+            self.landing.folder,
+            lambda name: self.landing.open_file(self.landing.own(name)),
+        )
+
+    def _tidy(self) -> None:
+        """Remove what is staged. The commit is done, so a storage that does not let us only costs room."""
+        try:
+            self.landing.discard_all()
+        except OSError as problem:
+            log.warning("What is staged in %s could not be removed (%s): a vacuum will", self.landing.staging, problem)
 
     @contextmanager
-    def _alone(self) -> Iterator[Callable[[], None]]:
-        """No other commit to the destination at the same time, and none since this extract was planned from its state.
+    def _commit_lock(self) -> Iterator[Callable[[], None]]:
+        """No other run commits to the destination meanwhile, and none has since this extract was planned from its state.
 
         Yields what raises ConcurrentRunError when that is no longer so. Raises the same.
         """
@@ -331,11 +432,11 @@ class Extraction:
             self._require_own_destination(latest_state(destination))
             yield lambda: None
             return
-        with commit_lock(destination, self.plan.extract_id) as require_alone:
+        with commit_lock(destination, self.plan.extract_id) as require_lock:
             state = latest_state(destination, initial_start=increment.initial_start)
             self._require_own_destination(state)
             require_unchanged(increment, state, self.plan.extract_id)
-            yield require_alone
+            yield require_lock
 
     def _require_own_destination(self, state: State) -> None:
         """Raise StateError when extracts of another object or org were committed since this one was planned."""
@@ -367,14 +468,16 @@ class Extraction:
     def _empty_part(self) -> dict[Part, str]:
         """A file with the schema and no rows, so that readers find the columns of an empty result."""
         name = part_name(0, EXTENSIONS[self.plan.file_format])
-        with self.landing.open_file(name) as file:
+        staged = self.landing.own(name)
+        with self.landing.open_file(staged) as file:
             part_writer(self.plan.file_format, file, arrow_schema(self.plan.columns)).finish()
-        return {Part(name, 0, file.bytes, file.sha256): name}
+        return {Part(name, 0, file.bytes, file.sha256): staged}
 
-    def _result(self, manifest: dict[str, Any], path: StoragePath) -> dict[str, Any]:
+    def _result(self, manifest: Manifest) -> dict[str, Any]:
         folder = str(self.landing.folder)
+        started, finished = (timestamp(manifest[name]) for name in ("started_at", "finished_at"))
         return {
-            "manifest": str(path),
+            "manifest": str(self.landing.folder / MANIFEST),
             "path": folder,
             "files": [f"{folder}/{file['path']}" for file in manifest["files"]],
             **{
@@ -382,23 +485,57 @@ class Extraction:
                 for name in ("rows", "bytes", "deleted_rows", "api", "job_id", "window", "watermark")
             },
             "api_calls": manifest["api_calls"],
-            "seconds": round(_seconds_between(manifest["started_at"], manifest["finished_at"]), 3),
+            "seconds": round((finished - started).total_seconds(), 3),
         }
+
+    @contextmanager
+    def _missing_files_explained(self) -> Iterator[None]:
+        """Files that are gone were removed by a newer attempt, if there is one: then raise ConcurrentRunError instead."""
+        try:
+            yield
+        except FileNotFoundError:
+            self.landing.require_newest(self.landing.committed())
+            raise
 
     def _vanishing_fields_explained(self) -> AbstractContextManager[None]:
         return vanishing_fields_explained(self.plan.sobject, self.plan.columns)
 
+    # Given up
+
+    def leave(self) -> None:
+        """Leave what is staged for the attempt that goes on from here."""
+        self.landing.leave()
+
     def discard(self) -> None:
-        """Remove what was staged."""
-        self.landing.discard()
-
-
-def _seconds_between(start: str, end: str) -> float:
-    first, last = (datetime.fromisoformat(moment.replace("Z", "+00:00")) for moment in (start, end))
-    return (last - first).total_seconds()
+        """Remove what was staged by this attempt, and by earlier ones that have ended."""
+        if self.landing.attempt:
+            self.landing.discard()
 
 
 def _reported(jobs: Iterable[BulkJob]) -> int | None:
     """How many rows the jobs say they have; None when one of them does not say."""
     counts = [job.records_processed for job in jobs]
     return None if None in counts else sum(count or 0 for count in counts)
+
+
+def _earlier_plan(landing: Landing, run_key: str) -> Plan | None:
+    """The plan of the newest attempt, if it is one of the same run and has a job to go on with."""
+    for attempt in landing.attempts():
+        try:
+            plan = landing.plan_of(attempt)
+        except ExtractError as problem:
+            log.warning("An earlier attempt cannot be gone on with: %s", problem.message)
+            return None
+        if plan is not None:
+            return plan if plan.run_key == run_key and plan.job_id and not plan.slices else None
+    return None
+
+
+def _jobs_of(landing: Landing) -> list[str]:
+    """The Bulk jobs of all earlier attempts."""
+    jobs: list[str] = []
+    for attempt in landing.attempts():
+        with suppress(ExtractError):
+            plan = landing.plan_of(attempt) if attempt != landing.attempt else None
+            jobs += plan.job_ids if plan else ()
+    return jobs

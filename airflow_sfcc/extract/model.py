@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from airflow_sfcc.errors import ExtractError, QueryError
+from airflow_sfcc.salesforce.bulk import ResultPage
 from airflow_sfcc.salesforce.soql import datetime_literal
 from airflow_sfcc.timestamps import iso
 
@@ -24,6 +25,10 @@ Mode = Literal["full", "incremental"]
 Deletes = Literal["ignore", "soft", "hard"]
 OnSchemaChange = Literal["evolve", "fail"]
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+PlainId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9-]{0,99}\Z")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+_STAGED_NAME = r"\At[0-9]{5}-[0-9]{5}-[0-9a-f]{8}(\.share-[0-9a-f]{8})?/page-[0-9]{5,}(\.[a-z0-9]+)+\Z"
+"""A name, and no path: nothing of it leads out of the extract's staging folder."""
 
 DEFAULT_PAGE_SIZE = 100_000
 """Rows asked for per Bulk result page where the org does not list result pages by itself."""
@@ -234,10 +239,11 @@ class Plan(Model, frozen=True):
     `may_fall_back` says that REST may read what Bulk refuses or fails at. `expected_rows` is the count that the API was
     chosen by, if there was one. `api_calls` counts the calls of stages that ran elsewhere, `starts` how often this attempt
     began from nothing; `job_id` is set once a Bulk job is submitted. A query that is cut into slices has the SOQL of each
-    in `slices`, and after submission the id of each one's job, in that order, in `job_ids`; `job_id` is the first.
+    in `slices`, and after submission the id of each one's job, in that order, in `job_ids`; `job_id` is the first. `run_key`
+    and `try_number` are those of the run that it was made for.
     """
 
-    extract_id: str
+    extract_id: PlainId
     org_id: str | None
     instance: str
     sobject: str
@@ -264,12 +270,18 @@ class Plan(Model, frozen=True):
     slices: tuple[str, ...] = ()
     api_calls: int = 0
     starts: int = 0
-    format_version: int = 1
+    run_key: str = ""
+    try_number: int = 1
+    format_version: int = 2
 
     @property
     def queries(self) -> tuple[str, ...]:
         """The SOQL of each Bulk job."""
         return self.slices or (self.soql,)
+
+    def is_of_same_job(self, other: Plan) -> bool:
+        """Whether a job's result and its staged files would be the same for both plans."""
+        return all(getattr(self, name) == getattr(other, name) for name in _JOB_DEPENDS_ON)
 
     def submitted(self, *job_ids: str) -> Plan:
         """The plan with its Bulk jobs, one for each of `queries`."""
@@ -282,17 +294,31 @@ class Plan(Model, frozen=True):
         return msgspec.structs.replace(self, api="rest", api_reason=reason, job_id=None, job_ids=(), slices=())
 
 
+_JOB_DEPENDS_ON = (
+    "soql",
+    "slices",
+    "include_deleted",
+    "api_version",
+    "org_id",
+    "instance",
+    "columns",
+    "file_format",
+)
+
+
 class StagedFile(Model, frozen=True):
-    """A file of rows that is staged: `name` of the file, `url` of the result page it was read from (None by REST),
-    `next_locator` as that page's response had it.
+    """A file of rows that is staged.
+
+    `name` is its name below the extract's staging folder, with that of its attempt; `url` the result page it was read from
+    (None by REST), `next_locator` as that page's response had it.
 
     It is complete and readable by itself, so that it outlives the process that fetched it.
     """
 
-    index: int
-    name: str
-    rows: int
-    bytes: int
+    index: Count
+    name: Annotated[str, msgspec.Meta(pattern=_STAGED_NAME)]
+    rows: Count
+    bytes: Count
     sha256: str
     url: str | None = None
     next_locator: str | None = None
@@ -313,3 +339,21 @@ def page_name(index: int, extension: str) -> str:
 
 def part_name(index: int, extension: str) -> str:
     return f"part-{index:05d}.{extension}"
+
+
+class Share(Model, frozen=True):
+    """What one of several workers is to land: some result pages of a planned extract."""
+
+    extract_id: PlainId
+    job_id: str
+    sobject: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_]+\Z")]
+    pages: tuple[ResultPage, ...] = ()
+
+
+class Landed(Model, frozen=True):
+    """What one of several workers has landed; `api_calls` are its own."""
+
+    pages: tuple[StagedFile, ...]
+    rows: int
+    api_calls: Count
+    host: str

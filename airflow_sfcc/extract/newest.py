@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract.incremental.state import require_one_source
-from airflow_sfcc.extract.land.manifests import Manifest, read_manifests, storage_path
-from airflow_sfcc.extract.land.staging import StoragePath, is_local
+from airflow_sfcc.extract.manifests import Manifest, read_manifests
+from airflow_sfcc.extract.storage import StoragePath, is_local, storage_path
 from airflow_sfcc.wording import plural
 
 

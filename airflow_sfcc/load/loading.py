@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from airflow_sfcc.errors import TableError, TableUnavailableError
-from airflow_sfcc.extract.current_table import _url
-from airflow_sfcc.extract.land.manifests import read_manifests
-from airflow_sfcc.extract.land.staging import StoragePath
+from airflow_sfcc.extract.current_table import duckdb_url
+from airflow_sfcc.extract.manifests import read_manifests
+from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.load.changes import Table, changes_of
 from airflow_sfcc.load.events import cast
 from airflow_sfcc.load.model import (
@@ -113,7 +113,7 @@ class _Load:
         raise AssertionError
 
     def _step(self) -> tuple[Counts, tuple[Extract, ...] | None, TableState | None]:
-        destination = destination_of(_url(self._destination), read_manifests(self._destination))
+        destination = destination_of(duckdb_url(self._destination), read_manifests(self._destination))
         state = self._target.state([extract.extract_id for extract in destination.extracts])
         if state is not None:
             _require_same(self._target.name, state, destination, self._options.mode)

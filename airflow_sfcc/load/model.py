@@ -10,7 +10,7 @@ from typing import Any, Literal
 from airflow_sfcc.errors import TableError
 from airflow_sfcc.extract.incremental.schema_drift import wider
 from airflow_sfcc.extract.incremental.state import is_snapshot
-from airflow_sfcc.extract.land.manifests import Manifest
+from airflow_sfcc.extract.manifests import Manifest
 from airflow_sfcc.timestamps import timestamp
 
 Mode = Literal["current", "soft", "history"]

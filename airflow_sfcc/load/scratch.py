@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_sfcc.extract.current_table import register_storage
-from airflow_sfcc.extract.land.staging import StoragePath
+from airflow_sfcc.extract.storage import StoragePath
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -28,13 +28,14 @@ from airflow_sfcc.errors import (
     UnexpectedResponseError,
 )
 from airflow_sfcc.extract import current_table_sql, latest_state, read_manifests, register_storage
-from airflow_sfcc.extract.land.lock import _Claim, commit_lock
-from airflow_sfcc.extract.land.staging import Landing, is_local
+from airflow_sfcc.extract.land import commit
+from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.vacuum import vacuum
 from airflow_sfcc.extract.model import RunIdentity
+from airflow_sfcc.extract.storage import give_name, is_local
 from tests.extract.runs import read_rows
 from tests.quarter.simulation import DAY, FIRST_NIGHT
-from tests.quarter.world import World, run_of
+from tests.quarter.world import WorkerDiedError, World, run_of
 from tests.storages import files_below, on_all_storages
 
 TIER = {"name": "Tier__c", "type": "double", "precision": 18, "scale": 0, "custom": True, "nillable": True}
@@ -351,7 +352,15 @@ def test_a_run_that_was_cut_off_while_it_committed_publishes_nothing(
 ) -> None:
     night(world, 0)
     before = files_below(world.destination)
-    monkeypatch.setattr(_Claim, "_is_lost", lambda claim: True)
+
+    def taken_for_dead(source: UPath, target: UPath) -> None:
+        """As another worker does that waited long enough."""
+        for name in files_below(world.destination):
+            if name.startswith("_commits/"):
+                (world.destination / name).unlink()
+        give_name(source, target)
+
+    monkeypatch.setattr(commit, "give_name", taken_for_dead)
     with pytest.raises(ConcurrentRunError, match="was cut off from the destination"):
         night(world, 1)
     with pytest.raises(ConcurrentRunError, match="was cut off from the destination"):
@@ -386,14 +395,22 @@ def test_a_cleared_run_keeps_what_only_its_first_reading_saw(world: World, file_
 
 @on_all_storages
 def test_a_repeat_that_dies_in_its_commit_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: Any) -> Any:
+        raise WorkerDiedError
+
     first = night(world, 0)
     world.update(world.free[0], {"Name": "changed since"})
-    landing = Landing(world.destination, first["extract_id"])
-    landing.staging.mkdir(parents=True)
-    landing._set_aside()  # and here the worker was shut off
-    assert not read_manifests(world.destination)
+    with monkeypatch.context() as dying, pytest.raises(WorkerDiedError):
+        dying.setattr(commit, "put_if_absent", die)
+        dying.setattr(commit, "_remove_all", lambda paths: None)  # a worker that is shut off removes nothing
+        night(world, 0)
+    assert len([name for name in files_below(world.destination) if "/part-" in name and "_staging" not in name]) > 1
+    (before,) = read_manifests(world.destination)
+    assert before["files"] == first["files"]
     again = night(world, 0)
     assert (again["carried_rows"], again["rows"]) == (1, first["rows"])
+    kept = {name.rpartition("/")[2] for name in files_below(world.destination) if "/part-" in name}
+    assert kept == {file["path"] for file in again["files"]}
 
 
 @on_all_storages

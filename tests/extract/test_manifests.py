@@ -10,9 +10,8 @@ import pytest
 from upath import UPath
 
 from airflow_sfcc.errors import StateError
-from airflow_sfcc.extract import latest_state, read_manifests
-from airflow_sfcc.extract.land import manifests
-from airflow_sfcc.extract.land.manifests import INDEX, read_short_manifests
+from airflow_sfcc.extract import latest_state, manifests, read_manifests
+from airflow_sfcc.extract.manifests import INDEX, read_short_manifests
 from tests.storages import files_below, on_all_storages
 
 FEW = 3
@@ -28,6 +27,10 @@ def hour(number: int) -> str:
     return f"2026-11-{1 + number // 24:02d}T{number % 24:02d}:00:00.000Z"
 
 
+def column(name: str) -> dict[str, Any]:
+    return {"name": name, "salesforce_type": "string", "type": "string", "nullable": True}
+
+
 def land(root: UPath, number: int, **changes: Any) -> None:
     """A manifest of an hourly extract, as a commit leaves it."""
     manifest = {
@@ -38,8 +41,12 @@ def land(root: UPath, number: int, **changes: Any) -> None:
         "read_at": hour(number),
         "started_at": hour(number),
         "soql": "SELECT Id FROM Account",
-        "files": [{"path": "part-00000.parquet"}],
-        "schema": [{"name": "Id"}, {"name": f"Field{number // 4}__c"}],
+        "sobject": "Account",
+        "run_id": str(number),
+        "rows": 1,
+        "version": 1,
+        "files": [{"path": "part-00000.parquet", "rows": 1, "bytes": 1, "sha256": ""}],
+        "schema": [column("Id"), column(f"Field{number // 4}__c")],
         **changes,
     }
     folder = root / f"extract=x{number}"
@@ -112,7 +119,7 @@ def test_who_may_not_write_does_without(
     def refuse(*args: Any, **options: Any) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(root.fs, "pipe_file", refuse)
+    monkeypatch.setattr(manifests, "write_whole", refuse)
     assert len(reads()) == 5 and INDEX not in files_below(root)
 
 

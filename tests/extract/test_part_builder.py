@@ -41,8 +41,14 @@ def org(start_org: Callable[..., RunningOrg]) -> RunningOrg:
     return start_org(result_page_rows=100)
 
 
+def landing_at(folder: Path | str) -> Landing:
+    landing = Landing(UPath(folder), "one")
+    landing.begin_share("t00001-00001-00000000")
+    return landing
+
+
 def landed(landing: Landing, file_format: FileFormat, index: int, rows: int) -> StagedFile:
-    name = page_name(index, EXTENSIONS[file_format])
+    name = landing.own(page_name(index, EXTENSIONS[file_format]))
     with landing.open_file(name) as file:
         writer = part_writer(file_format, file, SCHEMA)
         writer.write(pa.record_batch([pa.array(range(rows), pa.int64())], schema=SCHEMA))
@@ -58,10 +64,12 @@ def landed(landing: Landing, file_format: FileFormat, index: int, rows: int) -> 
 )
 def test_in_whatever_order_pages_land(counts: Sequence[int], random: Any, file_format: FileFormat) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        landing = Landing(UPath(folder), "one")
-        landing.keep_staged()
+        landing = landing_at(folder)
         pages = [landed(landing, file_format, index, rows) for index, rows in enumerate(counts)]
-        in_order, shuffled = PartBuilder(landing, file_format, "a-"), PartBuilder(landing, file_format, "b-")
+        in_order, shuffled = (
+            PartBuilder(landing, file_format, landing.own("a-")),
+            PartBuilder(landing, file_format, landing.own("b-")),
+        )
         for page in pages:
             in_order.add(page)
         for page in random.sample(pages, len(pages)):
@@ -76,9 +84,8 @@ def test_small_files_become_one_part_and_large_ones_stay_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_sfcc.extract.land.part_builder.SMALLEST_PART", 8_000)
-    landing = Landing(UPath(tmp_path), "one")
-    landing.keep_staged()
-    builder = PartBuilder(landing, "parquet")
+    landing = landing_at(tmp_path)
+    builder = PartBuilder(landing, "parquet", landing.own(""))
     for index, rows in enumerate([10, 12_000, 0, 10, 10, 12_000]):
         builder.add(landed(landing, "parquet", index, rows))
     parts = builder.finish()
@@ -88,7 +95,7 @@ def test_small_files_become_one_part_and_large_ones_stay_as_they_are(
         part_name(2, "parquet"): 20,
         part_name(3, "parquet"): 12_000,
     }
-    assert list(parts.values()) == [
+    assert [staged.rpartition("/")[2] for staged in parts.values()] == [
         "page-00000.parquet",
         "page-00001.parquet",
         PART.replace("0.", "2."),
@@ -114,7 +121,7 @@ def test_when_the_last_page_has_landed_the_part_is_there(org: RunningOrg, record
     extraction = begun(org, tmp_path)
     pages = extraction.land()
     assert len(pages) > 3
-    part = extraction.landing.staging / PART
+    part = extraction.landing.open_staged(extraction.landing.own(PART))
     assert pq.read_metadata(part.path).num_rows == records.count("Contact")
     assert len(ids(extraction.commit(pages))) == records.count("Contact")
 
@@ -139,7 +146,8 @@ def test_what_cannot_be_joined_fails_and_its_pages_can_be_used(
         extraction.land()
     assert not [name for name in files_below(UPath(tmp_path)) if "part-" in name or "writing" in name]
     asked = org.calls("job_results")
-    again = Extraction(org.client(), extraction.landing.destination, extraction.plan)
+    extraction.stage_plan()
+    again = Extraction.resume(org.client(), extraction.landing.destination, extraction.plan.extract_id)
     assert len(ids(again.commit(again.land()))) == records.count("Contact") and org.calls("job_results") == asked
 
 
@@ -152,5 +160,5 @@ def test_a_download_that_fails_leaves_no_part_and_its_pages_can_be_used(
         extraction.land()
     left = files_below(UPath(tmp_path))
     assert left and not [name for name in left if "part-" in name or "writing" in name]
-    again = Extraction(org.client(), extraction.landing.destination, extraction.plan)
+    again = Extraction.resume(org.client(), extraction.landing.destination, extraction.plan.extract_id)
     assert len(ids(again.commit(again.land()))) == records.count("Contact")

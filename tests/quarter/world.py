@@ -22,7 +22,7 @@ from upath import UPath
 from airflow_sfcc.errors import ConcurrentRunError
 from airflow_sfcc.extract import current_table_sql, latest_state, register_storage
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.land.staging import MANIFEST
+from airflow_sfcc.extract.manifests import MANIFEST
 from airflow_sfcc.extract.model import Request, RunIdentity
 from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.salesforce import SalesforceClient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,18 +17,21 @@ from salesforce_localorg.faults import Fault
 from salesforce_localorg.records import Records
 from upath import UPath
 
-from airflow_sfcc._airflow.task_state import KEY
 from airflow_sfcc.errors import (
     ApiBudgetError,
+    ConcurrentRunError,
     JobFailedError,
     ResultsExpiredError,
     RowCountError,
     SalesforceError,
     UnavailableError,
 )
+from airflow_sfcc.extract import extraction
+from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.incremental.side_files import gather_side_files
 from airflow_sfcc.operators import SalesforceExtractOperator
-from tests.conftest import RunningOrg
-from tests.extract.runs import NIGHT
+from tests.conftest import KEY, SECRET, RunningOrg
+from tests.extract.runs import NIGHT, read_rows
 from tests.storages import files_below, on_all_storages
 from tests.surface.conftest import Connect
 from tests.surface.test_operators import fire, only_job_state
@@ -37,29 +40,11 @@ RETRIES = 2
 PAGE_ROWS = 100
 
 
-class Store:
-    """Airflow's task state store as far as it can be seen from a task: JSON values by key."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return json.loads(self.values[key]) if key in self.values else default
-
-    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
-        assert value is not None
-        self.values[key] = json.dumps(value)
-
-    def delete(self, key: str) -> None:
-        self.values.pop(key, None)
-
-
 @dataclass
 class TaskInstance:
     """One task instance through its tries, as Airflow numbers them."""
 
     destination: Path | UPath
-    store: Store | None = field(default_factory=Store)
     try_number: int = 0
     max_tries: int = RETRIES
     clear_number: int = 0
@@ -75,8 +60,7 @@ class TaskInstance:
             max_tries=self.max_tries,
         )
         run = SimpleNamespace(logical_date=NIGHT, run_after=NIGHT, clear_number=self.clear_number)
-        store = {"task_state_store": self.store} if self.store else {}
-        return {"ti": ti, "dag_run": run, **store}
+        return {"ti": ti, "dag_run": run}
 
     def operator(self, **options: Any) -> SalesforceExtractOperator:
         settings: dict[str, Any] = {"sobject": "Contact", "fields": ["Id", "LastName"], "api": "bulk"}
@@ -95,7 +79,7 @@ class TaskInstance:
         return self.operator(**options).execute_complete(self.context(), event)  # type: ignore[arg-type]
 
     def clear(self) -> None:
-        """As a person clears it: Airflow 3.3 keeps the stored state."""
+        """As a person clears it."""
         self.max_tries = self.try_number + RETRIES
         self.clear_number += 1
 
@@ -146,15 +130,15 @@ def test_a_retry_asks_for_the_missing_pages_only(
     assert result["rows"] == records.count("Contact")
     assert paged_org.calls("job_create") == 1
     assert paged_org.calls("job_results") - asked == -(-records.count("Contact") // PAGE_ROWS) - 3
-    assert task.store is not None and not task.store.values and not task.staged, "nothing is left behind"
+    assert not task.staged, "nothing is left behind"
 
 
-def test_what_is_kept_names_the_job_and_no_secret(paged_org: RunningOrg, task: TaskInstance) -> None:
+def test_what_is_kept_holds_no_secret(paged_org: RunningOrg, task: TaskInstance) -> None:
     broken_off(paged_org, task)
-    assert task.store is not None
-    kept = task.store.get(KEY)
-    assert set(kept) == {"run", "job_id", "fingerprint", "planned_at", "read_at", "api_calls"}
-    assert kept["job_id"] == paged_org.org.bulk_jobs.all()[0].id and len(task.store.values[KEY]) < 1_000
+    kept = [UPath(task.destination / name).read_bytes() for name in files_below(UPath(task.destination))]
+    (job,) = paged_org.org.bulk_jobs.all()
+    assert any(job.id.encode() in content for content in kept)
+    assert not [content for content in kept if SECRET.encode() in content or KEY.encode() in content]
 
 
 def test_a_cleared_task_starts_over(paged_org: RunningOrg, task: TaskInstance, records: Records) -> None:
@@ -240,23 +224,12 @@ def test_jobs_that_disappear_again_and_again_end_the_try(paged_org: RunningOrg, 
     with pytest.raises(ResultsExpiredError, match="Clear the task"):
         task.resume(fire(second.value), deferrable=True)
     assert paged_org.calls("job_create") == 2 + 2
-    assert task.store is not None and not task.store.values and not task.staged
-
-
-def test_without_a_state_store_a_retry_starts_afresh(
-    paged_org: RunningOrg, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    task = TaskInstance(tmp_path, store=None)
-    with caplog.at_level("INFO"):
-        broken_off(paged_org, task)
-    assert "keeps no task state" in caplog.text and not task.staged
-    task.run()
-    assert paged_org.calls("job_create") == 2
+    assert not task.staged
 
 
 def test_durable_can_be_switched_off(paged_org: RunningOrg, task: TaskInstance) -> None:
     broken_off(paged_org, task, durable=False)
-    assert task.store is not None and not task.store.values and not task.staged
+    assert not task.staged
     task.run(durable=False)
     assert paged_org.calls("job_create") == 2
 
@@ -264,7 +237,7 @@ def test_durable_can_be_switched_off(paged_org: RunningOrg, task: TaskInstance) 
 def test_the_last_try_leaves_nothing(paged_org: RunningOrg, task: TaskInstance) -> None:
     task.try_number = RETRIES
     broken_off(paged_org, task)
-    assert task.store is not None and not task.store.values and not task.staged
+    assert not task.staged
 
 
 @pytest.mark.parametrize(
@@ -280,7 +253,7 @@ def test_failures_that_the_same_job_would_repeat_are_not_kept(
     paged_org.fail(route, **effects)
     with pytest.raises(error):
         task.run()
-    assert task.store is not None and not task.store.values and not task.staged
+    assert not task.staged
     assert task.run()["rows"] > 0 and paged_org.calls("job_create") == 2
 
 
@@ -289,41 +262,76 @@ def test_nothing_is_kept_of_a_failure_that_lasts_or_of_a_skip(paged_org: Running
         task.run(where="Id = null", skip_if_empty=True)
     with pytest.raises(AirflowFailException):
         task.run(fields=["Lastnam"])
-    assert task.store is not None and not task.store.values and not task.staged
+    assert not task.staged
 
 
-def test_a_try_that_died_after_its_commit_is_not_repeated(
+def test_an_attempt_that_died_after_its_commit_is_not_repeated(
     paged_org: RunningOrg, task: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Store, "delete", lambda self, key: None)
+    monkeypatch.setattr(Extraction, "_tidy", lambda self: None)
     first = task.run()
     calls = len(paged_org.org.calls)
     second = task.run()
-    assert {**second, "api_calls": 0} == {**first, "api_calls": 0}
+    assert {**second, "api_calls": 0} == {**first, "api_calls": 0} and not task.staged
     assert paged_org.calls("job_create") == 1 and paged_org.calls("job_results") == 9
     assert len(paged_org.org.calls) - calls <= 5, "login, versions, describe, job"
 
 
-def test_a_try_that_died_in_its_commit_goes_on_there(
+def test_an_attempt_that_died_in_its_commit_goes_on_there(
     paged_org: RunningOrg, task: TaskInstance, monkeypatch: pytest.MonkeyPatch, records: Records
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("airflow_sfcc.extract.land.staging.Landing._set_aside", lambda self: 1 / 0)
+        broken.setattr(extraction, "publish", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             task.run()
     asked = paged_org.calls("job_results")
     assert task.run()["rows"] == records.count("Contact") and paged_org.calls("job_results") == asked
 
 
+def test_an_older_attempt_that_wakes_up_publishes_nothing_and_spares_the_newer_one(
+    paged_org: RunningOrg, task: TaskInstance, monkeypatch: pytest.MonkeyPatch, records: Records
+) -> None:
+    """It wakes up while the retry lands, goes on to its commit, fails there, and removes what is its own."""
+    older = TaskInstance(task.destination, url=task.url)
+    retried: list[dict[str, Any]] = []
+    gather = gather_side_files
+
+    def retry_meanwhile(*arguments: Any) -> Any:
+        if not retried:
+            retried.append({})
+            task.try_number = 1
+            with monkeypatch.context() as sleeping:
+                sleeping.setattr(extraction, "gather_side_files", wake_the_older)
+                retried.append(task.run())
+        return gather(*arguments)
+
+    def wake_the_older(*arguments: Any) -> Any:
+        """The retry is about to commit: now the older attempt tries to, and is cleaned up after."""
+        monkeypatch.setattr(extraction, "gather_side_files", gather)
+        other = TaskInstance(task.destination, url=task.url, try_number=0, max_tries=1)
+        with pytest.raises(ConcurrentRunError):
+            other.run()
+        return gather(*arguments)
+
+    monkeypatch.setattr(extraction, "gather_side_files", retry_meanwhile)
+    with pytest.raises(ConcurrentRunError, match="commits nothing"):
+        older.run()
+    assert retried[-1]["rows"] == records.count("Contact")
+    (manifest,) = UPath(task.destination).glob("extract=*/_manifest.json")
+    assert len(read_rows(manifest.parent, json.loads(manifest.read_bytes()))) == records.count("Contact")
+
+
 def test_a_page_whose_file_was_damaged_is_asked_for_again(
     paged_org: RunningOrg, task: TaskInstance, records: Records
 ) -> None:
     broken_off(paged_org, task)
-    (staging,) = UPath(task.destination / "_staging").iterdir()
+    (staging,) = UPath(task.destination / "_staging").glob("*/*")
+    page = (staging / "page-00000.parquet").read_bytes()
+    (staging / "page-00000.parquet").write_bytes(page[:-200] + bytes(100) + page[-100:])
     (staging / "page-00001.parquet").write_bytes(b"half")
     (staging / "page-00002.json").write_bytes(b'{"ind')
     asked = paged_org.calls("job_results")
-    assert task.run()["rows"] == records.count("Contact") and paged_org.calls("job_results") - asked == 9 - 1
+    assert task.run()["rows"] == records.count("Contact") and paged_org.calls("job_results") - asked == 9
 
 
 def test_a_spent_budget_leaves_what_is_landed(
@@ -382,14 +390,3 @@ def test_a_job_that_nobody_waits_for_any_more_is_aborted(paged_org: RunningOrg, 
             deferrable=True, fields=["Id"] if how == "changed" else ["Id", "LastName"], durable=how != "not durable"
         )
     assert [job.state for job in paged_org.org.bulk_jobs.all()] == ["InProgress", "Aborted"]
-
-
-def test_a_store_that_fails_does_not_fail_the_task(
-    paged_org: RunningOrg, task: TaskInstance, records: Records, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise RuntimeError("the API server is away")
-
-    for method in ("get", "set", "delete"):
-        monkeypatch.setattr(Store, method, broken)
-    assert task.run()["rows"] == records.count("Contact")

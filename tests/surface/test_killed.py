@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -41,12 +40,10 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
 
-    def run(
-        self, destination: str, store: Path, try_number: int, *, wait_to_kill: Callable[[], object] | None = None
-    ) -> int:
+    def run(self, destination: str, try_number: int, *, wait_to_kill: Callable[[], object] | None = None) -> int:
         """The try's exit status; it is killed when `wait_to_kill` returns."""
         assert self._process.stdin
-        self._process.stdin.write(f"{destination} {store} {try_number}\n")
+        self._process.stdin.write(f"{destination} {try_number}\n")
         self._process.stdin.flush()
         pid = int(self._answer("started"))
         if wait_to_kill is not None:
@@ -88,7 +85,7 @@ def finished_pages(folder: UPath) -> set[str]:
     """What the receipts say was fetched before the kill: path and query of each page."""
     urls = set()
     for name in files_below(folder):
-        if not re.fullmatch(r"_staging/[^/]+/page-[^/]+\.json", name):
+        if not re.fullmatch(r"_staging/[^/]+/[^/]+/page-[^/]+\.json", name):
             continue
         try:
             parts = urlsplit(json.loads((folder / name).read_text())["url"])
@@ -114,10 +111,10 @@ def landed_ids(folder: UPath) -> list[str]:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("shape", ["documented", "absent"])
 def test_a_worker_killed_at_any_moment(
-    slow_paged_org: RunningOrg, worker: Worker, records: Records, root: UPath, root_url: str, tmp_path: Path
+    slow_paged_org: RunningOrg, worker: Worker, records: Records, root: UPath, root_url: str
 ) -> None:
     org, expected = slow_paged_org, records.count("Contact")
-    assert worker.run(f"{root_url}/undisturbed", tmp_path / "undisturbed.json", 1) == 0
+    assert worker.run(f"{root_url}/undisturbed", 1) == 0
     usual = calls_of(org)
     moments = random.Random(5)
 
@@ -131,11 +128,11 @@ def test_a_worker_killed_at_any_moment(
 
     killed = saved = 0
     for number in range(MOMENTS):
-        folder, url, store = root / str(number), f"{root_url}/{number}", tmp_path / f"{number}.json"
-        killed += worker.run(url, store, 1, wait_to_kill=wait_for_a_moment) == signal.SIGKILL
+        folder, url = root / str(number), f"{root_url}/{number}"
+        killed += worker.run(url, 1, wait_to_kill=wait_for_a_moment) == signal.SIGKILL
         finished = finished_pages(folder)
         org.org.calls.clear()  # it keeps the last calls only
-        assert worker.run(url, store, 2) == 0
+        assert worker.run(url, 2) == 0
         assert not finished & set(pages_asked(org)), "a finished page is not fetched again"
         saved += len(finished)
         ids = landed_ids(folder)

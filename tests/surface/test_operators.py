@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -99,7 +100,9 @@ def test_extract_without_deferral(
     assert result["rows"] == records.count("Contact") and result["api"] == api
     folder = result["path"].removeprefix(f"{root_url}/")
     assert folder.startswith("Contact/extract=20261123T020000Z-")
-    assert sorted(files_below(root)) == [f"{folder}/_manifest.json", f"{folder}/part-00000.parquet"]
+    (part,) = result["files"]
+    assert sorted(files_below(root)) == [f"{folder}/_manifest.json", part.removeprefix(f"{root_url}/")]
+    assert re.fullmatch(r"part-00000(-t00001-00001-[0-9a-f]{8})?\.parquet", part.rpartition("/")[2])
 
 
 @on_all_storages
@@ -139,10 +142,10 @@ def test_a_run_that_ends_leaves_alone_what_others_have_at_the_same_destination(r
 
     one, other = (Landing(ObjectStoragePath(root_url), name) for name in ("one", "other"))
     for landing in (one, other):
-        landing.start_afresh()
-        landing.save_plan({"rows": 5})
+        landing.begin_share("t00001-00001-00000000")
+        landing.leave()
     one.discard()
-    assert other.find_plan() == {"rows": 5}
+    assert list(files_below(root)) == [f"_staging/extract=other/{other.own('_ended.json')}"]
     other.discard()
     claim = ObjectStoragePath(f"{root_url}/_commits/other.1.json")
     with commit_lock(ObjectStoragePath(root_url), "one"):
@@ -286,5 +289,5 @@ def test_a_staged_plan_of_another_version(connected_org: RunningOrg, context: An
         extract_operator(root_url, api="bulk", deferrable=True).execute(context)
     (plan,) = root.glob("**/_plan.json")
     plan.write_text(json.dumps({**json.loads(plan.read_text()), "of_the_future": 1}))
-    with pytest.raises(SfccError, match=r"another version of this package.*clear the task"):
+    with pytest.raises(SfccError, match=r"made by another version.*Clear the task"):
         extract_operator(root_url).execute_complete(context, {"status": "finished", "job_id": "750", "api_calls": 1})

@@ -24,7 +24,7 @@ from airflow_sfcc.extract.fetch.page_checks import (
     listed_in_order,
 )
 from airflow_sfcc.extract.fetch.page_file import PageFiles
-from airflow_sfcc.extract.land.staging import Landing
+from airflow_sfcc.extract.land.staging import Landing, StagedFiles
 from airflow_sfcc.extract.model import Plan, StagedFile
 from airflow_sfcc.extract.progress import Progress
 from airflow_sfcc.salesforce.bulk import NO_LOCATOR, BulkJob, ResultPage, next_locator, reported_rows
@@ -127,7 +127,7 @@ class BulkFetcher:
         job.require_complete()
         pages = []
         rows = empty = 0
-        for opened in self._pages(job, {}):
+        for opened in self._pages(job, self._landing.staged_files()):
             if opened.response is not None:
                 opened.response.close()
                 told = reported_rows(opened.response)
@@ -149,7 +149,7 @@ class BulkFetcher:
             job.records_processed,
             lambda: self._client.bulk.get(job.id).records_processed,
         )
-        finished = self._landing.landed_pages()
+        finished = self._landing.staged_files()
         return self._land_side_by_side(self._pages(job, finished), finished, landed)
 
     def land_pages(self, pages: Iterable[ResultPage], on_landed: OnLanded | None = None) -> list[StagedFile]:
@@ -157,13 +157,13 @@ class BulkFetcher:
         landed = _Landed(self._progress(None), on_landed)
         pages = list(pages)
         self._order.know(pages)
-        return self._land_side_by_side((OpenedPage(page) for page in pages), self._landing.landed_pages(), landed)
+        return self._land_side_by_side((OpenedPage(page) for page in pages), self._landing.staged_files(), landed)
 
     def _progress(self, expected_rows: int | None) -> Progress:
         return Progress(self._plan.sobject, expected_rows, self._client.usage, self._client.session.retries)
 
     def _land_side_by_side(
-        self, pages: Iterator[OpenedPage], finished: dict[int, StagedFile], landed: _Landed
+        self, pages: Iterator[OpenedPage], finished: StagedFiles, landed: _Landed
     ) -> list[StagedFile]:
         futures: set[Future[_Fetched]] = set()
         unproven = _Unproven(self._order, landed)
@@ -172,7 +172,7 @@ class BulkFetcher:
             self._stop.set_by_failure(),
         ):
             for opened in pages:
-                before = self._judged(opened, finished.get(opened.page.index))
+                before = self._judged(opened, finished.get(opened.page.index, opened.page.url))
                 if before is not None:
                     unproven.take(before)
                 else:
@@ -195,7 +195,7 @@ class BulkFetcher:
         verdict = self._order.judge(opened.page, before.next_locator)
         return None if verdict == "wrong" else _Fetched(opened.page, before, verdict)
 
-    def _pages(self, job: BulkJob, finished: dict[int, StagedFile]) -> Iterator[OpenedPage]:
+    def _pages(self, job: BulkJob, finished: StagedFiles) -> Iterator[OpenedPage]:
         listed = self._client.bulk.result_pages(job)
         pages = (
             self._pages_by_locator(job, finished)
@@ -207,16 +207,16 @@ class BulkFetcher:
                 raise _endless(f"more than {MOST_PAGES:,} pages")
             yield opened
 
-    def _pages_by_locator(self, job: BulkJob, finished: dict[int, StagedFile]) -> Iterator[OpenedPage]:
+    def _pages_by_locator(self, job: BulkJob, finished: StagedFiles) -> Iterator[OpenedPage]:
         """The next page's locator stands in this page's headers, so it can be requested while this body is being read."""
         locator: str | None = None
         seen: set[str] = set()
         index = 0
         while True:
             page = self._client.bulk.page_at(job, index, locator, self._plan.page_size)
-            before = finished.get(index)
+            before = finished.get(index, page.url)
             response = None
-            if before and before.url == page.url:
+            if before:
                 locator = before.next_locator
             else:
                 response = self._opened_after(page, seen)

@@ -41,7 +41,7 @@ class PageFiles:
         Raises RowCountError when they are not as many as Salesforce reports, IncompleteResultError when the body breaks
         off, and ContentChangedError, after which another attempt converts the page.
         """
-        name = page_name(page.index, EXTENSIONS[self._plan.file_format])
+        name = self._landing.own(page_name(page.index, EXTENSIONS[self._plan.file_format]))
         as_sent = self._plan.file_format == "csv" and is_gzip(response) and not self._converts_csv
         with self._landing.open_file(name) as file:
             rows = self._keep(response, file, ids) if as_sent else self._convert(response, file, ids)

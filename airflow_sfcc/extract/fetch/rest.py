@@ -50,7 +50,7 @@ class RestFetcher:
         self, index: int, first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]
     ) -> tuple[StagedFile, pa.RecordBatch | None]:
         """One file from `first` on, and the batch that comes after it."""
-        name = page_name(index, EXTENSIONS[self._plan.file_format])
+        name = self._landing.own(page_name(index, EXTENSIONS[self._plan.file_format]))
         batch: pa.RecordBatch | None = first
         rows = 0
         with self._landing.open_file(name) as file:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from isal import igzip
 
 from airflow_sfcc.extract.convert.writers import CountedFile, CsvPart, ParquetPart, RawJsonLinesPart
-from airflow_sfcc.extract.land.staging import StoragePath
+from airflow_sfcc.extract.storage import StoragePath
 
 IDS_AT_ONCE = 1_000_000
 """Ids of the new reading that are held in memory at a time."""

@@ -31,14 +31,14 @@ COLUMNS = (Column("Id", "id", "string", False), Column("DeletedDate", "datetime"
 
 @dataclass(frozen=True)
 class Deletions:
-    """Moments of deletion by id, and the stretch of which all are known (None: of nothing)."""
+    """Timestamps of deletion by id, and the interval of which all are known (None: of nothing)."""
 
-    moments: Mapping[str, datetime]
+    timestamps: Mapping[str, datetime]
     known: Window | None
 
     def table(self) -> pa.Table:
         """Id and DeletedDate, oldest first."""
-        rows = sorted(self.moments.items(), key=lambda item: (item[1], item[0]))
+        rows = sorted(self.timestamps.items(), key=lambda item: (item[1], item[0]))
         arrays = [[record_id for record_id, _ in rows], [when for _, when in rows]]
         return pa.Table.from_arrays(
             [pa.array(values, field.type) for values, field in zip(arrays, arrow_schema(COLUMNS))],
@@ -71,7 +71,7 @@ def find_deletions(client: SalesforceClient, sobject: str, plan: DeletesPlan, *,
     known_from, known_until = max(plan.window.start, _oldest(now)), plan.window.end
     if known_until <= known_from:
         return Deletions({}, None)
-    moments: dict[str, datetime] = {}
+    timestamps: dict[str, datetime] = {}
     for until, answer in _answers(client, sobject, known_from, plan.window.end):
         stretch = _read(answer, sobject)
         if stretch.earliest is not None:
@@ -82,8 +82,8 @@ def find_deletions(client: SalesforceClient, sobject: str, plan: DeletesPlan, *,
             known_until = min(known_until, stretch.latest)
         for record_id, when in stretch.deleted:
             if when < plan.window.end:
-                moments[record_id] = max(when, moments.get(record_id, when))
-    return Deletions(moments, Window(known_from, known_until) if known_from < known_until else None)
+                timestamps[record_id] = max(when, timestamps.get(record_id, when))
+    return Deletions(timestamps, Window(known_from, known_until) if known_from < known_until else None)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from airflow_sfcc.extract.incremental.deletions import LOG_DAYS, require_log, re
 from airflow_sfcc.extract.incremental.schema_drift import changes_between, refuse_changes, sentence, wider
 from airflow_sfcc.extract.incremental.state import State, check_same_source, window_of
 from airflow_sfcc.extract.incremental.windows import plan_window
-from airflow_sfcc.extract.land.manifests import Manifest
+from airflow_sfcc.extract.manifests import Manifest
 from airflow_sfcc.extract.model import (
     Column,
     DeletesPlan,

@@ -14,76 +14,83 @@ import pyarrow.parquet as pq
 
 from airflow_sfcc.extract.convert.arrow_types import arrow_schema
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
-from airflow_sfcc.extract.incremental.carried_rows import carry_rows
+from airflow_sfcc.extract.incremental.carried_rows import Opener, carry_rows
 from airflow_sfcc.extract.incremental.deletions import COLUMNS, Deletions, find_deletions
 from airflow_sfcc.extract.incremental.state import is_snapshot, latest_state, window_of
-from airflow_sfcc.extract.land.manifests import Manifest
-from airflow_sfcc.extract.land.staging import Landing, StoragePath
+from airflow_sfcc.extract.manifests import Manifest
 from airflow_sfcc.extract.model import Part, Plan, part_name
+from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.timestamps import timestamp
 
 
 @dataclass(frozen=True)
 class SideFiles:
-    """Part files of carried rows, files of deletions (their names are those they are staged by), and the stretch of which
-    all deletions are known, as in the manifest."""
+    """Part files of carried rows, files of deletions, and the interval of which all deletions are known, as in the manifest."""
 
     carried: tuple[Part, ...] = ()
     deleted: tuple[Part, ...] = ()
     deletes_known: dict[str, str | None] | None = None
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        return (*self.carried, *self.deleted)
+
+    @property
     def deleted_rows(self) -> int | None:
         """Deletions in the files; None where none were asked for."""
         return sum(part.rows for part in self.deleted) if self.deleted else None
-
-    @property
-    def files(self) -> dict[str, str]:
-        """The staged file behind each file of the extract."""
-        return {part.name: part.name for part in (*self.carried, *self.deleted)}
 
 
 NO_SIDE_FILES = SideFiles()
 
 
-def gather_side_files(client: SalesforceClient, landing: Landing, plan: Plan, parts: Mapping[Part, str]) -> SideFiles:
-    """Stage what belongs to the extract beside its `parts` (with the staged files behind them).
+def gather_side_files(
+    client: SalesforceClient,
+    plan: Plan,
+    parts: Mapping[Part, StoragePath],
+    committed: Manifest | None,
+    folder: StoragePath,
+    open_file: Opener,
+) -> SideFiles:
+    """Stage, by `open_file`, what belongs to the extract beside its `parts` (with the files behind them).
 
-    Raises DeleteLogError when deletions are missing.
+    `committed` is what this extract has committed so far in its `folder`. Raises DeleteLogError when deletions are missing,
+    and FileNotFoundError when a newer version has superseded `committed`.
     """
     if plan.increment.mode == "full" and plan.increment.deletes is None:
         return NO_SIDE_FILES
-    before = _version_before(landing) if plan.increment.mode == "incremental" else None
-    carried = _carried(landing, before, parts) if before else ()
-    deletions = _deletions(client, landing, plan, before)
+    before = _counting(committed, folder) if plan.increment.mode == "incremental" else None
+    carried = _carried(folder, before, parts, open_file) if before else ()
+    deletions = _deletions(client, folder, plan, before)
     if deletions is None:
         return SideFiles(carried)
     known = deletions.known.as_text if deletions.known else None
-    return SideFiles(carried, (_write_deletions(landing, plan, deletions),), known)
+    return SideFiles(carried, (_write_deletions(plan, deletions, open_file),), known)
 
 
-def _version_before(landing: Landing) -> Manifest | None:
-    """What this extract committed before, unless a full extract has been read since: then nothing of it counts."""
-    manifest = landing.find_manifest()
-    if manifest is None or not manifest.get("window"):
+def _counting(committed: Manifest | None, folder: StoragePath) -> Manifest | None:
+    """What was committed, unless a full extract has been read since: then nothing of it counts."""
+    if committed is None or not committed.get("window"):
         return None
-    relevant = latest_state(landing.destination).relevant
+    relevant = latest_state(folder.parent).relevant
     counting = {each["extract_id"] for each in relevant if not is_snapshot(each)}
-    return manifest if manifest["extract_id"] in counting else None
+    return committed if committed["extract_id"] in counting else None
 
 
-def _carried(landing: Landing, before: Manifest, parts: Mapping[Part, str]) -> tuple[Part, ...]:
+def _carried(
+    folder: StoragePath, before: Manifest, parts: Mapping[Part, StoragePath], open_file: Opener
+) -> tuple[Part, ...]:
     files = carry_rows(
-        [landing.folder / file["path"] for file in before["files"] if file["rows"]],
-        [landing.staging / staged for staged in parts.values()],
-        landing.open_file,
+        [folder / file["path"] for file in before["files"] if file["rows"]],
+        list(parts.values()),
+        open_file,
         lambda index, extension: part_name(len(parts) + index, extension),
     )
     return tuple(Part(file.name, file.rows, file.bytes, file.sha256) for file in files)
 
 
-def _deletions(client: SalesforceClient, landing: Landing, plan: Plan, before: Manifest | None) -> Deletions | None:
+def _deletions(client: SalesforceClient, folder: StoragePath, plan: Plan, before: Manifest | None) -> Deletions | None:
     """Deletions as the org knows them now, together with those that the version before had."""
     wanted = plan.increment.deletes
     if wanted is None:
@@ -91,20 +98,20 @@ def _deletions(client: SalesforceClient, landing: Landing, plan: Plan, before: M
     found = find_deletions(client, plan.sobject, wanted, now=plan.increment.read_at)
     if before is None or not before.get("deletes"):
         return found
-    moments = dict(found.moments)
-    for record_id, when in _read_deletions(landing.folder / file["path"] for file in before["deleted_files"]):
-        moments[record_id] = max(when, moments.get(record_id, when))
-    return Deletions(moments, window_of(before["deletes"]))
+    timestamps = dict(found.timestamps)
+    for record_id, when in _read_deletions(folder / file["path"] for file in before["deleted_files"]):
+        timestamps[record_id] = max(when, timestamps.get(record_id, when))
+    return Deletions(timestamps, window_of(before["deletes"]))
 
 
-def _write_deletions(landing: Landing, plan: Plan, deletions: Deletions) -> Part:
+def _write_deletions(plan: Plan, deletions: Deletions, open_file: Opener) -> Part:
     name = f"deleted-00000.{EXTENSIONS[plan.file_format]}"
-    with landing.open_file(name) as file:
+    with open_file(name) as file:
         writer = part_writer(plan.file_format, file, arrow_schema(COLUMNS))
         for batch in deletions.table().to_batches():
             writer.write(batch)
         writer.finish()
-    return Part(name, len(deletions.moments), file.bytes, file.sha256)
+    return Part(name, len(deletions.timestamps), file.bytes, file.sha256)
 
 
 def _read_deletions(paths: Iterable[StoragePath]) -> Iterator[tuple[str, datetime]]:

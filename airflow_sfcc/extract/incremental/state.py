@@ -10,9 +10,9 @@ from typing import Any
 
 from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract.incremental.windows import covered_until
-from airflow_sfcc.extract.land.manifests import Manifest, file_format_of, read_short_manifests
-from airflow_sfcc.extract.land.staging import StoragePath
+from airflow_sfcc.extract.manifests import Manifest, file_format_of, read_short_manifests
 from airflow_sfcc.extract.model import Window, from_plain
+from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.timestamps import iso, timestamp
 from airflow_sfcc.wording import plural
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from airflow_sfcc.errors import ConcurrentRunError
-from airflow_sfcc.extract.land.staging import StoragePath, is_local, remove_if_empty, write_whole, written_at
+from airflow_sfcc.extract.storage import StoragePath, is_local, remove_if_empty, write_whole, written_at
 
 log = logging.getLogger(__name__)
 

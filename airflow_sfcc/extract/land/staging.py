@@ -1,115 +1,148 @@
-"""Where an extract's files go: first below `_staging`, then, complete, in one step to where readers look.
+"""Where an extract is staged: each attempt in a folder of its own, which nobody else writes into.
 
-    <destination>/_staging/extract=<id>/page-00000.parquet, page-00000.json, _plan.json     while it runs
-    <destination>/extract=<id>/part-00000.parquet, _manifest.json                           once it is committed
+    <destination>/_staging/extract=<id>/t00001-00001-3f9a1c2b/_plan.json, page-00000.parquet, page-00000.json, ...
+    <destination>/_staging/extract=<id>/t00001-00001-3f9a1c2b.share-9d0e1f2a/...     what one of several workers landed
 
-A page's receipt (`page-00000.json`) is written after its file, so what it names is whole. Readers skip names that start
-with `_`, and the staged files are one folder deeper than `*/*.parquet` reaches, so a run that dies leaves nothing that
-could be taken for data.
+A later attempt takes over what earlier ones left, under names of its own. A page's receipt (`page-00000.json`) is written
+after its file, so what it names was whole then; whether it still is, its hash tells. Readers skip names that start with `_`,
+and the staged files are deeper than `*/*.parquet` reaches, so a run that dies leaves nothing that could be taken for data.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
+import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any
 
-from airflow_sfcc.errors import ExtractError
+import msgspec
+
+from airflow_sfcc.errors import ConcurrentRunError, DamagedFileError, ExtractError
 from airflow_sfcc.extract.convert.writers import CountedFile
-from airflow_sfcc.extract.model import StagedFile, from_plain, plain
+from airflow_sfcc.extract.manifests import Manifest, read_manifest
+from airflow_sfcc.extract.model import Plan, StagedFile, from_plain, plain
+from airflow_sfcc.extract.storage import (
+    StoragePath,
+    end_uploads,
+    exists,
+    flush_folder,
+    give_name,
+    is_local,
+    listed,
+    open_whole,
+    remove,
+    remove_if_empty,
+    require_content,
+    write_whole,
+)
 
-if TYPE_CHECKING:
-    from upath import UPath
-    from upath.extensions import ProxyUPath
-
-StoragePath = Union["UPath", "ProxyUPath"]
-"""Any universal-pathlib path; Airflow's ObjectStoragePath is one."""
+log = logging.getLogger(__name__)
 
 STAGING = "_staging"
-MANIFEST = "_manifest.json"
 PLAN = "_plan.json"
-_COMMIT = "_commit"
-_REPLACED = "_replaced"
-_LOCAL = frozenset({"", "file", "local"})
+_ENDED = "_ended.json"
+_ATTEMPT = re.compile(r"t(\d{5})-(\d{5})-[0-9a-f]{8}")
+_FOLDER = re.compile(rf"({_ATTEMPT.pattern})(\.share-[0-9a-f]{{8}})?")
+_MOST_BYTES = 64 * 1024 * 1024
+"""Of a plan or a receipt."""
+
+
+def _numbers(attempt: str) -> tuple[int, int]:
+    """Airflow's try, and which attempt it was; zeros for none."""
+    found = _ATTEMPT.fullmatch(attempt)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def attempt_in(name: str) -> str:
+    """The attempt whose name a part file bears; empty for the names of a first commit, which sorts before all attempts."""
+    found = _ATTEMPT.search(name)
+    return found[0] if found else ""
 
 
 class Landing:
-    """The folders of one extract below its destination."""
+    """The folders of one extract below its destination, as one attempt sees them.
 
-    def __init__(self, destination: StoragePath, extract_id: str) -> None:
+    `attempt` names the attempt's own folder; attempts sort by when they began. It is empty for those who only look.
+    """
+
+    def __init__(self, destination: StoragePath, extract_id: str, attempt: str = "") -> None:
         self.destination = destination
         self.folder = destination / f"extract={extract_id}"
-        self._staging_root = destination / STAGING
-        self.staging = self._staging_root / f"extract={extract_id}"
+        self.staging = destination / STAGING / f"extract={extract_id}"
+        self.attempt = attempt
 
-    @property
-    def _fs(self) -> Any:
-        return self.destination.fs
+    def own(self, name: str) -> str:
+        """How a file of this attempt is named among all that is staged of the extract."""
+        return f"{self.attempt}/{name}"
 
-    @property
-    def _is_local(self) -> bool:
-        return is_local(self.destination)
+    # Attempts
 
-    def start_afresh(self) -> None:
-        """An empty staging folder, whatever an earlier try left there."""
-        self.put_back()
-        self._remove(self.staging)
-        self._abort_uploads()
-        self.keep_staged()
+    def attempts(self) -> list[str]:
+        """All attempts that left something here, the newest first."""
+        return sorted((name for name in listed(self.staging) if _ATTEMPT.fullmatch(name)), reverse=True)
 
-    def keep_staged(self) -> None:
-        """A staging folder with all that an earlier try left there."""
-        self.put_back()
-        self.staging.mkdir(parents=True, exist_ok=True)
+    def begin(self, plan: Plan) -> None:
+        """Claim a folder of its own, newer than those of all other attempts. Who began earlier does not publish any more."""
+        committed = self.committed()
+        before = str(committed.get("attempt")) if committed else ""
+        numbers = {each: _numbers(each) for each in (*self.attempts(), before)}
+        tries = max(plan.try_number, numbers[before][0])
+        number = 1 + max(sequence for _, sequence in numbers.values())
+        self.attempt = f"t{tries:05d}-{number:05d}-{uuid.uuid4().hex[:8]}"
+        self.save_plan(plan)
 
-    def save_plan(self, plan: Mapping[str, Any]) -> None:
-        self._write_json(self.staging / PLAN, plan)
+    def begin_share(self, attempt: str) -> None:
+        """A folder of its own for one of several workers that land the pages of an attempt."""
+        self.attempt = f"{attempt}.share-{uuid.uuid4().hex[:8]}"
+        self._make_own_folder()
 
-    def load_plan(self) -> dict[str, Any]:
-        """The staged plan. Raises ExtractError when somebody removed it meanwhile."""
-        plan = self.find_plan()
-        if plan is None:
-            raise ExtractError(
-                f"The staged plan {self.staging / PLAN} is gone, so this extract cannot go on: clear the task to run it "
-                "from the start."
+    def _make_own_folder(self) -> None:
+        if is_local(self.staging):
+            (self.staging / self.attempt).mkdir(parents=True, exist_ok=True)
+
+    def newer_attempt(self) -> str | None:
+        """An attempt that began after this one, if there is one."""
+        newest = next(iter(self.attempts()), "")
+        return newest if newest > self.attempt else None
+
+    def require_newest(self, committed: Manifest | None = None) -> None:
+        """Raise ConcurrentRunError when a newer attempt has begun, or has `committed`: it is the one that publishes."""
+        newer = max(self.newer_attempt() or "", str(committed.get("attempt") or "") if committed else "")
+        if newer > self.attempt:
+            raise ConcurrentRunError(
+                f"A newer attempt ({newer}) at this extract has begun while this one ({self.attempt}) was under way, so this "
+                "one commits nothing. Nothing needs to be done if that is Airflow's own retry; if no other attempt is under "
+                "way, remove what dead ones left with `airflow-sfcc vacuum --older-than 0` and clear the task."
             )
-        return plan
 
-    def find_plan(self) -> dict[str, Any] | None:
-        """The staged plan, if there is one."""
-        return _read_json(self.staging / PLAN)
+    def save_plan(self, plan: Plan) -> None:
+        self._make_own_folder()
+        self._write(PLAN, plain(plan))
 
-    def find_manifest(self) -> dict[str, Any] | None:
-        """The manifest that this extract committed, if it did."""
-        self.put_back()
-        return _read_json(self.folder / MANIFEST)
+    def plan_of(self, attempt: str) -> Plan | None:
+        """The plan that an attempt staged; None where it did not get so far. Raises ExtractError for what is no plan."""
+        path = self.staging / attempt / PLAN
+        data = _read_json(path)
+        return None if data is None else from_plain(data, Plan, f"The staged plan {path}")
+
+    def leave(self) -> None:
+        """Say that this attempt has ended, and leave what it staged for the next one."""
+        self._write(_ENDED, {})
+
+    def committed(self) -> Manifest | None:
+        """The newest manifest that was committed of this extract."""
+        return read_manifest(self.folder)
+
+    # Files
 
     @contextmanager
     def open_file(self, name: str) -> Iterator[CountedFile]:
-        """A staged file to write: it has its name once it is complete, and is removed when writing it fails."""
-        path = self.staging / name
-        with self._open_local(path) if self._is_local else _open_object(path) as file:
-            yield file
-
-    @contextmanager
-    def _open_local(self, path: StoragePath) -> Iterator[CountedFile]:
-        """A file on a disk would be seen half written, so it is written under another name."""
-        written = path.with_name(f"{path.name}.{uuid.uuid4().hex}.writing")
-        file = CountedFile(written.open("wb"))
-        try:
-            yield file
-            file.close()
-            self._fs.mv(written.path, path.path)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                file.close()
-            self._remove(written)
-            raise
+        """A staged file to write: it has its name once it is complete, and is not there when writing it fails."""
+        with open_whole(self.staging / name) as raw:
+            yield CountedFile(raw)
 
     def open_staged(self, name: str) -> StoragePath:
         """The path of a staged file, to read it."""
@@ -117,197 +150,114 @@ class Landing:
 
     def save_receipt(self, page: StagedFile) -> None:
         """Leave word that the page's file is complete."""
-        self._write_json(self._receipt(page.index), plain(page))
+        self._write(_receipt(page.index), plain(page))
 
-    def landed_pages(self) -> dict[int, StagedFile]:
-        """The pages that are staged whole, by index: those with a receipt, and a file of the size it names."""
-        sizes = self._staged_sizes()
-        receipts = [name for name in sizes if name.startswith("page-") and name.endswith(".json")]
-        pages = [_receipt_of(_read_json(self.staging / name)) for name in receipts]
-        return {page.index: page for page in pages if page is not None and sizes.get(page.name) == page.bytes}
+    def staged_files(self) -> StagedFiles:
+        """The result pages that this attempt has staged, or that workers landed who share its plan."""
+        plan = self.attempt.partition(".")[0]
+        folders = [name for name in listed(self.staging) if name == plan or name.startswith(f"{plan}.share-")]
+        return StagedFiles(self, [page for folder in folders for page in self._receipts(folder)])
 
-    def _staged_sizes(self) -> dict[str, int]:
-        self._fs.invalidate_cache(self.staging.path)
-        try:
-            entries = self._fs.ls(self.staging.path, detail=True)
-        except FileNotFoundError:
-            return {}
-        return {str(entry["name"]).rsplit("/", 1)[-1]: int(entry["size"] or 0) for entry in entries}
+    def adopt(self) -> None:
+        """Take over the pages of earlier attempts, the newest first, under names of this attempt's own."""
+        have = {page.index for page in self._receipts(self.attempt)}
+        for attempt in self.attempts():
+            if attempt < self.attempt:
+                pages = [page for page in self._receipts(attempt) if page.index not in have]
+                have |= {page.index for page in pages}
+                self._take(pages)
 
-    def _receipt(self, index: int) -> StoragePath:
-        return self.staging / f"page-{index:05d}.json"
+    def _take(self, pages: Iterable[StagedFile]) -> None:
+        for page in pages:
+            own = self.own(page.name.rsplit("/", 1)[-1])
+            with contextlib.suppress(FileNotFoundError):  # its owner has given it up
+                give_name(self.staging / page.name, self.staging / own)
+                self.save_receipt(msgspec.structs.replace(page, name=own))
 
-    def commit(
-        self, manifest: Mapping[str, Any], files: Mapping[str, str], require: Callable[[], None] = lambda: None
-    ) -> StoragePath:
-        """Publish files with their manifest, replacing what this extract landed before; returns the manifest's path.
+    def _receipts(self, folder: str) -> Iterator[StagedFile]:
+        for name in listed(self.staging / folder):
+            if name.startswith("page-") and name.endswith(".json"):
+                with contextlib.suppress(ExtractError):  # of another version of the package, or cut off: fetched again
+                    page = from_plain(_read_json(self.staging / folder / name), StagedFile, "A receipt")
+                    if page.name.startswith(f"{folder}/"):
+                        yield page
 
-        `files` says which staged file becomes which file of the extract. On a local disk the folder appears in one
-        rename. Object stores have no rename: there the old manifest goes first and the new one comes last. Until it is
-        done the staged pages stay, so that a commit that dies can be repeated. `require` is called just before readers see
-        the extract, and raises when they must not.
-        """
-        if self._is_local:
-            self._commit_by_rename(manifest, files, require)
-        else:
-            self._commit_by_copies(manifest, files, require)
-        self.discard()
-        return self.folder / MANIFEST
+    def _write(self, name: str, data: Mapping[str, Any]) -> None:
+        content = msgspec.json.format(msgspec.json.encode(data), indent=2)
+        write_whole(self.staging / self.own(name), content)
 
-    def _commit_by_rename(
-        self, manifest: Mapping[str, Any], files: Mapping[str, str], require: Callable[[], None]
-    ) -> None:
-        ready = self.staging / _COMMIT
-        self._remove(ready)
-        ready.mkdir(parents=True)
-        for name, staged in files.items():
-            _link((self.staging / staged).path, (ready / name).path)
-        self._write_json(ready / MANIFEST, manifest)
-        require()
-        self._set_aside()
-        self._fs.mv(ready.path, self.folder.path, recursive=True)
+    # The end
 
-    def _commit_by_copies(
-        self, manifest: Mapping[str, Any], files: Mapping[str, str], require: Callable[[], None]
-    ) -> None:
-        self._set_aside()
-        for name, staged in files.items():
-            self._fs.copy((self.staging / staged).path, (self.folder / name).path)
-        require()
-        self._write_json(self.folder / MANIFEST, manifest)
-
-    def _set_aside(self) -> None:
-        """Keep what was committed before, until what replaces it is: it may hold the only copy of a row."""
-        replaced = self.staging / _REPLACED
-        if self._exists(self.folder / MANIFEST):
-            self._remove(replaced)
-            if self._is_local:
-                self._fs.mv(self.folder.path, replaced.path, recursive=True)
-                return
-            self._fs.copy(self.folder.path, replaced.path, recursive=True)
-        self._remove(self.folder / MANIFEST)
-        self._remove(self.folder)
-
-    def is_half_committed(self) -> bool:
-        """Whether a commit died after it had set aside what was committed before."""
-        return not self._exists(self.folder / MANIFEST) and self._exists(self.staging / _REPLACED / MANIFEST)
-
-    def put_back(self) -> None:
-        """Undo the first half of a commit that died before its second."""
-        if not self.is_half_committed():
-            return
-        replaced = self.staging / _REPLACED
-        self._remove(self.folder)
-        if self._is_local:
-            self._fs.mv(replaced.path, self.folder.path, recursive=True)
-            return
-        files = [path for path in self._fs.find(replaced.path) if not path.endswith(f"/{MANIFEST}")]
-        for path in [*files, (replaced / MANIFEST).path]:
-            self._fs.copy(path, f"{self.folder.path}/{path.rsplit('/', 1)[-1]}")
-
-    def _exists(self, path: StoragePath) -> bool:
-        self._fs.invalidate_cache(path.parent.path)
-        return bool(self._fs.exists(path.path))
+    def start_afresh(self) -> None:
+        """Nothing staged by this attempt but its plan."""
+        for name in listed(self.staging / self.attempt):
+            if name != PLAN:
+                remove(self.staging / self.attempt / name)
 
     def discard(self) -> None:
-        """Remove what is staged, and what was copied of a commit that failed; what was committed before stays."""
-        self.put_back()
-        if not self._is_local and not self._exists(self.folder / MANIFEST):
-            self._remove(self.folder)
-        self._remove(self.staging)
-        if self._is_local:
-            remove_if_empty(self._staging_root)
+        """Remove what this attempt staged, and what earlier ones left which have ended; what others work at stays."""
+        ended = {each for each in self.attempts() if each < self.attempt and exists(self.staging / each / _ENDED)}
+        for name in listed(self.staging):
+            if name == self.attempt or name.partition(".")[0] in ended:
+                remove(self.staging / name)
+        self._remove_empty()
 
-    def _abort_uploads(self) -> None:
-        """End uploads into the staging folder that a dead try left open: S3 shows them to nobody, and charges for them."""
-        fs = self._fs
-        if not hasattr(fs, "call_s3"):
-            return
-        bucket, key, _ = fs.split_path(self.staging.path)
-        with contextlib.suppress(OSError):  # without the right to list them, the bucket's lifecycle rules end them
-            found = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/")
-            for upload in found.get("Uploads", ()):
-                fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+    def discard_all(self) -> None:
+        """Remove what all attempts staged up to this one, which has committed; its own plan goes last."""
+        mine = self.attempt.partition(".")[0]
+        for name in listed(self.staging):
+            if name.partition(".")[0] < mine or name.startswith(f"{mine}."):
+                remove(self.staging / name)
+        remove(self.staging / mine)
+        end_uploads(self.staging, lambda name: name.partition("/")[0].partition(".")[0] <= mine)
+        self._remove_empty()
 
-    def _remove(self, path: StoragePath) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm(path.path, recursive=True)
+    def _remove_empty(self) -> None:
+        remove_if_empty(self.staging)
+        remove_if_empty(self.staging.parent)
 
-    def _write_json(self, path: StoragePath, data: Mapping[str, Any]) -> None:
-        with path.open("wb") as file:
-            file.write((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+    def flush(self) -> None:
+        """See that what is staged outlives a power cut under its names."""
+        flush_folder(self.staging / self.attempt)
 
 
-@contextmanager
-def _open_object(path: StoragePath) -> Iterator[CountedFile]:
-    """An object appears when its upload is completed; one that is given up never does."""
-    raw: Any = path.open("wb", autocommit=False)
-    file = CountedFile(raw)
-    try:
-        yield file
-        file.close()
-    except BaseException:
-        with contextlib.suppress(Exception):
-            file.close()
-        with contextlib.suppress(Exception):
-            raw.discard()
-        raise
-    raw.commit()
+class StagedFiles:
+    """Receipts by index; a file counts only if it still holds what its receipt says."""
+
+    def __init__(self, landing: Landing, receipts: Iterable[StagedFile]) -> None:
+        self._landing = landing
+        self._receipts: dict[int, list[StagedFile]] = {}
+        self._whole: set[StagedFile] = set()
+        for page in receipts:
+            self._receipts.setdefault(page.index, []).append(page)
+
+    def get(self, index: int, url: str) -> StagedFile | None:
+        """The file that holds the page of that index, read from that URL; None when the page has to be fetched."""
+        for page in self._receipts.get(index, ()):
+            if page.url == url and self._is_whole(page):
+                return page
+        return None
+
+    def _is_whole(self, page: StagedFile) -> bool:
+        if page in self._whole:
+            return True
+        try:
+            require_content(self._landing.open_staged(page.name), page.bytes, page.sha256)
+        except DamagedFileError as problem:
+            log.warning("Result page %d is fetched again: %s", page.index, problem.message)
+            return False
+        self._whole.add(page)
+        return True
 
 
-def is_local(path: StoragePath) -> bool:
-    """Whether the path is on a disk, where there are folders and renames."""
-    return path.protocol in _LOCAL
+def _receipt(index: int) -> str:
+    return f"page-{index:05d}.json"
 
 
-def remove_if_empty(folder: StoragePath) -> None:
-    """Remove a folder on a disk unless somebody has something in it. The path's own rmdir would remove that too."""
-    with contextlib.suppress(OSError):
-        folder.fs.rmdir(folder.path)
-
-
-def write_whole(path: StoragePath, content: bytes) -> None:
-    """Write a small file that nobody sees half written: on a disk it gets its name once it is complete."""
-    if not is_local(path):
-        path.fs.pipe_file(path.path, content)
-        return
-    written = path.with_name(f"{path.name}.{uuid.uuid4().hex}.writing")
-    path.fs.pipe_file(written.path, content)
-    path.fs.mv(written.path, path.path)
-
-
-def written_at(entry: Mapping[str, Any]) -> datetime:
-    """When a file was written; stores call it by different names."""
-    for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
-        value = entry.get(key)
-        if isinstance(value, (int, float)):
-            return datetime.fromtimestamp(value, timezone.utc)
-        if isinstance(value, str):
-            return datetime.fromisoformat(value.replace("Z", "+00:00"))
-        if isinstance(value, datetime):
-            return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
-    return datetime.now(timezone.utc)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:  # a file system without hard links
-        Path(source).rename(target)
-
-
-def _receipt_of(data: object) -> StagedFile | None:
-    """None for what is no receipt of this version of the package; such a page is fetched again."""
-    with contextlib.suppress(ExtractError):
-        return from_plain(data, StagedFile, "A receipt")
-    return None
-
-
-def _read_json(path: StoragePath) -> dict[str, Any] | None:
-    """The JSON object in a file; None when there is no file, or one that was cut off when its writer died."""
+def _read_json(path: StoragePath) -> Any:
+    """The JSON in a file; None when there is no file, or one that was cut off when its writer died."""
     try:
         with path.open("rb") as file:
-            content = json.loads(file.read())
-    except (FileNotFoundError, ValueError):
+            return msgspec.json.decode(file.read(_MOST_BYTES))
+    except (FileNotFoundError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
-    return content if isinstance(content, dict) else None

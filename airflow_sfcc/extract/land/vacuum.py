@@ -1,18 +1,28 @@
-"""Removing what nobody reads: leftovers of runs that died, and extracts that a newer full one has superseded."""
+"""Removing what nobody reads: leftovers of runs that died, and extracts that a newer full one has superseded.
+
+What is removed is named by where it lies below the destination, never by what a file says of itself; names that no extract
+bears are left alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 from airflow_sfcc.errors import OptionError
 from airflow_sfcc.extract.incremental.state import latest_state, require_one_source
+from airflow_sfcc.extract.land.commit import finish
 from airflow_sfcc.extract.land.lock import commit_lock
-from airflow_sfcc.extract.land.manifests import storage_path
-from airflow_sfcc.extract.land.staging import MANIFEST, STAGING, Landing, StoragePath, written_at
+from airflow_sfcc.extract.land.staging import STAGING, Landing
+from airflow_sfcc.extract.manifests import MANIFEST, extract_id_of, newest_name, version_of
+from airflow_sfcc.extract.storage import StoragePath, end_uploads, is_local, listed, storage_path, written_at
+
+log = logging.getLogger(__name__)
 
 DEFAULT_AGE = timedelta(days=2)
 """Leftovers younger than this may belong to a run that is still going on, or that Airflow is about to retry."""
@@ -20,7 +30,7 @@ DEFAULT_AGE = timedelta(days=2)
 
 @dataclass(frozen=True)
 class Leftover:
-    """A folder to remove, why, and what it holds."""
+    """A folder or a file to remove, why, and what it holds."""
 
     path: str
     reason: str
@@ -53,39 +63,49 @@ def vacuum(
     oldest = (now or datetime.now(timezone.utc)) - older_than
     with commit_lock(root, "vacuum"):
         abandoned = _abandoned(root, oldest)
-        if not dry_run:
-            for landing in abandoned:
-                landing.put_back()
-        found = [*_uncommitted(root, abandoned), *(_superseded(root, kept) if kept else ())]
+        found = [
+            *(leftover for landing in abandoned for leftover in _leftovers(landing)),
+            *(_superseded(root, kept) if kept else ()),
+        ]
         if not dry_run:
             for leftover in found:
                 # The manifest goes first, so that nobody takes what is left of the folder for an extract.
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError, NotADirectoryError):
                     root.fs.rm_file(f"{leftover.path}/{MANIFEST}")
                 with suppress(FileNotFoundError):
                     root.fs.rm(leftover.path, recursive=True)
+            for landing in abandoned:
+                end_uploads(landing.staging, lambda name: True)
+                finish(landing)
+                if is_local(root):
+                    for folder in (landing.staging, landing.staging.parent):
+                        with suppress(OSError):
+                            Path(folder.path).rmdir()
     return found
-
-
-def _uncommitted(root: StoragePath, abandoned: Iterable[Landing]) -> Iterator[Leftover]:
-    """What runs that died left. A folder whose commit is half done is none: what was set aside is to be put back there."""
-    for landing in abandoned:
-        for folder in [landing.staging.path] if landing.is_half_committed() else _both(landing):
-            if root.fs.isdir(folder) and not root.fs.exists(f"{folder}/{MANIFEST}"):
-                yield _leftover(folder, "a run that did not commit left it", _files(root, folder))
 
 
 def _abandoned(root: StoragePath, oldest: datetime) -> list[Landing]:
     """The extracts where nothing at all was written of late: a run that is about to commit has just staged its pages, and
     must find them, and what it has copied, as it left them."""
-    folders = [*_folders(root, STAGING), *_folders(root, "")]
-    names = sorted({folder.rsplit("/", 1)[-1] for folder in folders})
-    found = [Landing(root, name.removeprefix("extract=")) for name in names if name.startswith("extract=")]
-    return [landing for landing in found if all(_is_untouched(root, folder, oldest) for folder in _both(landing))]
+    ids = sorted({*_ids(root / STAGING), *_ids(root)})
+    landings = [Landing(root, extract_id) for extract_id in ids]
+    return [
+        landing
+        for landing in landings
+        if all(_is_untouched(root, folder, oldest) for folder in (landing.staging.path, landing.folder.path))
+    ]
 
 
-def _both(landing: Landing) -> list[str]:
-    return [landing.staging.path, landing.folder.path]
+def _ids(folder: StoragePath) -> Iterator[str]:
+    """The extracts that have a folder there."""
+    for name, entry in listed(folder).items():
+        if not name.startswith("extract="):
+            continue
+        extract_id = extract_id_of(name)
+        if extract_id is None or entry["type"] != "directory" or entry.get("islink"):
+            log.warning("%s/%s is no extract's folder by its name or kind, so it is left alone", folder, name)
+        else:
+            yield extract_id
 
 
 def _is_untouched(root: StoragePath, folder: str, oldest: datetime) -> bool:
@@ -97,6 +117,32 @@ def _is_untouched(root: StoragePath, folder: str, oldest: datetime) -> bool:
     return all(written_at(entry) < oldest for entry in entries)
 
 
+def _leftovers(landing: Landing) -> Iterator[Leftover]:
+    """What attempts that died left of one extract: staged files, a folder without a manifest, files that no manifest lists."""
+    root = landing.destination
+    reason = "a run that did not commit left it"
+    if listed(landing.staging):
+        yield _leftover(landing.staging.path, reason, _files(root, landing.staging.path))
+    names = listed(landing.folder)
+    if not names:
+        return
+    if newest_name(names) is None:
+        yield _leftover(landing.folder.path, reason, _files(root, landing.folder.path))
+        return
+    for name in _unlisted(landing, names):
+        yield _leftover(f"{landing.folder.path}/{name}", f"{reason}, and no manifest lists it", [names[name]])
+
+
+def _unlisted(landing: Landing, names: Mapping[str, Any]) -> Iterable[str]:
+    manifest = landing.committed() or {}
+    listed_files = {file["path"] for key in ("files", "deleted_files") for file in manifest.get(key, ())}
+    for name in names:
+        is_part = name.startswith(("part-", "deleted-")) and name not in listed_files
+        is_old_manifest = name != MANIFEST and (version_of(name) or 10**9) < manifest.get("version", 1)
+        if is_part or is_old_manifest or name.endswith(".writing"):
+            yield name
+
+
 def _superseded(root: StoragePath, keep: int) -> Iterator[Leftover]:
     """The extracts read before the newest `keep` full ones, as far as nothing goes on from them."""
     state = latest_state(root)
@@ -105,21 +151,16 @@ def _superseded(root: StoragePath, keep: int) -> Iterator[Leftover]:
         return
     oldest_kept = min((full[-keep], *state.relevant[:1]), key=state.manifests.index) if state.snapshot else full[-keep]
     for manifest in state.manifests[: state.manifests.index(oldest_kept)]:
-        folder = f"{root.path.rstrip('/')}/extract={manifest['extract_id']}"
+        # Reading it has made sure that the manifest lies in the folder of its own id.
+        folder = (root / f"extract={manifest['extract_id']}").path
         reason = f"superseded by the full extract {oldest_kept['extract_id']}"
         yield _leftover(folder, reason, _files(root, folder))
-
-
-def _folders(root: StoragePath, name: str) -> list[str]:
-    with suppress(FileNotFoundError):
-        entries = root.fs.ls(f"{root.path.rstrip('/')}/{name}".rstrip("/"), detail=True)
-        return [str(each["name"]).rstrip("/") for each in entries if each["type"] == "directory"]
-    return []
 
 
 def _files(root: StoragePath, folder: str) -> list[dict[str, Any]]:
     return [entry for entry in root.fs.find(folder, detail=True).values() if entry["type"] == "file"]
 
 
-def _leftover(folder: str, reason: str, files: list[dict[str, Any]]) -> Leftover:
-    return Leftover(folder, reason, len(files), sum(int(entry["size"] or 0) for entry in files))
+def _leftover(path: str, reason: str, files: Iterable[Mapping[str, Any]]) -> Leftover:
+    sizes = [int(entry["size"] or 0) for entry in files]
+    return Leftover(path, reason, len(sizes), sum(sizes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -9,20 +10,20 @@ from typing import Any
 from msgspec import structs
 
 from airflow_sfcc.errors import QueryError
-from airflow_sfcc.extract.checkpoint import Checkpoint, fingerprint
 from airflow_sfcc.extract.incremental.increment import Source, find_increment
 from airflow_sfcc.extract.incremental.state import State, check_same_format, latest_state
-from airflow_sfcc.extract.land.staging import StoragePath
 from airflow_sfcc.extract.model import Column, Increment, Plan, Request, RunIdentity
 from airflow_sfcc.extract.plan.api_choice import choose_api
 from airflow_sfcc.extract.plan.columns import ColumnResolver
 from airflow_sfcc.extract.plan.cursor import FULL_INSTEAD, choose_cursor, cursor_of_full, needed_columns
 from airflow_sfcc.extract.plan.quirks import refuse_unwindowed
 from airflow_sfcc.extract.plan.slices import cut
+from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.salesforce import soql
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.soql import Query
-from airflow_sfcc.timestamps import timestamp
+
+log = logging.getLogger(__name__)
 
 
 def make_plan(
@@ -31,30 +32,40 @@ def make_plan(
     run: RunIdentity,
     destination: StoragePath | Callable[[str], StoragePath] | None = None,
     *,
-    earlier: Checkpoint | None = None,
+    earlier: Callable[[StoragePath], Plan | None] | None = None,
 ) -> Plan:
     """Describe, resolve the columns, find the extract's increment, write the SOQL, choose the API. Reads no row.
 
     `destination` is where the object's extracts live, or says that of an object's name; without it nothing is known of
-    earlier extracts. `earlier` is what an earlier attempt of the same task left: the plan is made as of the time of that
-    attempt's plan, so that it comes out the same, and takes over its Bulk job when it does. Raises QueryError, NotFoundError
-    or AccessError for what cannot be extracted, and what `find_increment` raises.
+    earlier extracts. `earlier` says which plan an earlier attempt of the same run left there: the plan is made as of the
+    time of that one, so that it comes out the same, and takes over its Bulk job when it does. Raises QueryError,
+    NotFoundError or AccessError for what cannot be extracted, and what `find_increment` raises.
     """
     resolver = ColumnResolver(client, request.numbers)
     query, source = _selected(resolver, request) if request.soql else _of_sobject(resolver, request)
     if request.mode == "incremental":
         _require_incremental(source, request)
-    planned_at = timestamp(earlier.planned_at) if earlier else datetime.now(timezone.utc)
-    now = timestamp(earlier.read_at) if earlier else planned_at + client.ahead
-    state = _state(request, run, destination, source.sobject)
+    place = destination(source.sobject) if callable(destination) else destination
+    before = earlier(place) if earlier and place else None
+    planned_at = before.started_at if before else datetime.now(timezone.utc)
+    now = before.increment.read_at if before else planned_at + client.ahead
+    state = _state(request, run, place)
     increment, columns = find_increment(source, request, run.times, run.extract_id, state, now=now)
     if increment.condition:
         query = query.narrowed(increment.condition)
     draft = _draft(client, request, run, query, source, columns, planned_at, increment)
     if request.slice_at:
         draft = structs.replace(draft, slices=cut(query, source, request.slice_at))
-    if earlier and earlier.fingerprint == fingerprint(draft):
-        return structs.replace(draft.submitted(earlier.job_id), api_reason="an earlier attempt chose it")
+    if before and before.is_of_same_job(draft):
+        return structs.replace(
+            draft,
+            api_reason="an earlier attempt chose it",
+            job_id=before.job_id,
+            job_ids=before.job_ids,
+            api_calls=before.api_calls,
+        )
+    if before:
+        log.warning("What is extracted changed since the last attempt, so its Bulk job %s is given up", before.job_id)
     choice = choose_api(client, request.api, query, include_deleted=draft.include_deleted)
     return structs.replace(draft, api=choice.api, api_reason=choice.reason, expected_rows=choice.rows)
 
@@ -139,6 +150,8 @@ def _draft(
         task_id=run.task_id,
         run_id=run.run_id,
         map_index=run.map_index,
+        run_key=run.run_key,
+        try_number=run.try_number,
         increment=increment,
     )
 
@@ -158,16 +171,10 @@ def _require_incremental(source: Source, request: Request) -> None:
             )
 
 
-def _state(
-    request: Request,
-    run: RunIdentity,
-    destination: StoragePath | Callable[[str], StoragePath] | None,
-    sobject: str,
-) -> State:
+def _state(request: Request, run: RunIdentity, place: StoragePath | None) -> State:
     """What the destination holds. Raises StateError when that is in another file format."""
-    if destination is None:
+    if place is None:
         return State((), request.initial_start)
-    place = destination(sobject) if callable(destination) else destination
     state = latest_state(place, initial_start=request.initial_start)
     check_same_format(place, state.without(run.extract_id).newest, request.file_format)
     return state

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_sfcc.extract.land.staging import StoragePath, is_local
+from airflow_sfcc.extract.storage import StoragePath, is_local
 from airflow_sfcc.load.model import TableColumn
 
 if TYPE_CHECKING:

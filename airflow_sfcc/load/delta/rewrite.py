@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from airflow_sfcc.extract.land.staging import StoragePath, is_local
+from airflow_sfcc.extract.storage import StoragePath, is_local
 from airflow_sfcc.load.delta.files import FILE_BYTES, DataFile, FileWriter, discard, id_ranges
 from airflow_sfcc.load.delta.sorted_rows import SortedRows
 

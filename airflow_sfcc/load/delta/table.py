@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from airflow_sfcc.errors import TableError, TableUnavailableError
-from airflow_sfcc.extract.land.staging import StoragePath, is_local
+from airflow_sfcc.extract.storage import StoragePath, is_local
 from airflow_sfcc.load.events import cast
 from airflow_sfcc.load.model import MODES, Commit, Extract, Source, TableColumn, TableState
 from airflow_sfcc.load.problems import ChangedMeanwhileError, changed_by_hand
