@@ -51,8 +51,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def plain(model: Model) -> dict[str, Any]:
-    """The model as plain JSON."""
-    data: dict[str, Any] = msgspec.to_builtins(model)
+    """The model as plain JSON: lists too, where the model has tuples, which Airflow's XCom would wrap."""
+    data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(model))
     return data
 
 
