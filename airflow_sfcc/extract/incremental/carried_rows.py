@@ -1,4 +1,4 @@
-"""A repeated window keeps what only its first reading saw.
+"""Carries over rows that a rerun no longer returns.
 
 When a committed extract is run again, rows that changed or went since are no longer in its window, and where no later
 window has brought them yet, the folder that is about to be replaced holds their only copy. So the rows whose Ids the
@@ -139,6 +139,8 @@ class _Csv:
     def _batches(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
         with self._path.open("rb") as raw, igzip.open(raw, "rb") as text:
             names = _header(text.readline())
+            if not text.peek(1):  # a result without rows, which Arrow takes for no CSV at all
+                return
             options = pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), include_columns=columns, strings_can_be_null=False
             )
