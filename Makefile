@@ -10,7 +10,7 @@ S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py t
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test localorg-test kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter docs build test-matrix ui-test
+.PHONY: help demo up test localorg-test client-suites kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter docs build test-matrix ui-test
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -53,6 +53,10 @@ sample-test: $(READY)  ## install the built wheel in an environment of its own a
 
 localorg-test: $(READY)  ## install the local org where there is no Airflow, and run its own tests there (TESTS=tests/test_server.py for some)
 	@$(BIN)/python -m tests.localorg_alone $(TESTS) $(PYTEST_ARGS)
+
+client-suites: $(READY)  ## jsforce's and django-salesforce's own tests against the local org (SOURCES=folder with their checkouts)
+	@test -n "$(SOURCES)" || { echo "make client-suites SOURCES=folder, which holds checkouts named jsforce and django-salesforce"; exit 1; }
+	@$(BIN)/python -m tests.client_suites --sources "$(SOURCES)"
 
 soql-differential: $(READY)  ## check the local org's SOQL: its parser against soql-parser-js, its results against Python
 	@$(BIN)/python -m tests.conformance.environments soql-parser-js

@@ -1,4 +1,4 @@
-"""Bulk API 1.0 query jobs: a job holds batches, each of which is one query with its own result files.
+"""Bulk API 1.0 jobs: a job holds batches, each of which is one query with its own result files, or records to save.
 
 Older clients extract this way (dlt, Singer taps, jsforce's `bulk`); Bulk API 2.0 has `bulk_jobs`. Facts: Bulk API Developer
 Guide, "Bulk Query".
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from salesforce_localorg.bulk_jobs import RETENTION, BulkTimings
 from salesforce_localorg.clock import Clock
@@ -30,7 +30,7 @@ FIRST_NUMBER = 1_000_000  # of jobs, apart from those of Bulk API 2.0, which hav
 
 @dataclass
 class AsyncBatch:
-    """One query. Its rows are those of the moment when it came: CSV pages, or a cursor for JSON."""
+    """One query, or records to save. A query's rows are those of the time when it came: CSV pages, or a cursor for JSON."""
 
     id: str
     soql: str
@@ -40,11 +40,13 @@ class AsyncBatch:
     export: CsvExport | None = None
     cursor: Cursor | None = None
     error: str | None = None
+    failed_rows: int = 0
+    saved: str | list[dict[str, Any]] | None = None  # the results of records that were saved, in the job's format
 
 
 @dataclass
 class AsyncJob:
-    """`content_type` is CSV or JSON, `operation` query or queryAll."""
+    """`content_type` is CSV or JSON, `operation` query, queryAll, insert, update, upsert or delete."""
 
     id: str
     operation: str
@@ -56,6 +58,7 @@ class AsyncJob:
     created: datetime
     changed: datetime
     state: AsyncJobState = "Open"
+    external_id_field: str | None = None
     batches: dict[str, AsyncBatch] = field(default_factory=dict)
 
 
@@ -75,13 +78,21 @@ class AsyncJobs:
         self._result_numbers: Iterator[int] = itertools.count()
 
     def create(
-        self, operation: str, sobject: str, content_type: str, concurrency_mode: str, api_version: str, user_id: str
+        self,
+        operation: str,
+        sobject: str,
+        content_type: str,
+        concurrency_mode: str,
+        api_version: str,
+        user_id: str,
+        external_id_field: str | None = None,
     ) -> AsyncJob:
         """Open a job; the oldest of more than KEPT is forgotten."""
         now = self._clock.now()
         with self._lock:
             job_id = record_id("750", next(self._job_numbers))
             job = AsyncJob(job_id, operation, sobject, content_type, concurrency_mode, api_version, user_id, now, now)
+            job.external_id_field = external_id_field
             self._jobs[job.id] = job
             if len(self._jobs) > KEPT:
                 self._forget(next(iter(self._jobs.values())))
@@ -97,8 +108,7 @@ class AsyncJobs:
 
     def add_batch(self, job: AsyncJob, soql: str, viewer: Viewer) -> AsyncBatch:
         """Run a query for the job; a query that cannot be run makes a failed batch."""
-        with self._lock:
-            batch = AsyncBatch(record_id("751", next(self._batch_numbers)), soql, self._clock.now())
+        batch = self.new_batch(soql)
         try:
             self._read(job, batch, viewer)
         except SoqlError as error:
@@ -106,6 +116,11 @@ class AsyncJobs:
             batch.error = f"{error.code} : {error.message}" if error.code == "FeatureNotEnabled" else failed
         job.batches[batch.id] = batch
         return batch
+
+    def new_batch(self, text: str) -> AsyncBatch:
+        """A batch that belongs to no job yet."""
+        with self._lock:
+            return AsyncBatch(record_id("751", next(self._batch_numbers)), text, self._clock.now())
 
     def _read(self, job: AsyncJob, batch: AsyncBatch, viewer: Viewer) -> None:
         self._records.check_bulk_batch(batch.soql, viewer=viewer, sobject=job.sobject, content_type=job.content_type)

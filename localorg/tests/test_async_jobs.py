@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
@@ -184,7 +185,7 @@ def test_the_oldest_of_many_jobs_is_forgotten(by_session: Caller) -> None:
 @pytest.mark.parametrize(
     ("body", "headers", "code"),
     [
-        (b'{"operation": "insert", "object": "Account", "contentType": "CSV"}', JSON, "InvalidJob"),
+        (b'{"operation": "hardDelete", "object": "Account", "contentType": "CSV"}', JSON, "InvalidJob"),
         (b'{"operation": "query", "object": "Account", "contentType": "XML"}', JSON, "InvalidJob"),
         (b'{"operation": "query", "object": "CaseStatus", "contentType": "CSV"}', JSON, "InvalidEntity"),
         (b'{"operation": "query", "object": "Nope__c", "contentType": "CSV"}', JSON, "InvalidEntity"),
@@ -282,3 +283,55 @@ def test_typeof_in_json(serve: Serve) -> None:
 
     (found,) = results(caller, batch)
     assert {each["Owner"]["attributes"]["type"] for each in found.json()} <= {"User", "Group"}
+
+
+def saved(caller: Caller, operation: str, body: str, content_type: str = "CSV", **info: str) -> list[dict[str, Any]]:
+    """What became of each record of a batch."""
+    headers = {"X-SFDC-Session": str(caller.session.headers["Authorization"]).removeprefix("Bearer ")}
+    job_info = {"operation": operation, "object": "Account", "contentType": content_type, **info}
+    job = caller.post(JOBS, json=job_info, headers=headers).json()
+    sent = CSV if content_type == "CSV" else JSON
+    added = caller.post(f"{JOBS}/{job['id']}/batch", data=body.encode(), headers={**headers, **sent})
+    batch_id = re.findall(r"751\w{15}", added.text)[0]
+    answer = caller.get(f"{JOBS}/{job['id']}/batch/{batch_id}/result", headers=headers)
+    if content_type == "JSON":
+        found: list[dict[str, Any]] = answer.json()
+        return found
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def test_records_are_saved_by_batches(serve: Serve) -> None:
+    """jsforce: `conn.bulk.load("Account", "insert", …)`; Bulk API Developer Guide, "Get Batch Results"."""
+    caller = serve(own_rows={"User": 2, "Account": 2, "Invoice__c": 2})
+    made = saved(caller, "insert", 'Name,Phone\n"one",555\n"two",\n,556\n')
+    ids = [each["Id"] for each in made]
+
+    assert [(each["Success"], each["Created"]) for each in made] == [("true", "true")] * 2 + [("false", "false")]
+    assert made[2]["Error"] == "REQUIRED_FIELD_MISSING:Required fields are missing: [Name]:Name --"
+    changed = saved(caller, "update", f"Id,Name,Phone\n{ids[0]},uno,#N/A\n001000000000000AAA,x,\n")
+    assert [each["Success"] for each in changed] == ["true", "false"]
+    row = caller.get(f"/sobjects/Account/{ids[0]}").json()
+    assert (row["Name"], row["Phone"]) == ("uno", None)
+    gone = saved(caller, "delete", json.dumps([{"Id": ids[0]}, {"Id": "nonsense"}]), "JSON")
+    assert [each["success"] for each in gone] == [True, False]
+    assert gone[1]["errors"][0]["statusCode"] == "MALFORMED_ID"
+    keyed = {"object": "Invoice__c", "externalIdFieldName": "External_Id__c"}
+    first = saved(caller, "upsert", "External_Id__c,Amount__c\nk,1\n", **keyed)
+    again = saved(caller, "upsert", "External_Id__c,Amount__c\nk,2\n", **keyed)
+    assert (first[0]["Created"], again[0]["Created"]) == ("true", "false")
+    assert first[0]["Id"] == again[0]["Id"]
+
+
+def test_batches_that_are_no_records_fail(serve: Serve) -> None:
+    caller = serve(own_rows={"User": 2, "Account": 2})
+    job = caller.post(
+        JOBS,
+        json={"operation": "insert", "object": "Account", "contentType": "CSV"},
+        headers={"X-SFDC-Session": str(caller.session.headers["Authorization"]).removeprefix("Bearer ")},
+    ).json()
+    added = caller.post(f"{JOBS}/{job['id']}/batch", data='Name\n"torn', headers=CSV)
+    batch = re.findall(r"751\w{15}", added.text)[0]
+
+    told = told_of(caller, f"{JOBS}/{job['id']}/batch/{batch}")
+    assert told["state"] == "Failed"
+    assert told["stateMessage"].startswith("InvalidBatch : Failed to parse the batch")

@@ -1,4 +1,4 @@
-"""Bulk API 1.0 queries over HTTP, below /services/async.
+"""Bulk API 1.0 over HTTP, below /services/async: queries, and records that are inserted, updated, upserted or deleted.
 
 Facts: Bulk API Developer Guide, "Jobs", "Batches", "Bulk Query" and "Errors"; which answers are XML, from what clients parse
 (tap-salesforce, salesforce-bulk, simple-salesforce, jsforce). Moments in JSON results are milliseconds since 1970
@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 from salesforce_localorg.async_jobs import AsyncBatch, AsyncJob, AsyncJobState
 from salesforce_localorg.ids import full_id
 from salesforce_localorg.org import LocalOrg
+from salesforce_localorg.wire import async_ingest
 from salesforce_localorg.wire.access import bearer_token, check_api_enabled
 from salesforce_localorg.wire.answers import CSV_TYPE, Answer, CsvFileAnswer, JsonAnswer, TextAnswer
 from salesforce_localorg.wire.api_call import ApiCall
@@ -82,8 +83,9 @@ def create_job(call: ApiCall) -> Answer:
     """POST /services/async/XX.X/job"""
     info = _job_info(call)
     operation, content_type = info.get("operation"), str(info.get("contentType", "XML")).upper()
-    if operation not in OPERATIONS:
-        raise _AsyncError("InvalidJob", f"The local org runs {' and '.join(OPERATIONS)} jobs only; got {operation!r}.")
+    known = (*OPERATIONS, *async_ingest.OPERATIONS)
+    if operation not in known:
+        raise _AsyncError("InvalidJob", f"The local org runs {', '.join(known)} jobs only; got {operation!r}.")
     if content_type not in CONTENT_TYPES:
         raise _AsyncError("InvalidJob", f"The local org writes results as {' and '.join(CONTENT_TYPES)} only.")
     sobject = call.find_sobject(str(info.get("object", "")))
@@ -91,7 +93,13 @@ def create_job(call: ApiCall) -> Answer:
         raise _AsyncError("InvalidEntity", f"Entity '{info.get('object')}' is not supported by the Bulk API.")
     mode = "Serial" if info.get("concurrencyMode") in ("Serial", 1) else "Parallel"
     job = call.org.async_jobs.create(
-        str(operation), sobject.name, content_type, mode, call.api_version, call.org.run_as_user_id
+        str(operation),
+        sobject.name,
+        content_type,
+        mode,
+        call.api_version,
+        call.org.run_as_user_id,
+        None if info.get("externalIdFieldName") is None else str(info["externalIdFieldName"]),
     )
     return _answer(call, "jobInfo", _job_payload(call.org, job), status=201)
 
@@ -117,15 +125,33 @@ def end_job(call: ApiCall) -> Answer:
 
 @_admitted
 def add_batch(call: ApiCall) -> Answer:
-    """POST /services/async/XX.X/job/{id}/batch: the body is the query"""
+    """POST /services/async/XX.X/job/{id}/batch: the body is the query, or the records to save"""
     job = _job(call)
     if job.state != "Open":
         raise _AsyncError("InvalidJobState", f"A batch can be added to an open job only; this one is {job.state}.")
     soql = call.body.decode("utf-8", "replace").strip()
+    if soql and job.operation in async_ingest.OPERATIONS:
+        batch = _saved_batch(call, job)
+        return _answer(call, "batchInfo", _batch_payload(call.org, job, batch, "Queued"), job, status=201)
     if not soql:
         raise _AsyncError("InvalidBatch", "The batch needs a query.")
     batch = call.org.async_jobs.add_batch(job, soql, call.org.viewer)
     return _answer(call, "batchInfo", _batch_payload(call.org, job, batch, "Queued"), job, status=201)
+
+
+def _saved_batch(call: ApiCall, job: AsyncJob) -> AsyncBatch:
+    """The batch with its records saved; one that cannot be read fails as a whole."""
+    batch = call.org.async_jobs.new_batch(call.body.decode("utf-8", "replace"))
+    try:
+        outcomes = async_ingest.save(call, job, async_ingest.read_records(call.body, job.content_type))
+    except async_ingest.UnreadableBatchError as error:
+        batch.error = f"InvalidBatch : {error}"
+    else:
+        as_json = job.content_type == "JSON"
+        batch.saved = async_ingest.results_json(outcomes) if as_json else async_ingest.results_csv(outcomes)
+        batch.rows, batch.failed_rows = len(outcomes), sum(1 for each in outcomes if each.error)
+    job.batches[batch.id] = batch
+    return batch
 
 
 @_admitted
@@ -151,9 +177,13 @@ def read_query(call: ApiCall) -> Answer:
 
 @_admitted
 def list_results(call: ApiCall) -> Answer:
-    """GET /services/async/XX.X/job/{id}/batch/{id}/result: the ids of the result files"""
+    """GET /services/async/XX.X/job/{id}/batch/{id}/result: the ids of the result files, or what became of each record"""
     job = _job(call)
     batch = _completed(call, job)
+    if isinstance(batch.saved, str):
+        return TextAnswer(200, {}, batch.saved, CSV_TYPE)
+    if batch.saved is not None:
+        return JsonAnswer(200, {"Content-Type": JSON}, batch.saved)
     if _wants_json(call, job):
         return JsonAnswer(200, {"Content-Type": JSON}, list(batch.result_ids))
     return _xml("result-list", {"result": list(batch.result_ids)}, 200)
@@ -271,7 +301,7 @@ def _batch_payload(org: LocalOrg, job: AsyncJob, batch: AsyncBatch, state: str |
         "createdDate": stamp(batch.created),
         "systemModstamp": stamp(batch.created),
         "numberRecordsProcessed": batch.rows if state == "Completed" else 0,
-        "numberRecordsFailed": 0,
+        "numberRecordsFailed": batch.failed_rows if state == "Completed" else 0,
         "totalProcessingTime": 0,
         "apiActiveProcessingTime": 0,
         "apexProcessingTime": 0,

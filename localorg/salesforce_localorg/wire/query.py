@@ -50,6 +50,11 @@ def _explain(call: ApiCall, soql: str) -> Answer:
     return JsonAnswer(payload={"plans": [plan], "sourceQuery": soql})
 
 
+def recent(call: ApiCall) -> Answer:
+    """GET /recent: what the user looked at last, which for one who never opens a page is nothing"""
+    return JsonAnswer(payload=[])
+
+
 def query_more(call: ApiCall) -> Answer:
     """GET /query/0r8…-2000; the same locator may be read again"""
     found = call.org.locators.find(call.params["locator"])

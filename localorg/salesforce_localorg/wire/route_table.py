@@ -49,6 +49,7 @@ REST = (
     Route("query_more", ("GET",), DATA + "/queryAll/{locator}", query.query_more),
     Route("limits", ("GET",), DATA + "/limits", limits.limits),
     Route("record_count", ("GET",), DATA + "/limits/recordCount", limits.record_count),
+    Route("recent", ("GET",), DATA + "/recent", query.recent),
     Route("describe_global", ("GET",), DATA + "/sobjects", describe.describe_global),
     Route("describe", ("GET",), SOBJECT + "/describe", describe.describe),
     Route("describe_other", ("GET",), SOBJECT + "/describe/{what:path}", describe.not_described),
