@@ -40,6 +40,21 @@ MODULES = {
 OUTSIDE = re.compile(r"\[(?P<text>[^\]]+)\]\(\.\./(?P<target>[^)#]+)(?:#[\w-]+)?\)")
 
 
+def on_config(config: Any) -> Any:
+    """The navigation is that of docs/index.md: its sections, and the guides that each names, in their order."""
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    sections = re.split(r"^## ", index, flags=re.M)[1:]
+    guides = {section.partition("\n")[0]: re.findall(r"\(([\w-]+\.md)\)", section) for section in sections}
+    once: set[str] = set()
+    nav: list[Any] = ["index.md"]
+    for title, names in guides.items():
+        fresh = [name for name in dict.fromkeys(names) if name not in once]
+        once |= set(fresh)
+        nav += [{title: fresh}] if fresh else []
+    config["nav"] = [*nav, {"Reference": ["api.md", "changelog.md"]}]
+    return config
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages that are made from code and from files outside of docs/."""
     from mkdocs.structure.files import File
