@@ -10,8 +10,8 @@ secrets=/run/stack-secrets
 read -r -a options <<< "${LOCAL_ORG_OPTIONS:-}"
 
 # As a variable rather than an option, so that no list of processes shows it.
-SFCC_ORG_CONSUMER_SECRET=$(<"$secrets/consumer_secret")
-export SFCC_ORG_CONSUMER_SECRET
+LOCALORG_CONSUMER_SECRET=$(<"$secrets/consumer_secret")
+export LOCALORG_CONSUMER_SECRET
 
 exec /usr/bin/dumb-init -- airflow-sfcc org \
     --host 0.0.0.0 \

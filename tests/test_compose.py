@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import socket
 import stat
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import boto3  # type: ignore[import-untyped]
 import pytest
+import requests
 import yaml  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from cryptography.fernet import Fernet
 from salesforce_localorg.command import org
 
@@ -174,7 +181,62 @@ def test_the_local_org_is_started_with_options_it_has_and_answers_under_its_name
     assert ("--my-domain", "local-org") in given
     assert ("--port", "8711") in given
     secret = next(option for option in org.params if "--consumer-secret" in option.opts)
-    assert f"export {secret.envvar}\n" in script
+    assert secret.envvar is not None
+    assert f"export {secret.envvar[0]}\n" in script
+
+
+def test_the_object_storage_takes_requests_of_the_stacks_key_only(tmp_path: Path) -> None:
+    """Nobody writes without the key, and no page of another site is told that it may read."""
+    program = ROOT / "docker" / "object_storage.py"
+    port = free_port()
+    serving = (
+        "import importlib.util, sys; spec = importlib.util.spec_from_file_location('storage', sys.argv[1]); "
+        "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module); "
+        "module.serve('stack', 'its secret', 'landing', '127.0.0.1', int(sys.argv[2]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", serving, str(program), str(port)], stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_healthy(f"{url}/-/healthy", process)
+
+        def client(secret: str) -> Any:
+            keys = {"aws_access_key_id": "stack", "aws_secret_access_key": secret, "region_name": "us-east-1"}
+            return boto3.client("s3", endpoint_url=url, **keys)
+
+        client("its secret").put_object(Bucket="landing", Key="a b/ü+&=.parquet", Body=b"rows")
+        found = client("its secret").list_objects_v2(Bucket="landing", Prefix="a b/")
+        assert [each["Key"] for each in found["Contents"]] == ["a b/ü+&=.parquet"]
+        with pytest.raises(ClientError, match=r"AccessDenied|403"):
+            client("another").put_object(Bucket="landing", Key="x", Body=b"")
+        origin = {"Origin": "https://example.com"}
+        for answer in (
+            requests.put(f"{url}/landing/x", data=b"", headers=origin, timeout=10),
+            requests.get(f"{url}/landing", headers=origin, timeout=10),
+            requests.post(f"{url}/moto-api/reset", headers=origin, timeout=10),
+            requests.options(f"{url}/landing", headers=origin, timeout=10),
+        ):
+            assert answer.status_code == 403
+            assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the object storage ended"
+        with contextlib.suppress(requests.ConnectionError):
+            assert requests.get(url, timeout=10).status_code == 204
+            return
+        time.sleep(0.1)
+    raise AssertionError("the object storage did not start within a minute")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def test_secrets_stay_on_a_second_start_and_differ_between_stacks(tmp_path: Path) -> None:

@@ -66,7 +66,11 @@ PATH = click.Path(path_type=Path)
     help="The app's certificate (PEM): the org then takes JWT bearer assertions that its key signed.",
 )
 @click.option("--jwt-tokens", is_flag=True, help="Access tokens are JWTs, as orgs may issue them.")
-@click.option("--open-admin", is_flag=True, help="Open / and /_org to other machines (for containers).")
+@click.option(
+    "--open-admin",
+    is_flag=True,
+    help="Open / and /_org to other machines (for containers), under their addresses and the names of --my-domain.",
+)
 @click.option("--ready-file", type=PATH, help="Write a JSON file here once the org answers.")
 def org(**options: Any) -> None:
     """Run a Salesforce org on this machine until Ctrl-C."""

@@ -5,10 +5,13 @@ Facts: salesforce-protocol.md#my-domain; help "My Domain URL Formats" for the ho
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
 
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 MY_DOMAIN = "localorg.my.salesforce.com"
 ANY_MY_DOMAIN = "*.my.salesforce.com"
 LOGIN_HOSTS = ("login.salesforce.com", "test.salesforce.com")
@@ -39,3 +42,25 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def host_name(base_url: str) -> str:
+    """The host of a URL, in lower case; empty where it has none."""
+    try:
+        return (urlsplit(base_url).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def is_address(host: str) -> bool:
+    """Whether the host is an IP address, which no DNS server has a say in."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine."""
+    return host in LOOPBACK_NAMES or (is_address(host) and ipaddress.ip_address(host).is_loopback)

@@ -49,7 +49,6 @@ DEFAULT_COUNTS: Mapping[str, int] = {
 }
 MOST_ROWS_IN_MEMORY = 200_000  # orgs with more keep them on disk, for want of a folder in a temporary one
 DATA_FORMAT = 2  # of a data folder: 2 brought the log of deletions
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def _consumer_key() -> str:
@@ -76,7 +75,8 @@ class OrgConfig:
     result_page_rows: rows per page of Bulk results when the client names no number
     largest_result_page: what `maxRecords` can get at most
     delete_log_days: how far back the log of deletions reaches
-    admin_from_anywhere: opens `/` and `/_org/` to callers beyond the loopback interface (for containers)
+    admin_from_anywhere: opens `/` and `/_org/` to callers beyond the loopback interface (for containers), who name the org by
+        an address or one of `my_domain`
     """
 
     org_id: str = ORGANIZATION

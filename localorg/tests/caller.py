@@ -59,7 +59,7 @@ class Caller:
         self.session.headers["Authorization"] = f"Bearer {token}"
 
     def url(self, path: str) -> str:
-        absolute = path == "/" or path.startswith(("/services", "/_org", "/id/"))
+        absolute = path == "/" or path.startswith(("/services", "/_org", "/id/", "/lightning/"))
         return self.server.url + (path if absolute else f"/services/data/v{VERSION}{path}")
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:

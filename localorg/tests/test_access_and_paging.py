@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from caller import Caller
+from caller import Caller, Serve
 
 from salesforce_localorg.faults import NAMED_FAULTS, Fault
 from salesforce_localorg.org import LocalOrg, OrgConfig
@@ -136,3 +136,50 @@ def test_throttled_answers_keep_their_pace(own: Caller) -> None:
 
     assert answer.elapsed.total_seconds() >= 0.3
     assert len(answer.content) > 300_000
+
+
+SITES = [{"Origin": "https://example.com"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
+
+
+@pytest.mark.parametrize("path", ["/_org/faults", "/_org/calls", "/_org/sessions"])
+def test_a_post_of_another_site_clears_nothing(caller: Caller, path: str) -> None:
+    """A form needs no permission of the browser's to be sent anywhere; `_HttpMethod` must not make it a DELETE."""
+    caller.org.faults.add(Fault(route="limits", status=503))
+
+    form = caller.post(f"{path}?_HttpMethod=DELETE", data={"a": "b"})
+    assert form.status_code in (405, 415)
+    for headers in SITES:
+        for method in ("GET", "DELETE"):
+            answer = caller.call(method, path, headers=headers)
+            assert (answer.status_code, answer.json()[0]["errorCode"]) == (403, "ADMIN_FROM_OTHER_SITE")
+    assert len(caller.org.faults.all()) == 1
+    assert caller.get("/limits").status_code == 503, "the session is alive"
+    assert caller.get(path, headers={"Origin": caller.server.url, "Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
+def test_clients_that_cannot_send_patch_still_send_post(serve: Serve) -> None:
+    """REST API guide, "Update a Record": `?_HttpMethod=PATCH`."""
+    caller = serve(own_rows={"User": 2, "Account": 1})
+    account = caller.query("SELECT Id FROM Account", "queryAll").json()["records"][0]["Id"]
+
+    assert caller.post(f"/sobjects/Account/{account}?_HttpMethod=PATCH", json={"Name": "x"}).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("192.0.2.7:8711", 200),
+        ("local-org:8711", 200),
+        ("evil.example:8711", 403),
+        ("[::1]:8711", 200),
+    ],
+)
+def test_open_admin_pages_answer_to_names_that_were_given(serve: Serve, host: str, status: int) -> None:
+    """A name of somebody else's that leads here would let their page read everything (DNS rebinding)."""
+    caller = serve(admin_from_anywhere=True, my_domain=("local-org",))
+
+    answer = caller.get("/_org/sessions", headers={"Host": host})
+    assert answer.status_code == status
+    if status == 403:
+        assert "--my-domain" in answer.json()[0]["message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import time
 from typing import Any
@@ -389,6 +390,32 @@ def test_console_shows_what_happened_and_escapes_it(caller: Caller) -> None:
     assert "Invoice__c" in page.text
     assert "/services/oauth2/token" in page.text
     assert "&lt;script&gt;" in page.text
+
+
+def test_console_begins_with_objects_and_shortens_queries(caller: Caller) -> None:
+    names = ", ".join(each.name for each in caller.org.schema.sobject("Account").fields if not each.is_compound)  # type: ignore[union-attr]
+    caller.query(f"SELECT {names} FROM Account LIMIT 1")
+    caller.finished_job(f"SELECT {names} FROM Account")
+
+    page = caller.get("/").text
+    titles = re.findall(r"<h2>([^<]+)</h2>", page)
+    assert titles == ["Objects", "Calls per route", "Bulk query jobs", "Faults", "Recent calls"]
+    assert max(len(cell) for cell in re.findall(r"<td[^>]*>([^<]*)</td>", page)) < 400
+
+
+def test_links_to_salesforces_pages_end_in_a_small_page(caller: Caller) -> None:
+    job = caller.finished_job("SELECT Id FROM Account")
+    address = f"%2F{job['id']}"
+    page = caller.get("/lightning/setup/AsyncApiJobStatus/page?address=" + address)
+    listed = caller.get(
+        "/lightning/o/Account/list", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    )
+
+    assert page.headers["Content-Type"] == "text/html;charset=UTF-8"
+    assert f"the job {job['id']}" in page.text
+    assert f"the job is JobComplete, with {caller.org.records.count('Account')} records of Account" in page.text
+    assert "the list of Account records" in listed.text
+    assert "<script" not in caller.get("/lightning/o/<script>/list").text
 
 
 @pytest.mark.parametrize(

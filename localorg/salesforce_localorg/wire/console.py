@@ -8,12 +8,14 @@ from html import escape
 from itertools import islice
 
 from salesforce_localorg.faults import Fault
+from salesforce_localorg.ids import full_id
 from salesforce_localorg.org import LocalOrg
 from salesforce_localorg.wire.answers import Answer, TextAnswer
 from salesforce_localorg.wire.api_call import ApiCall
 from salesforce_localorg.wire.limits import limit_info
 
 CALLS_SHOWN = 50
+MOST_SHOWN, BEGINNING = 160, 90  # characters of a query or path, and of those the ones from its beginning
 WIDE = ("Path", "Rule", "Query")  # columns that may be long
 STYLE = """
 :root { color-scheme: light dark; }
@@ -37,12 +39,44 @@ HEADERS = {
 def page(call: ApiCall) -> Answer:
     """GET /"""
     org = call.org
-    body = _summary(org) + _faults(org) + _calls(org) + _counts(org) + _jobs(org) + _objects(org)
+    return _html(200, _summary(org) + _objects(org) + _counts(org) + _jobs(org) + _faults(org) + _calls(org))
+
+
+def not_salesforces_page(call: ApiCall) -> Answer:
+    """GET /lightning/…: where links of extracts lead. A page for people, who would see a login at Salesforce's"""
+    body = (
+        "<h1>Local Salesforce org</h1><p>A link to one of Salesforce's own pages led here. The local org has none of them: "
+        "in a real org this would be "
+        f"<b>{escape(_shown_page(call.path, call.query.get('address', '')))}</b>.</p>"
+        f"{_asked_for(call)}<p><a href='/'>What this org holds, and what reached it</a></p>"
+    )
+    return _html(404, body)
+
+
+def _shown_page(path: str, address: str) -> str:
+    if "AsyncApiJobStatus" in path:
+        return f"Setup, Bulk Data Load Jobs, the job {address.strip('/')[:18]}"
+    parts = path.strip("/").split("/")
+    if parts[1:2] == ["o"] and len(parts) > 2:
+        return f"the list of {parts[2][:80]} records"
+    return path[:200]
+
+
+def _asked_for(call: ApiCall) -> str:
+    """The state of the job that the link names, for those who may see the org's own pages anyway."""
+    job = call.org.bulk_jobs.find(full_id(call.query.get("address", "").strip("/")))
+    if job is None:
+        return ""
+    rows = f"{call.org.bulk_jobs.processed(job):,}"
+    return f"<p>Here the job is {escape(job.state)}, with {rows} records of {escape(job.request.sobject)}.</p>"
+
+
+def _html(status: int, body: str) -> Answer:
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Local Salesforce org</title>'
         f"<style>{STYLE}</style></head><body>{body}</body></html>"
     )
-    return TextAnswer(200, dict(HEADERS), html)
+    return TextAnswer(status, dict(HEADERS), html)
 
 
 def _summary(org: LocalOrg) -> str:
@@ -60,10 +94,15 @@ def _objects(org: LocalOrg) -> str:
 
 def _jobs(org: LocalOrg) -> str:
     rows = [
-        (job.id, job.request.sobject, job.state, f"{org.bulk_jobs.processed(job):,}", job.request.query)
+        (job.id, job.request.sobject, job.state, f"{org.bulk_jobs.processed(job):,}", _short(job.request.query))
         for job in islice(org.bulk_jobs.all(), CALLS_SHOWN)
     ]
     return _section("Bulk query jobs", ("Id", "Object", "State", "Records", "Query"), rows, "None yet.", numbers={3})
+
+
+def _short(text: str) -> str:
+    """A query or path as far as it tells them apart: a thousand field names fill no line with news."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:BEGINNING]} … {text[-(MOST_SHOWN - BEGINNING) :]}"
 
 
 def _faults(org: LocalOrg) -> str:
@@ -90,7 +129,7 @@ def _calls(org: LocalOrg) -> str:
         (
             each.when.strftime("%H:%M:%S"),
             each.method,
-            each.path,
+            _short(each.path),
             str(each.status),
             f"{each.sent:,}",
             each.principal or "",

@@ -11,17 +11,18 @@ from starlette.types import Receive, Scope, Send
 
 from salesforce_localorg.calls import Call
 from salesforce_localorg.faults import Fault
+from salesforce_localorg.host_names import host_name, is_loopback
 from salesforce_localorg.org import LocalOrg
 from salesforce_localorg.wire.access import bearer_token
 from salesforce_localorg.wire.answers import Answer, Preferences, TextAnswer, accepts_gzip
 from salesforce_localorg.wire.fault_effects import Wire, altered, kills_session, replacement, resets
 from salesforce_localorg.wire.header_names import documented_name
-from salesforce_localorg.wire.oauth import host_name, is_loopback
 from salesforce_localorg.wire.perform import Performer, Target, Visitor
 from salesforce_localorg.wire.route_table import ADMIN_ROUTES, ALL_ROUTES
 from salesforce_localorg.wire.routes import Routes
 
 TOKEN_IN_QUERY = ("revoke", "identity", "userinfo")  # routes whose query may hold a token, which no log shall keep
+API_PATHS = "/services/data/"  # the org's own pages take no other method than the one that was sent
 LARGEST_HEAD = 16_384  # bytes, REST API Developer Guide: of the URI alone (414), of URI and headers together (431)
 
 
@@ -89,7 +90,8 @@ class Gateway:
 
 def _method(request: Request) -> str:
     """The method; callers that cannot send PATCH send POST with `_HttpMethod=PATCH` (REST API guide, "Update a Record")."""
-    override = request.query_params.get("_HttpMethod") if request.method == "POST" else None
+    is_api = _path(request.scope).lower().startswith(API_PATHS)
+    override = request.query_params.get("_HttpMethod") if request.method == "POST" and is_api else None
     return override.upper() if override else request.method
 
 

@@ -10,11 +10,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 from urllib.parse import parse_qs, urlsplit
 
-from salesforce_localorg.host_names import LOGIN_HOSTS, matches
-from salesforce_localorg.org import LOOPBACK_NAMES, LocalOrg, LoginRefusal
+from salesforce_localorg.host_names import LOGIN_HOSTS, host_name, is_loopback, matches
+from salesforce_localorg.org import LocalOrg, LoginRefusal
 from salesforce_localorg.sessions import Session
 from salesforce_localorg.wire import jwt_bearer
 from salesforce_localorg.wire.access import bearer_token
@@ -82,21 +81,6 @@ def _check_refresh_token(org: LocalOrg, given: str) -> None:
     known = org.config.refresh_token
     if known is None or not hmac.compare_digest(given.encode("utf-8", "replace"), known.encode()):
         raise OAuthError("invalid_grant", "expired access/refresh token")
-
-
-def host_name(base_url: str) -> str:
-    try:
-        return (urlsplit(base_url).hostname or "").lower()
-    except ValueError:
-        return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine."""
-    try:
-        return host in LOOPBACK_NAMES or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _form(call: ApiCall) -> dict[str, str]:

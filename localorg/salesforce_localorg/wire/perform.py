@@ -93,7 +93,7 @@ class Performer:
             if route.name.startswith("job_"):
                 check_bulk_enabled(self._org)
         elif route.access == "admin":
-            check_admin(self._org, visitor.is_local)
+            check_admin(self._org, target.method, visitor.headers, visitor.base_url, is_local=visitor.is_local)
         if version is not None:
             check_version(self._org.config, version, route.since)
         if route.access == "session" and route.metered and visitor.metered:

@@ -110,5 +110,6 @@ ADMIN = (
     Route("org_settings", ("GET",), "/_org/settings", admin.read_settings, "admin"),
     Route("org_settings", ("PATCH",), "/_org/settings", admin.change_settings, "admin"),
 )
-ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + COMPOSITE + BULK + ASYNC + ADMIN
-ADMIN_ROUTES = frozenset(route.name for route in ADMIN)
+PAGES = (Route("salesforce_page", ("GET",), "/lightning/{page:path}", console.not_salesforces_page, "admin"),)
+ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + COMPOSITE + BULK + ASYNC + ADMIN + PAGES
+ADMIN_ROUTES = frozenset(route.name for route in ADMIN + PAGES)
