@@ -36,6 +36,8 @@ class Wire:
     `framed`, an answer ends with its connection, and that many pages of records are `torn` then. `pack` makes gzip data of
     them. A server that `breaks_down` has no second page of them; with `answers_after`, it answers nothing for that page until
     this is set. `text` is the answer to any query, whatever it is. In both, `\\udc80` to `\\udcff` stand for single bytes.
+    `texts` are the answers to one query request after another. `endless_pages` makes the page of any index, and `total_rows` is
+    told of the job then. `page_headers` replaces headers of pages, `raw_job_keys` is JSON that is put into a complete job.
     `kind` is the Content-Type of JSON, `job_keys` replaces keys of the job. Result pages are answered when as many are asked
     for as `side_by_side` waits for.
     """
@@ -61,6 +63,11 @@ class Wire:
     answers_after: threading.Event | None = None
     side_by_side: threading.Barrier | None = None
     text: str | None = None
+    texts: Iterator[str] | None = None
+    endless_pages: Callable[[int], tuple[bytes, int]] | None = None
+    total_rows: int | None = None
+    page_headers: Mapping[str, str] = field(default_factory=dict)
+    raw_job_keys: str = ""
     kind: str = "application/json;charset=UTF-8"
     job_keys: Mapping[str, Any] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
@@ -120,12 +127,27 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == f"{data}/jobs/query" and body:
             self._json(self._job("UploadComplete"))
         elif path == f"{data}/jobs/query/{JOB_ID}":
-            self._json(self._job_now())
+            text = json.dumps(self._job_now(), ensure_ascii=False)
+            if self.wire.raw_job_keys:
+                text = f"{text[:-1]},{self.wire.raw_job_keys}}}"
+            self._send(text.encode(), self.wire.kind, {})
+        elif path == f"{data}/jobs/query/{JOB_ID}/resultPages" and self.wire.listed and self.wire.endless_pages:
+            first = int(query.get("locator", ["0"])[0])
+            links = [f"{data}/jobs/query/{JOB_ID}/results?locator={index}" for index in range(first, first + 5)]
+            following = f"{data}/jobs/query/{JOB_ID}/resultPages?locator={first + 5}"
+            listing = {
+                "resultPages": [{"resultUrl": link} for link in links],
+                "nextRecordsUrl": following,
+                "done": False,
+            }
+            self._json(listing)
         elif path == f"{data}/jobs/query/{JOB_ID}/resultPages" and self.wire.listed:
             links = [f"{data}/jobs/query/{JOB_ID}/results?locator={index}" for index in range(len(self.wire.pages))]
             self._json({"resultPages": [{"resultUrl": link} for link in links], "done": True})
         elif path == f"{data}/jobs/query/{JOB_ID}/results":
             self._page(int(query.get("locator", ["0"])[0]))
+        elif self.wire.texts is not None and path.startswith(f"{data}/query"):
+            self._send(next(self.wire.texts).encode(), self.wire.kind, {})
         elif self.wire.text is not None and path.startswith((f"{data}/query", f"{data}/composite/batch")):
             self._send(self.wire.text.encode(errors="surrogateescape"), self.wire.kind, {})
         elif path.startswith(f"{data}/query"):
@@ -148,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _job_now(self) -> dict[str, Any]:
         if self.wire.failure is not None:
             return {**self._job("Failed"), "errorMessage": self.wire.failure}
-        rows = sum(rows for _, rows in self.wire.pages)
+        rows = sum(rows for _, rows in self.wire.pages) if self.wire.total_rows is None else self.wire.total_rows
         if self.wire.early_count is not None:
             rows, self.wire.early_count = self.wire.early_count, None
         return {**self._job("JobComplete"), **({"numberRecordsProcessed": rows} if self.wire.counts else {})}
@@ -156,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _page(self, index: int) -> None:
         if self.wire.side_by_side:
             self.wire.side_by_side.wait()
-        body, rows = self.wire.pages[index]
+        body, rows = self.wire.endless_pages(index) if self.wire.endless_pages else self.wire.pages[index]
         is_last = index + 1 == len(self.wire.pages)
         more = {"Sforce-Locator": "null" if self.wire.listed or is_last else str(index + 1)}
         if self.wire.counts:
@@ -164,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.wire.packed:
             body = gzip.compress(body, 1)
             more["Content-Encoding"] = self.wire.packing
-        self._send(body, "text/csv; charset=UTF-8", more)
+        self._send(body, "text/csv; charset=UTF-8", {**more, **self.wire.page_headers})
 
     def _records(self, first: int) -> None:
         """Written as text, so that every digit of a number is the test's."""

@@ -18,13 +18,16 @@ from airflow_sfcc.wording import plural
 LONGEST_URI = 16_384
 """Bytes of URI, and of URI and headers together, that Salesforce takes (salesforce-protocol.md#rest-conventions, 414 and 431)."""
 
+MOST_EMPTY_PAGES = 100
+"""Pages without a row, one after another, before a query's pages are taken to be without end."""
+
+MOST_PAGES = 500_000
+"""Pages of one query: a billion rows. It matters where Salesforce does not know how many rows there are."""
+
 _HEADER_ROOM = 2_000
 _TOO_LONG = (414, 431)
 _COUNTING = re.compile(r"\s*SELECT\s+COUNT\s*\(\s*\)\s+FROM\b", re.IGNORECASE)
 """COUNT() answers its number as `totalSize`, with no records at all."""
-
-MOST_EMPTY_PAGES = 100
-"""Pages without a row, one after another, of a query whose number of rows Salesforce does not know."""
 
 _WAY_OUT = "Nothing was landed. Run it again; if that does not help, look for a proxy that changes responses, or use api='bulk'."
 
@@ -69,43 +72,56 @@ def query_pages(
     """
     pages = _Pages(api, read)
     body = pages.first(soql, "/queryAll" if include_deleted else "/query")
-    yielded, empty, seen = 0, 0, set[str]()
+    bounds = _Bounds()
     while True:
         records, total_size, link = _records(body), _total_size(body), _link(body)
         if isinstance(records, list):
             for record in records:
                 _complete_children(record, pages)
-        yielded += len(records)
-        empty = 0 if len(records) else empty + 1
-        if total_size is not None and yielded > total_size:
-            raise _wrong_count(total_size, yielded)
-        if empty > MOST_EMPTY_PAGES:
-            raise UnexpectedResponseError(
-                f"Salesforce sent {empty} pages of a query without a row, and announced more. {_WAY_OUT}"
-            )
+        bounds.add(len(records), total_size)
         yield QueryPage(records, total_size)
         if not link:
             break
-        if link in seen:
-            raise UnexpectedResponseError(
-                f"Salesforce paged a query in a circle (the same nextRecordsUrl twice). {_WAY_OUT}"
-            )
-        seen.add(link)
         del records, body  # pages are large: no two of them are held here
-        body = pages.follow(link)
+        body = pages.after(link, bounds)
     if total_size is None and body.get("done") is not True:
         raise IncompleteResultError(
-            f"Salesforce sent {plural(yielded, 'row')} of a query, said that there are more, and did not say where; nothing "
+            f"Salesforce sent {plural(bounds.rows, 'row')} of a query, said that there are more, and did not say where; nothing "
             "was landed. Run it again."
         )
-    if total_size is not None and total_size != yielded and not is_counting(soql):
-        raise _wrong_count(total_size, yielded)
+    if total_size is not None and total_size != bounds.rows and not is_counting(soql):
+        raise _wrong_count(total_size, bounds.rows)
 
 
 def _wrong_count(reported: int, sent: int) -> IncompleteResultError:
     return IncompleteResultError(
         f"Salesforce reported {plural(reported, 'row')} for a query and sent {sent:,}; nothing was landed. Run it again."
     )
+
+
+class _Bounds:
+    """How many rows and pages of one query have come, and which links were followed."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.links: set[str] = set()
+        self._empty = 0
+
+    def add(self, rows: int, total_size: object) -> None:
+        """One more page. Raises IncompleteResultError when there are more rows than reported, and UnexpectedResponseError for
+        pages without end."""
+        self.rows += rows
+        self._empty = 0 if rows else self._empty + 1
+        if isinstance(total_size, int) and 0 <= total_size < self.rows:
+            raise _wrong_count(total_size, self.rows)
+        if self._empty > MOST_EMPTY_PAGES:
+            raise UnexpectedResponseError(
+                f"Salesforce sent {self._empty} pages of a query without a row, and announced more. {_WAY_OUT}"
+            )
+        if len(self.links) > MOST_PAGES:
+            raise UnexpectedResponseError(
+                f"Salesforce sent {len(self.links):,} pages of a query, and announced more. {_WAY_OUT}"
+            )
 
 
 class _Pages:
@@ -125,9 +141,19 @@ class _Pages:
             return self._first_in_a_body(soql, resource)
         return self._read(response)
 
-    def follow(self, link: str) -> Mapping[str, Any]:
-        """The response that another one's `nextRecordsUrl` leads to."""
-        return self._read(self._api.request("GET", self._api.resolve(link)))
+    def after(self, link: str, bounds: _Bounds) -> Mapping[str, Any]:
+        """The response that another one's `nextRecordsUrl` leads to, and which leads to a page that has not come yet.
+
+        A cache or a connection that is one response behind may answer with a page before; that one is requested again, once.
+        """
+        bounds.links.add(link)
+        for _ in range(2):
+            body = self._read(self._api.request("GET", self._api.resolve(link)))
+            if _link(body) not in bounds.links:
+                return body
+        raise UnexpectedResponseError(
+            f"Salesforce paged a query in a circle (the same nextRecordsUrl twice). {_WAY_OUT}"
+        )
 
     def _first_in_a_body(self, soql: str, resource: str) -> Mapping[str, Any]:
         """The first page of a query that is too long for a URI: composite/batch carries the URI in its body
@@ -181,12 +207,13 @@ def _complete_children(record: Record, pages: _Pages) -> None:
             continue
         block: Mapping[str, Any] = value
         records = _records(value)
+        bounds = _Bounds()
+        bounds.add(len(records), value.get("totalSize"))
         while link := _link(block):
-            block = pages.follow(link)
+            block = pages.after(link, bounds)
             more = _records(block)
+            bounds.add(len(more), value.get("totalSize"))
             records.extend(more)
-            if not len(more) or len(records) > (_total_size(value) or len(records)):
-                break
         _require_all_children(value, block)
         for child in records:
             _complete_children(child, pages)
@@ -203,8 +230,16 @@ def _require_all_children(first: Mapping[str, Any], last: Mapping[str, Any]) -> 
 
 
 def plain(record: Record) -> Record:
-    """A record without `attributes`, its parents likewise, its children as lists of such records."""
-    return {name: _plain_value(value) for name, value in record.items() if name != "attributes"}
+    """A record without `attributes`, its parents likewise, its children as lists of such records.
+
+    Raises UnexpectedResponseError when it is nested more deeply than any record of Salesforce.
+    """
+    try:
+        return {name: _plain_value(value) for name, value in record.items() if name != "attributes"}
+    except RecursionError:
+        raise UnexpectedResponseError(
+            f"Salesforce answered a query with a record that is nested too deeply. {_WAY_OUT}"
+        ) from None
 
 
 def _plain_value(value: Any) -> Any:

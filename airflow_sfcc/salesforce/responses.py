@@ -94,7 +94,10 @@ def json_object_of(response: requests.Response, **options: Any) -> JsonObject:
 
 def count_of(value: Any) -> int:
     """A number of rows in JSON, which may be written as text or as `5.0`. Raises ValueError for anything else."""
-    number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else float("nan")
+    try:
+        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else float("nan")
+    except OverflowError:
+        number = float("inf")
     if not (abs(number) <= LARGEST_COUNT and number.is_integer()):
         raise ValueError("This is no number of rows.")
     return int(number)

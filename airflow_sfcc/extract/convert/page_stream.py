@@ -10,21 +10,25 @@ import requests
 import urllib3
 from isal import igzip
 
-from airflow_sfcc.errors import IncompleteResultError
+from airflow_sfcc.errors import IncompleteResultError, UnexpectedResponseError
 from airflow_sfcc.salesforce.content_coding import GZIP_DAMAGED, is_gzip
 from airflow_sfcc.salesforce.transport import is_framed
 
 _CHUNK = 64 * 1024
 
+MOST_PAGE_BYTES = 8 * 1024**3
+"""Bytes of a page's text. Salesforce's result files have at most 1 GB (salesforce-protocol.md#bulk-limits)."""
+
 
 class PageStream:
-    """The text of a streamed answer. `keep` gets the body's bytes as they came.
+    """The text of a streamed response. `keep` gets the body's bytes as they came.
 
-    It raises IncompleteResultError when the body breaks off: before its gzip data ends or, where neither a gzip trailer
-    nor HTTP's framing proves that it is whole, inside a line.
+    It raises UnexpectedResponseError for more than MOST_PAGE_BYTES, and IncompleteResultError when the body breaks off: before
+    its gzip data ends or, where neither a gzip trailer nor HTTP's framing proves that it is whole, inside a line.
     """
 
     def __init__(self, response: requests.Response, *, keep: Callable[[bytes], Any] | None = None) -> None:
+        self._read = 0
         body: Any = _Body(response.raw, keep)
         self._text: _Readable = (
             igzip.IGzipFile(fileobj=body, mode="rb")  # type: ignore[no-untyped-call]
@@ -35,8 +39,14 @@ class PageStream:
     def read_into(self, target: memoryview) -> int:
         """Fill `target`; returns how many bytes that took, which are less than it holds at the end only."""
         filled = 0
+        if self._read > MOST_PAGE_BYTES:
+            raise UnexpectedResponseError(
+                f"A result page has more than {MOST_PAGE_BYTES:,} bytes of text, which Salesforce's pages never have; nothing "
+                "was landed. Look for a proxy that changes responses, and run the task again."
+            )
         while filled < len(target) and (size := self._some(target[filled:])):
             filled += size
+        self._read += filled
         return filled
 
     def _some(self, target: memoryview) -> int:

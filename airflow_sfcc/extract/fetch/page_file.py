@@ -8,6 +8,7 @@ like the pages that are converted.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import pyarrow as pa
 import requests
@@ -44,45 +45,70 @@ class PageFiles:
         name = self._landing.own(page_name(page.index, EXTENSIONS[self._plan.file_format]))
         as_sent = self._plan.file_format == "csv" and is_gzip(response) and not self._converts_csv
         with self._landing.open_file(name) as file:
-            rows = self._keep(response, file, ids) if as_sent else self._convert(response, file, ids)
-            _require_rows(page, reported_rows(response), rows)
-        return StagedFile(page.index, name, rows, file.bytes, file.sha256, page.url, next_locator(response))
+            rows = _Rows(page, reported_rows(response))
+            if as_sent:
+                self._keep(response, file, rows, ids)
+            else:
+                self._convert(response, file, rows, ids)
+            rows.require_all()
+        return StagedFile(page.index, name, rows.number, file.bytes, file.sha256, page.url, next_locator(response))
 
-    def _convert(self, response: requests.Response, file: CountedFile, ids: PageIds) -> int:
-        """Write typed values; returns the number of rows."""
+    def _convert(self, response: requests.Response, file: CountedFile, rows: _Rows, ids: PageIds) -> None:
+        """Write typed values."""
         schema = self._converter.schema
         writer = part_writer(self._plan.file_format, file, schema, dictionaries=self._dictionaries)
-        rows = 0
         for batch in CsvPage(PageStream(response)).batches(self._plan.columns):
-            typed = self._converter.from_csv(batch, rows)
+            typed = self._converter.from_csv(batch, rows.number)
             writer.write(typed)
+            rows.add(typed)
             ids.take(typed)
-            rows += batch.num_rows
         writer.finish()
-        return rows
 
-    def _keep(self, response: requests.Response, file: CountedFile, ids: PageIds) -> int:
-        """Write the body as it came, and verify it; returns the number of rows."""
+    def _keep(self, response: requests.Response, file: CountedFile, rows: _Rows, ids: PageIds) -> None:
+        """Write the body as it came, and verify it."""
         try:
-            return self._verified_rows(CsvPage(PageStream(response, keep=file.write)), ids)
+            self._verify(CsvPage(PageStream(response, keep=file.write)), rows, ids)
         except ContentChangedError:
             self._converts_csv = True
             raise
 
-    def _verified_rows(self, page: CsvPage, ids: PageIds) -> int:
+    def _verify(self, page: CsvPage, rows: _Rows, ids: PageIds) -> None:
         if page.header != [column.name for column in self._plan.columns]:
             raise ContentChangedError("A result page's header is not that of the file.")
         typed = _typed_columns(self._plan.columns)
         converter = Converter(typed)
-        rows = 0
         for batch in page.batches_of(typed, [column.name for column in typed]):
-            converted = converter.from_csv(batch, rows)
+            converted = converter.from_csv(batch, rows.number)
             _require_plain_integers(batch, converted)
+            rows.add(converted)
             ids.take(converted)
-            rows += batch.num_rows
         if not page.can_be_joined:
             raise ContentChangedError("A result page begins with a byte order mark, or ends without a line break.")
-        return rows
+
+
+class _Rows:
+    """Counts a page's rows, and stops at the first beyond those that Salesforce reported for it."""
+
+    def __init__(self, page: ResultPage, reported: int | None) -> None:
+        self._page = page
+        self._reported = reported
+        self.number = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.number += batch.num_rows
+        if self._reported is not None and self.number > self._reported:
+            self._refuse(self._reported)
+
+    def require_all(self) -> None:
+        """Raise RowCountError when there are not as many as Salesforce reported."""
+        if self._reported is not None and self.number != self._reported:
+            self._refuse(self._reported)
+
+    def _refuse(self, reported: int) -> NoReturn:
+        raise RowCountError(
+            f"Result page {self._page.index} of Bulk job {self._page.job_id} was reported to hold {plural(reported, 'row')} "
+            f"and holds {self.number:,}; nothing was landed. Clear the task to run it again."
+        )
 
 
 def _typed_columns(columns: Sequence[Column]) -> list[Column]:
@@ -101,11 +127,3 @@ def _require_plain_integers(read: pa.RecordBatch, typed: pa.RecordBatch) -> None
                 column.cast(pa.int64())
             except pa.ArrowInvalid:
                 raise ContentChangedError(f"Column {field.name} has integers in another notation.") from None
-
-
-def _require_rows(page: ResultPage, reported: int | None, rows: int) -> None:
-    if reported is not None and rows != reported:
-        raise RowCountError(
-            f"Result page {page.index} of Bulk job {page.job_id} was reported to hold {plural(reported, 'row')} and holds "
-            f"{rows:,}; nothing was landed. Clear the task to run it again."
-        )
