@@ -33,7 +33,7 @@ _LOWEST = click.FloatRange(min=0)
 @click.option("--to-command", metavar="COMMAND", help="Hand the new connection to this command's standard input.")
 @click.option("--store", is_flag=True, help="Change the connection in Airflow's database.")
 @click.option(
-    "--activate-first", is_flag=True, help="Activate the new pair before it is tried, for orgs that want that."
+    "--activate-first", is_flag=True, help="Activate the new pair before the login with it, for orgs that want that."
 )
 @click.option("--discard-staged", is_flag=True, help="Delete what is staged in the app, and stage a new pair.")
 @click.option("--revoke-old", is_flag=True, help="Delete the old pair at once, as after a leak.")
@@ -55,7 +55,7 @@ def rotate(
 ) -> None:
     """Give the external client app of CONNECTION a new consumer key and secret.
 
-    Staged, tried by a login, stored, then activated. Stopped in between, it goes on when run again. Say where the new
+    Staged, verified by a login, stored, then activated. Stopped in between, it goes on when run again. Say where the new
     pair goes: --print, --output, --to-command or --store. See docs/setup-as-code.md.
     """
     from airflow_sfcc.errors import SfccError
@@ -110,8 +110,9 @@ def _read(conn_id: str) -> _Fields:
 def _require_secret(fields: _Fields) -> None:
     from airflow_sfcc.errors import ConfigurationError
     from airflow_sfcc.org_setup.rotation import ROTATING
+    from airflow_sfcc.salesforce.jwt_bearer import is_pem
 
-    if "PRIVATE KEY" in (fields.password or "") or fields.extra.get("private_key_file"):
+    if is_pem(fields.password or "") or fields.extra.get("private_key_file"):
         raise ConfigurationError(
             f"The connection {fields.conn_id!r} logs in with a private key, and has no consumer secret to rotate: make a new "
             "key pair with airflow-sfcc setup --flow jwt, and deploy its certificate.",

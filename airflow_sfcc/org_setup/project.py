@@ -142,7 +142,7 @@ def personal_steps(project: Project) -> Iterator[str]:
     )
     where = "Setup > External Client App Manager > the app > Settings > OAuth Settings > Consumer Key and Secret"
     if app.certificate is None:
-        yield f"Copy consumer key and secret ({where}; Salesforce asks who you are) into the Airflow connection."
+        yield f"Copy consumer key and secret ({where}; Salesforce verifies who you are first) into the Airflow connection."
     else:
         yield (
             f"Copy the consumer key ({where}) into the Airflow connection, with the private key in place of the secret, "
@@ -152,6 +152,6 @@ def personal_steps(project: Project) -> Iterator[str]:
     if app.ip_ranges:
         yield (
             "Enter the same IP ranges in the profile of the user (Login IP Ranges): the app's ranges only say from where "
-            "no further proof is asked, the profile's ones shut all others out."
+            "no further proof is needed, the profile's ones shut all others out."
         )
     yield "Check the result with: airflow-sfcc check CONNECTION --object NAME"

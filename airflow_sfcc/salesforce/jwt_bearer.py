@@ -42,7 +42,7 @@ class KeyCredentials:
     """Where to log in, as which app and which user. The key is left out of `repr`.
 
     `username` is that of the user whose access the token carries, `audience` the `aud` claim. `mask` is told the text of
-    the key and each assertion, when the login is made: telling Airflow takes a moment, and an event loop must not wait for it.
+    the key and each assertion, when the login is made: telling Airflow takes time, and an event loop must not wait for it.
     """
 
     login: Origin

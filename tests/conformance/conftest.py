@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.key_pairs import KeyPair
 from salesforce_localorg.org import LocalOrg, OrgConfig
 from salesforce_localorg.server import OrgServer
 
@@ -22,12 +23,14 @@ API_VERSION = "67.0"
 SECONDS = 280
 # More than one REST page of Account, and both rows with a hundred thousand characters.
 ROWS = {"Account": 2300, "Contact": 120, "Invoice__c": 700, "Opportunity": 60, "Case": 30, "Lead": 30}
+KEYS = KeyPair.generate()
 CONFIG = OrgConfig(
     counts={**ROWS, "Task": 10, "Event": 10, "User": 10},
     seed=20261123,
     consumer_key="3MVG9conformance",
     consumer_secret="CONFORMANCE0123456789",
     refresh_token="5Aep861conformance",
+    certificate=KEYS.certificate,
     bulk_timings=BulkTimings(in_progress_polls=1),
 )
 

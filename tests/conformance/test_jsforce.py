@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from salesforce_localorg.key_pairs import KeyPair
 
-from tests.conformance.conftest import ForeignOrg
+from tests.conformance.conftest import KEYS, ForeignOrg
 from tests.conformance.environments import JSFORCE
 from tests.conformance.rows import assert_read_whole
 
@@ -71,3 +72,13 @@ def test_what_the_org_says_of_itself(foreign_org: ForeignOrg) -> None:
     assert seen["bad_query"]["errorCode"] == "INVALID_FIELD"
     assert seen["bad_login"]["name"] == "invalid_client"
     assert seen["wrong_host"] == {"name": "invalid_grant", "message": "request not supported on this domain"}
+
+
+def test_a_login_with_a_private_key(foreign_org: ForeignOrg) -> None:
+    org = foreign_org.org
+    keys = {"private_key": KEYS.private_key, "other_key": KeyPair.generate().private_key}
+    seen = perform(foreign_org, "login_by_jwt", username=org.run_as, **keys)
+
+    assert (seen["user"]["organizationId"], seen["user"]["id"]) == (org.config.org_id, org.run_as_user_id)
+    assert seen["username"] == org.run_as and seen["total"] == org.records.count("Account")
+    assert seen["wrong_key"]["message"] == "invalid assertion"

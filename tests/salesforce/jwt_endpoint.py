@@ -40,7 +40,7 @@ class JwtEndpoint:
     url: str = ""
     audience: str | None = None
     approved: bool = True
-    refusal: dict[str, str] | None = None
+    error: dict[str, str] | None = None
     ahead: float = 0.0
     longest_life: float = 300.0
     forms: list[dict[str, str]] = field(default_factory=list)
@@ -75,9 +75,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         form = {name: values[0] for name, values in parse_qs(body).items()}
         self.endpoint.forms.append(form)
-        refusal = self._refusal(form)
-        if refusal:
-            self._json(400, refusal)
+        error = self._error(form)
+        if error:
+            self._json(400, error)
             return
         self.endpoint.tokens += 1
         token = f"00DRO0000000001!JWT.TOKEN.{self.endpoint.tokens}"
@@ -100,10 +100,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._json(401, [{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}])
 
-    def _refusal(self, form: dict[str, str]) -> dict[str, str] | None:
+    def _error(self, form: dict[str, str]) -> dict[str, str] | None:
         endpoint = self.endpoint
-        if endpoint.refusal:
-            return endpoint.refusal
+        if endpoint.error:
+            return endpoint.error
         if (
             set(form) != {"grant_type", "assertion"}
             or form["grant_type"] != "urn:ietf:params:oauth:grant-type:jwt-bearer"

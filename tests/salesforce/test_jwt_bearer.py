@@ -139,7 +139,7 @@ ERRORS = [
 def test_each_documented_error_names_its_setup_step(
     endpoint: JwtEndpoint, error: str, description: str, step: SetupStep, advice: str
 ) -> None:
-    endpoint.refusal = {"error": error, "error_description": description}
+    endpoint.error = {"error": error, "error_description": description}
     with pytest.raises(AuthenticationError) as caught:
         client_of(endpoint).auth.token  # noqa: B018
     assert caught.value.step == step
@@ -148,16 +148,16 @@ def test_each_documented_error_names_its_setup_step(
 
 
 def test_real_mistakes_are_told_apart(endpoint: JwtEndpoint) -> None:
-    def refusal(**options: Any) -> str:
+    def message_of(**options: Any) -> str:
         with pytest.raises(AuthenticationError) as caught:
             client_of(endpoint, **options).auth.token  # noqa: B018
         return caught.value.message
 
-    assert "the signature does not fit the certificate" in refusal(key=pem(private_key("another")))
-    assert "signed for another kind of org" in refusal(audience="https://test.salesforce.com")
-    assert "not pre-authorized" in refusal(username="nobody@acme.example.com")
+    assert "the signature does not fit the certificate" in message_of(key=pem(private_key("another")))
+    assert "signed for another kind of org" in message_of(audience="https://test.salesforce.com")
+    assert "not pre-authorized" in message_of(username="nobody@acme.example.com")
     endpoint.approved = False
-    assert "not pre-authorized" in refusal()
+    assert "not pre-authorized" in message_of()
 
 
 SAME_KEY: dict[str, Callable[[str], str]] = {
@@ -280,9 +280,9 @@ def test_neither_key_nor_assertion_nor_token_shows_anywhere(
         shown += [repr(client.auth.tokens.credentials), repr(token), repr(vars(client.auth.tokens))]
         assertion = endpoint.forms[-1]["assertion"]
         echo = f"{assertion} {pem()} {''.join(pem().split())} {base64.b64encode(pem().encode()).decode()}"
-        endpoint.refusal = {"error": "invalid_grant", "error_description": echo[:180]}
+        endpoint.error = {"error": "invalid_grant", "error_description": echo[:180]}
         for text in (echo, pem(), assertion, "".join(pem().splitlines()[1:-1]), pem()[100:300], quote(echo, safe="")):
-            endpoint.refusal["error_description"] = text
+            endpoint.error["error_description"] = text
             with pytest.raises(AuthenticationError) as caught:
                 client_of(endpoint).auth.token  # noqa: B018
             again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301

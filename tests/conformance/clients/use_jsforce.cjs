@@ -1,4 +1,5 @@
 // Runs under node with jsforce on NODE_PATH: a task as JSON comes in, what the client read goes out as JSON.
+const crypto = require('node:crypto');
 const fs = require('node:fs');
 const jsforce = require('jsforce');
 
@@ -88,6 +89,36 @@ async function lookAround() {
   };
 }
 
+// jsforce leaves the assertion to its caller: signed here by node itself, as its users do.
+async function loginByJwt() {
+  const connection = new jsforce.Connection({
+    version: task.api_version,
+    oauth2: { loginUrl: `https://${task.my_domain_host}` },
+  });
+  const grantType = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+  const user = await connection.authorize({ grant_type: grantType, assertion: assertion(task.private_key) });
+  const identity = await connection.identity();
+  const again = new jsforce.OAuth2({ loginUrl: `https://${task.my_domain_host}` });
+  return {
+    user,
+    username: identity.username,
+    total: (await connection.query('SELECT COUNT() FROM Account')).totalSize,
+    wrong_key: await refused(again.requestToken({ grant_type: grantType, assertion: assertion(task.other_key) })),
+  };
+}
+
+function assertion(privateKey) {
+  const encoded = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const claims = {
+    iss: task.consumer_key,
+    sub: task.username,
+    aud: 'https://login.salesforce.com',
+    exp: Math.floor(Date.now() / 1000) + 180,
+  };
+  const signed = `${encoded({ alg: 'RS256' })}.${encoded(claims)}`;
+  return `${signed}.${crypto.createSign('RSA-SHA256').update(signed).sign(privateKey, 'base64url')}`;
+}
+
 async function refused(promise) {
   try {
     await promise;
@@ -97,7 +128,7 @@ async function refused(promise) {
   throw new Error('the call was not refused');
 }
 
-({ read, edit, look_around: lookAround })[task.do]().then(
+({ read, edit, look_around: lookAround, login_by_jwt: loginByJwt })[task.do]().then(
   // JSON has a negative zero, but JSON.stringify does not write it.
   (done) => process.stdout.write(JSON.stringify(done, (_, value) => (Object.is(value, -0) ? '-0.0' : value))),
   (error) => {
