@@ -209,14 +209,14 @@ def _current(scratch: Scratch, table: Table, step: Step) -> Change:
     counts = _counts(scratch, step, "lives", "was AND NOT lives")
     return Change(
         'SELECT "Id" FROM verdict WHERE was AND (wins OR NOT lives)',
-        f'SELECT {table.names} FROM incoming SEMI JOIN (FROM verdict WHERE wins AND lives) USING ("Id") ORDER BY "Id"',
+        f'SELECT {table.names} FROM seen SEMI JOIN (FROM verdict WHERE wins AND lives) USING ("Id") ORDER BY "Id"',
         counts,
     )
 
 
 def _weigh(scratch: Scratch, table: Table, existing: Sequence[TableColumn], *, guarded: bool = True) -> None:
-    """`incoming`: the newest row of each Id. `existing`: what the table has of them. `weighed`: which of both counts."""
-    scratch.run(f"CREATE OR REPLACE TEMP TABLE incoming AS {_newest(table, 'SELECT * FROM seen')}")
+    """`seen`: only the newest row of each Id. `existing`: what the table has of them. `weighed`: which of both counts."""
+    _keep_newest(scratch, table)
     relation = table.target.existing(scratch, "touched", existing) if table.exists else _nothing(existing)
     scratch.run(f"CREATE OR REPLACE TEMP TABLE existing AS SELECT * FROM {relation}")
     in_table = f"coalesce(e.{quoted(table.cursor)}, {_BEGINNING})"
@@ -230,12 +230,21 @@ def _weigh(scratch: Scratch, table: Table, existing: Sequence[TableColumn], *, g
                    CASE WHEN wins THEN {incoming} WHEN was THEN {in_table} END AS newest_at,
                    CASE WHEN wins THEN i.deleted_row ELSE false END AS newest_deleted
             FROM touched AS t LEFT JOIN existing AS e USING ("Id")
-            LEFT JOIN (SELECT *, {table.is_deleted} AS deleted_row FROM incoming) AS i USING ("Id")
+            LEFT JOIN (SELECT *, {table.is_deleted} AS deleted_row FROM seen) AS i USING ("Id")
         )
         SELECT ids.*, (SELECT max("DeletedDate") FROM deletions AS d WHERE d."Id" = ids."Id") AS gone_at,
             (SELECT min("DeletedDate") FROM deletions AS d WHERE d."Id" = ids."Id" AND d."DeletedDate" > newest_at) AS first_gone
         FROM ids"""
     )
+
+
+def _keep_newest(scratch: Scratch, table: Table) -> None:
+    """Remove from `seen` what is not the newest row of its Id, by narrow columns only."""
+    if scratch.value('SELECT count(*) = count(DISTINCT "Id") FROM seen'):
+        return
+    order = f'PARTITION BY "Id" ORDER BY {table.stamp} DESC, {READ} DESC'
+    older = f"SELECT rowid AS number FROM seen QUALIFY row_number() OVER ({order}) > 1"
+    scratch.run(f"DELETE FROM seen WHERE rowid IN (SELECT number FROM ({older}))")
 
 
 def _nothing(columns: Sequence[TableColumn]) -> str:
@@ -277,9 +286,7 @@ def _soft(scratch: Scratch, table: Table, step: Step) -> Change:
     )
     counts = _counts(scratch, step, "lives", "NOT lives AND (wins OR was)")
     changed = "wins OR (was AND deleted_at IS DISTINCT FROM deleted_before)"
-    incoming = (
-        f'SELECT {table.names}, v.deleted_at AS {stamp} FROM incoming JOIN verdict AS v USING ("Id") WHERE v.wins'
-    )
+    incoming = f'SELECT {table.names}, v.deleted_at AS {stamp} FROM seen JOIN verdict AS v USING ("Id") WHERE v.wins'
     kept = (
         f'SELECT {table.names}, v.deleted_at AS {stamp} FROM existing JOIN verdict AS v USING ("Id") '
         "WHERE NOT v.wins AND v.deleted_at IS DISTINCT FROM v.deleted_before"
@@ -316,7 +323,7 @@ def _missing_from_snapshots(scratch: Scratch, table: Table, step: Step) -> None:
         scratch.run(
             f"""INSERT INTO missing
             SELECT w."Id", greatest({_at(_ms(snapshot))}, w.newest_at + INTERVAL 1 MILLISECOND)
-            FROM weighed AS w LEFT JOIN incoming AS i ON i."Id" = w."Id" AND w.wins
+            FROM weighed AS w LEFT JOIN seen AS i ON i."Id" = w."Id" AND w.wins
             ANTI JOIN ({rows_sql(scratch, [snapshot], [_ID])}) AS s ON s."Id" = w."Id"
             WHERE (w.was OR w.wins) AND coalesce(i.{READ}, 0) < {snapshot.read_ms}"""
         )

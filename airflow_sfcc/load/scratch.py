@@ -90,7 +90,9 @@ def scratch(memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Ite
     with tempfile.TemporaryDirectory(prefix="sfcc-load-") as folder:
         config: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": f"{folder}/spill"}
         with duckdb.connect(config=config) as connection:
-            connection.execute("SET autoinstall_known_extensions = false; SET TimeZone = 'UTC'")
+            connection.execute(
+                "SET autoinstall_known_extensions = false; SET TimeZone = 'UTC'; SET enable_progress_bar = false"
+            )
             if threads:
                 connection.execute(f"SET threads = {threads}")
             yield Scratch(connection, Path(folder))

@@ -76,6 +76,16 @@ class Made:
         }
         (folder / "_manifest.json").write_text(json.dumps(manifest))
 
+    def land_with_carried(self, destination: UPath, carried: Made) -> None:
+        """The same, with the other's rows carried over in a file of their own."""
+        self.land(destination)
+        folder = destination / f"extract={self.name}"
+        manifest = json.loads((folder / "_manifest.json").read_text())
+        manifest["files"].append(self._write(folder, "part-00001.parquet", carried._table()))
+        manifest["rows"] += len(carried.rows)
+        manifest["carried_rows"] = len(carried.rows)
+        (folder / "_manifest.json").write_text(json.dumps(manifest))
+
     def _table(self) -> pa.Table:
         columns = [Column(name, "string", kind, True) for name, kind in self.columns.items()]
         return pa.Table.from_pylist([dict(row) for row in self.rows], arrow_schema(columns))

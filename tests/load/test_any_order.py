@@ -68,6 +68,9 @@ def as_orgs_do(made: Sequence[Made]) -> list[Made]:
             newest[there["Id"]] = stamp
         for record_id, minute in each.deleted.items():
             newest[record_id] = max(at(minute), newest.get(record_id, at(minute)))
+        if each.full:  # what it lacks is gone, and comes back later if at all
+            there_now = {there["Id"] for there in rows}
+            newest |= {record_id: at(each.read) for record_id in newest if record_id not in there_now}
         found.append(replace(each, rows=rows))
     return found
 
