@@ -10,7 +10,7 @@ S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py t
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test localorg-test client-suites kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter docs build test-matrix ui-test
+.PHONY: help demo up test localorg-test client-suites kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter quarter-load load-kill-test docs build test-matrix ui-test
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -37,6 +37,12 @@ conformance: $(READY)  ## read the local org with clients that others wrote: sim
 
 quarter: $(READY)  ## 90 nights of incremental extracts while records change; the current table is checked after each (SEEDS=5)
 	@$(BIN)/python -m tests.quarter --seeds $(or $(SEEDS),5) --first-seed $(or $(FIRST_SEED),1) --nights $(or $(NIGHTS),90)
+
+quarter-load: $(READY)  ## whole quarters loaded into Delta, DuckDB and PostgreSQL, every mode, checked night by night (NIGHTS=90 SEEDS=1,2,3,4,5)
+	@NIGHTS=$(or $(NIGHTS),90) SEEDS=$(or $(SEEDS),1,2,3,4,5) $(BIN)/python -m pytest -o timeout=36000 tests/load/test_quarter.py $(PYTEST_ARGS)
+
+load-kill-test: $(READY)  ## kill loads (SIGKILL) at 50 random moments for each kind of table, and check what readers and retries see
+	@KILLS=50 $(BIN)/python -m pytest tests/load/test_killed.py $(PYTEST_ARGS)
 
 stack-test: $(READY)  ## bring up the stack of docker-compose.yaml, run its DAGs, check the bucket, take it down
 	@$(BIN)/python -m dev.stack_test

@@ -1,7 +1,8 @@
 """A table in PostgreSQL: DELETE and COPY in one transaction, under an advisory lock.
 
 Loaded extracts are recorded in tables of the same schema. Names of more than 63 bytes, which PostgreSQL would cut, are
-shortened to 54 and eight digits of their SHA-256; the column's comment has the whole name.
+shortened to 54 and eight digits of their SHA-256; the column's comment has the whole name. A NUL character in text is
+written as NUL_SYMBOL, with a line in the log.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -19,12 +21,17 @@ from airflow_sfcc.load.model import Commit, TableColumn, TableState
 from airflow_sfcc.load.problems import changed_by_hand
 from airflow_sfcc.load.scratch import Scratch, duckdb_type, quoted
 from airflow_sfcc.load.targets import Change
+from airflow_sfcc.wording import plural
 
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
 LONGEST_NAME = 63
+NUL_SYMBOL = "\N{SYMBOL FOR NULL}"
+"""Stands for NUL characters, the only ones that PostgreSQL's text does not hold."""
+
+log = logging.getLogger(__name__)
 _CSV_BLOCK = 16 * 1024 * 1024
 _TYPES = {
     "string": "text",
@@ -228,8 +235,13 @@ class PostgresTable:
         rows = 0
         with self._connection.cursor().copy(f"COPY {table}{names} FROM STDIN (FORMAT csv)") as copy:
             for batch in scratch.batches(sql):
-                _require_no_nul(self.name, batch)
-                copy.write(_csv(batch))
+                held, replaced = _without_nul(batch)
+                for column, number in replaced.items():
+                    log.warning(
+                        "%s of %s in %s had a NUL character, which PostgreSQL does not hold: %s stands for it",
+                        plural(number, "text"), column, self.name, NUL_SYMBOL,
+                    )  # fmt: skip
+                copy.write(_csv(held))
                 rows += batch.num_rows
         return rows
 
@@ -357,18 +369,18 @@ def _csv(batch: pa.RecordBatch) -> Any:
     return out.getbuffer()
 
 
-def _require_no_nul(table: str, batch: pa.RecordBatch) -> None:
-    """PostgreSQL's text holds every character but this one."""
+def _without_nul(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[str, int]]:
+    """The batch with NUL_SYMBOL for each NUL character, and how many texts of which columns had one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    found: dict[str, int] = {}
+    columns = []
     for name, values in zip(batch.schema.names, batch.columns):
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-            found = pc.match_substring(values, "\0")
-            if pc.any(found).as_py():
-                index = pc.index(found, True).as_py()
-                raise TableError(
-                    f"The text of {name} in the record {batch.column('Id')[index]} has a NUL character, which PostgreSQL does "
-                    f"not hold; nothing was loaded into {table}. Remove it in Salesforce, or extract without that field "
-                    "(exclude_fields)."
-                )
+            number = pc.sum(pc.match_substring(values, "\0")).as_py() or 0
+            if number:
+                found[name] = number
+                values = pc.replace_substring(values, "\0", NUL_SYMBOL)
+        columns.append(values)
+    return (pa.RecordBatch.from_arrays(columns, schema=batch.schema) if found else batch), found

@@ -29,6 +29,7 @@ class Loaded:
 
     make: Callable[[str], Target]
     read: Callable[[str], list[dict[str, Any]]]
+    place: str = ""
 
     def rows(self, name: str = "Account") -> list[dict[str, Any]]:
         """All rows, with timestamps in UTC."""
@@ -56,7 +57,7 @@ def in_duckdb(folder: Path) -> Loaded:
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
 
-    return Loaded(lambda name: DuckDBTable(path, name), read)
+    return Loaded(lambda name: DuckDBTable(path, name), read, str(path))
 
 
 def in_postgres(server: Server) -> Loaded:
@@ -72,7 +73,7 @@ def in_postgres(server: Server) -> Loaded:
     def make(name: str) -> Target:
         return PostgresTable(server.connect, schema, name, f"postgres://warehouse/{schema}/{name}")
 
-    return Loaded(make, read)
+    return Loaded(make, read, f"{server.port}/{schema}")
 
 
 def in_delta(folder: UPath, options: dict[str, str] | None = None) -> Loaded:
@@ -92,7 +93,7 @@ def in_delta(folder: UPath, options: dict[str, str] | None = None) -> Loaded:
     def make(name: str) -> Target:
         return DeltaTable(folder / name, f"delta+{folder}/{name}", options, source=folder)
 
-    return Loaded(make, read)
+    return Loaded(make, read, str(folder.path))
 
 
 KINDS = ["duckdb", "postgres", "delta"]
