@@ -85,6 +85,7 @@ class SfccError(Exception):
     def __init__(
         self, message: str, *, step: SetupStep | None = None, status: int | None = None, code: str | None = None
     ) -> None:
+        code = redact(code) if code else code
         super().__init__(redact(message), step, status, code)
         self.message = message
         self.step = step

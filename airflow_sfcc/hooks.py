@@ -11,7 +11,7 @@ import requests
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk.log import mask_secret
 
-from airflow_sfcc._airflow.connection import CONN_TYPE, DEFAULT_CONN_ID, client_for, unknown_connection
+from airflow_sfcc._airflow.connection import CONN_TYPE, DEFAULT_CONN_ID, client_for, no_object, unknown_connection
 from airflow_sfcc.errors import ConfigurationError, SfccError
 from airflow_sfcc.provider import EXTRA_FIELDS, FORM
 from airflow_sfcc.salesforce import SalesforceClient, soql
@@ -86,7 +86,11 @@ class SalesforceClientCredentialsHook(HttpHook):
             connection = self.get_connection(self.salesforce_conn_id)
         except AirflowNotFoundException:
             raise unknown_connection(self.salesforce_conn_id) from None
-        return client_for(connection, connection.extra_dejson, on_token=mask_secret)
+        try:
+            extra = connection.extra_dejson
+        except ValueError:
+            raise no_object() from None
+        return client_for(connection, extra, on_token=mask_secret)
 
     def get_conn(self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None) -> Transport:
         """A `requests.Session` that signs for the verified instance and for nothing else. Logs in if need be.

@@ -12,7 +12,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
 
@@ -71,8 +71,8 @@ def _patterns(secret: str, user: str) -> Iterator[str]:
     texts |= {text.replace("%20", "+") for text in texts}
     for text in sorted(texts, key=len, reverse=True):
         yield f"(?i:{re.escape(text)})" if "%" in text else re.escape(text)
-    values = [secret, *([f"{user}:{secret}", f"{quote(user)}:{quote(secret, safe='')}"] if user else [])]
-    for value in values:
+    basic = [f"{user}:{secret}", f"{quote(user)}:{quote(secret, safe='')}"] if user else []
+    for value in (*basic, secret, *sorted({quote(secret, safe=""), quote_plus(secret)})):
         for shift in range(3):
             within = _base64_within(value.encode(), shift)
             yield re.escape(within).replace(r"\+", "(?:[+-]|%2[Bb])").replace("/", "(?:[/_]|%2[Ff])") + "=*"

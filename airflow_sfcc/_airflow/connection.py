@@ -115,13 +115,18 @@ def _require_readable(connection: ConnectionFields, extra: Mapping[str, Any]) ->
         raise ConfigurationError(
             f"The connection's URI is set but unreadable: what should be the secret was read as a port and a path.\n{_ENCODE}"
         )
-    text = getattr(connection, "extra", None)
     try:
+        text = getattr(connection, "extra", None)
         is_object = not text or isinstance(json.loads(text) if isinstance(text, str) else text, Mapping)
     except ValueError:
         is_object = False
     if not (is_object and isinstance(extra, Mapping)):
-        raise ConfigurationError('The connection\'s extra must be a JSON object, such as {"api_call_budget": 80}.')
+        raise no_object()
+
+
+def no_object() -> ConfigurationError:
+    """What to raise for an extra that is not a JSON object; some classes of connection raise ValueError when it is read."""
+    return ConfigurationError('The connection\'s extra must be a JSON object, such as {"api_call_budget": 80}.')
 
 
 def _pasted(value: str | None, name: str) -> str:

@@ -126,10 +126,12 @@ async def _read_known(conn_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `_read` reads. Raises ConfigurationError where there is no such connection (any more)."""
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-    from airflow_sfcc._airflow.connection import unknown_connection
+    from airflow_sfcc._airflow.connection import no_object, unknown_connection
 
     try:
         return await _read(conn_id)
+    except ValueError:
+        raise no_object() from None
     except AirflowNotFoundException:
         raise unknown_connection(conn_id) from None
 

@@ -13,8 +13,8 @@ import pytest
 from airflow.sdk import Connection
 from salesforce_localorg.bulk_jobs import BulkTimings
 
-from airflow_sfcc._airflow.connection import client_for
-from airflow_sfcc.errors import ConfigurationError, ResultsExpiredError
+from airflow_sfcc._airflow.connection import EXTRAS, client_for
+from airflow_sfcc.errors import ConfigurationError, ResultsExpiredError, SfccError, UnavailableError
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.provider import get_provider_info
 from airflow_sfcc.salesforce.auth import Credentials
@@ -214,3 +214,199 @@ def test_a_bulk_job_from_its_submission_to_its_end(connected_org: RunningOrg) ->
     hook.delete_bulk_job(job.id)
     with pytest.raises(ResultsExpiredError, match=job.id):
         hook.get_bulk_job(job.id)
+
+
+@pytest.mark.parametrize("value", ["{}\n", "{}\r\n", " {} ", "\ufeff{}".replace("\ufeff", "\n")])
+def test_a_key_or_secret_pasted_with_a_line_break_works(
+    connected_org: RunningOrg, connect: Connect, value: str
+) -> None:
+    connect(connected_org.url, login=value.format(KEY), password=value.format(SECRET))
+    assert SalesforceClientCredentialsHook().describe("Account")["name"] == "Account"
+
+
+def test_a_line_break_within_the_secret_is_said_so(connected_org: RunningOrg, connect: Connect) -> None:
+    connect(connected_org.url, password=f"{SECRET[:9]}\n{SECRET[9:]}")
+    with pytest.raises(
+        ConfigurationError, match=r"consumer secret has a line break .*within: copy it again"
+    ) as problem:
+        SalesforceClientCredentialsHook().describe("Account")
+    assert SECRET[9:] not in str(problem.value) and connected_org.calls("token") == 0
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ({"api_budget": 80}, r"'api_budget', which is no setting.*Did you mean api_call_budget\?"),
+        ({"Verify": False}, r"Did you mean verify\?"),
+        ({"xyzzy": 1}, r"It knows allow_http, allowed_hosts, api_call_budget"),
+    ],
+)
+def test_an_unknown_extra_is_refused(connected_org: RunningOrg, connect: Connect, extra: Any, says: str) -> None:
+    connect(connected_org.url, extra)
+    with pytest.raises(ConfigurationError, match=says):
+        SalesforceClientCredentialsHook().describe("Account")
+    assert connected_org.calls("token") == 0
+
+
+@pytest.mark.parametrize("extra", ["[1]", "not JSON", '"text"', "5"])
+def test_an_extra_that_is_no_object_is_refused(extra: str) -> None:
+    from airflow.models.connection import Connection as Stored
+
+    stored = Stored(conn_id="x", **{**FIELDS, "extra": None})
+    stored._extra = extra
+    with pytest.raises(ConfigurationError, match="must be a JSON object"):
+        client_for(stored, {})
+
+
+@pytest.mark.parametrize("conn_type", ["http", "salesforce", "postgres", "SFCC"])
+def test_a_connection_of_another_type_is_refused_before_anything_is_sent(
+    connected_org: RunningOrg, connect: Connect, conn_type: str
+) -> None:
+    connect(connected_org.url, conn_type=conn_type)
+    with pytest.raises(
+        ConfigurationError, match=rf"'sfcc_default' is of type '{conn_type}', not 'sfcc'.*nothing was sent"
+    ):
+        SalesforceClientCredentialsHook().describe("Account")
+    assert connected_org.calls("token") == 0
+
+
+@pytest.mark.parametrize(
+    "uri", ["sfcc://{key}:sec/ret+12345678@acme.my.salesforce.com", "sfcc://{key}:123456/78@acme.my.salesforce.com/"]
+)
+def test_a_uri_whose_secret_is_not_encoded_is_set_but_unreadable(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SFCC_DEFAULT", uri.format(key=KEY))
+    with pytest.raises(ConfigurationError, match=r"(?s)set but unreadable.*percent-encoded") as problem:
+        SalesforceClientCredentialsHook().describe("Account")
+    assert "12345678" not in str(problem.value) and "123456" not in str(problem.value)
+
+
+def test_a_missing_connection_is_permanent_in_the_worker_too(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.exceptions import AirflowFailException
+
+    from airflow_sfcc.operators import SalesforceQueryOperator
+
+    monkeypatch.delenv("AIRFLOW_CONN_SFCC_DEFAULT", raising=False)
+    says = r"knows no connection 'sfcc_default': add it .*AIRFLOW_CONN_SFCC_DEFAULT"
+    with pytest.raises(AirflowFailException, match=says) as met:
+        SalesforceQueryOperator(task_id="q", soql="SELECT Id FROM Account").execute(context)
+    assert "dags test" not in str(met.value)
+
+
+def test_the_hint_for_dags_test_shows_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_SFCC_DEFAULT", raising=False)
+    monkeypatch.setattr("sys.argv", ["airflow", "dags", "test", "nightly"])
+    with pytest.raises(ConfigurationError, match="Airflow looks in the environment only"):
+        SalesforceClientCredentialsHook().describe("Account")
+
+
+@pytest.mark.parametrize("content", [None, "no PEM", ""])
+def test_a_ca_bundle_that_cannot_be_read_is_said_so(
+    connected_org: RunningOrg, connect: Connect, tmp_path: Path, content: str | None
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_text(content)
+    connect(connected_org.url, {"verify": str(bundle)})
+    with pytest.raises(ConfigurationError, match=r"verify in the connection's extra names .*ca\.pem") as problem:
+        SalesforceClientCredentialsHook().describe("Account")
+    assert problem.value.permanent
+
+
+def test_a_ca_bundle_of_the_environment_that_is_gone(org: RunningOrg, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    client = client_for(Connection(conn_id="x", **{**FIELDS, "password": "secret-secret"}), {"max_retries": 0})
+    with pytest.raises(ConfigurationError, match=r"(?s)a file on this machine cannot be read.*REQUESTS_CA_BUNDLE"):
+        client.describe("Account")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "kind", "says"),
+    [
+        ("http://no-such-proxy.invalid:3128", UnavailableError, "the name of the proxy does not resolve"),
+        ("http://127.0.0.1:1", UnavailableError, "the proxy did not let the request through"),
+        ("socks5h://127.0.0.1:1", ConfigurationError, "PySocks is not installed"),
+        ("nonsense://127.0.0.1:1", SfccError, "proxy"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_blamed_itself(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, kind: type[SfccError], says: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    client = client_for(Connection(conn_id="x", **{**FIELDS, "password": "secret-secret"}), {"max_retries": 0})
+    with pytest.raises(kind, match=says) as problem:
+        client.describe("Account")
+    assert "My Domain in the connection's host" not in str(problem.value)
+
+
+def test_the_http_operator_works_with_the_connection(connected_org: RunningOrg, context: Any) -> None:
+    from airflow.providers.http.operators.http import HttpOperator
+
+    told = HttpOperator(
+        task_id="limits", method="GET", http_conn_id="sfcc_default", endpoint="/services/data/v67.0/limits"
+    ).execute(context)
+    assert "DailyApiRequests" in json.loads(told)
+
+
+def test_the_hook_takes_its_parents_keywords(connected_org: RunningOrg) -> None:
+    from inspect import signature as signature_of
+
+    from airflow.providers.http.hooks.http import HttpHook
+
+    plain = {
+        name: parameter.default
+        for name, parameter in signature_of(HttpHook.__init__).parameters.items()
+        if name not in ("self", "http_conn_id")
+    }
+    hook = SalesforceClientCredentialsHook(http_conn_id="sfcc_default", **{**plain, "method": "GET"})
+    assert hook.describe("Account")["name"] == "Account"
+    with pytest.raises(ConfigurationError, match="auth_type and adapter cannot be chosen"):
+        SalesforceClientCredentialsHook(auth_type=object())
+
+
+def test_run_honours_the_connections_ca(
+    start_org: Callable[..., RunningOrg], connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org = start_org(tls=True)
+    connect(org.url, {"verify": str(org.server.ca_file), "max_retries": 0})
+    assert SalesforceClientCredentialsHook().run("/services/data/").json()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    assert SalesforceClientCredentialsHook().run("/services/data/").json()
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    connect(org.url, {"max_retries": 0})
+    with pytest.raises(UnavailableError, match="certificate"):
+        SalesforceClientCredentialsHook().run("/services/data/")
+
+
+def test_options_of_run_are_not_ignored(connected_org: RunningOrg) -> None:
+    hook = SalesforceClientCredentialsHook()
+    response = hook.run("/services/data/v67.0/nonsense", extra_options={"check_response": False, "stream": True})
+    assert response.status_code == 404
+    session = hook.get_conn(extra_options={"proxies": {"https": "http://proxy:1"}, "verify": False, "cert": "c"})
+    assert (session.proxies, session.verify, session.cert) == ({"https": "http://proxy:1"}, False, "c")
+
+
+def test_the_form_of_airflow_3_1_comes_from_the_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server of 3.1 puts stand-ins where wtforms is missing, and reads these two."""
+    import sys
+    from types import ModuleType
+
+    class Field:
+        def __init__(self, label: str, description: str) -> None:
+            self.label, self.description = label, description
+
+    stand_in = ModuleType("wtforms")
+    stand_in.StringField = stand_in.BooleanField = Field  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wtforms", stand_in)
+    form = get_provider_info()["connection-types"][0]
+    widgets = SalesforceClientCredentialsHook.get_connection_form_widgets()
+    assert {name: field.label for name, field in widgets.items()} == {
+        name: about["label"] for name, about in form["conn-fields"].items()
+    }
+    behaviour = SalesforceClientCredentialsHook.get_ui_field_behaviour()
+    assert behaviour["relabeling"]["password"] == "Consumer Secret" and "schema" in behaviour["hidden_fields"]
+
+
+def test_every_field_of_the_form_is_an_extra_that_is_known() -> None:
+    assert set(get_provider_info()["connection-types"][0]["conn-fields"]) <= EXTRAS
