@@ -75,8 +75,8 @@ class SalesforceQueryOperator(MappableOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         from airflow_sfcc.errors import QueryError
+        from airflow_sfcc.extract.plan.binding import bound_query
         from airflow_sfcc.hooks import SalesforceClientCredentialsHook
-        from airflow_sfcc.salesforce import soql
         from airflow_sfcc.salesforce.query import is_counting, plain
         from airflow_sfcc.wording import plural
 
@@ -84,7 +84,7 @@ class SalesforceQueryOperator(MappableOperator):
         records: list[dict[str, Any]] = []
         with airflow_failures():
             check_rendered(self)
-            query = soql.bind(self.soql, self.bind)
+            query = bound_query(hook.client, self.soql, self.bind)
             if is_counting(query):
                 raise QueryError("SELECT COUNT() answers a number and no records: use COUNT(Id), whose record has it.")
             for page in hook.client.query_pages(query, include_deleted=self.include_deleted):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context, PokeReturnValue
 
+    from airflow_sfcc.salesforce.client import SalesforceClient
+
 
 class SalesforceQuerySensor(MappableOperator, BaseSensorOperator):
     """Waits until a SOQL query finds records; returns how many.
@@ -62,12 +64,13 @@ class SalesforceQuerySensor(MappableOperator, BaseSensorOperator):
         self.deferrable = deferrable
         self.salesforce_conn_id = salesforce_conn_id
 
-    def _query(self) -> str:
+    def _query(self, client: SalesforceClient) -> str:
         """The query with its values. Raises QueryError for one that finds a record whatever the org holds."""
         from airflow_sfcc.errors import QueryError
+        from airflow_sfcc.extract.plan.binding import bound_query
         from airflow_sfcc.salesforce import soql
 
-        query = soql.bind(self.soql, self.bind)
+        query = bound_query(client, self.soql, self.bind)
         scanned = soql.scan(query)
         if scanned.is_aggregate and not scanned.is_count and "GROUP BY" not in scanned.clauses:
             raise QueryError(
@@ -86,18 +89,20 @@ class SalesforceQuerySensor(MappableOperator, BaseSensorOperator):
         with airflow_failures():
             check_rendered(self)
             client = SalesforceClientCredentialsHook(self.salesforce_conn_id).client
-            found = client.count(self._query(), include_deleted=self.include_deleted)
+            found = client.count(self._query(client), include_deleted=self.include_deleted)
         self.log.info("The query finds %s", plural(found, "record"))
         return PokeReturnValue(is_done=found > 0, xcom_value=found)
 
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
             return super().execute(context)
+        from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+
         with self._skipping():
             found = self._first_poke(context)
             if found.is_done:
                 return found.xcom_value
-            query = self._query()
+            query = self._query(SalesforceClientCredentialsHook(self.salesforce_conn_id).client)
         from airflow_sfcc.triggers import QueryTrigger
 
         self.log.info(

@@ -29,6 +29,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+_VALUES = frozenset({"bind", "string", "literal"})
+
 _ESCAPES = {
     **{chr(code): f"\\u{code:04x}" for code in range(32)},
     **{"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"},
@@ -89,10 +91,11 @@ def _sequence(values: Iterable[Any]) -> str:
     return "(" + ", ".join(literal(item) for item in items) + ")"
 
 
-def bind(soql: str, values: Mapping[str, Any] | None) -> str:
+def bind(soql: str, values: Mapping[str, Any] | None, typed: Mapping[int, Any] | None = None) -> str:
     """`soql` with each `:name` outside string literals filled from `values`, as literals.
 
-    Raises QueryError for names without a value and for values that no name uses.
+    `typed` has other values for single places, by where in the text they stand. Raises QueryError for names without a value
+    and for values that no name uses.
     """
     values = values or {}
     used: set[str] = set()
@@ -109,7 +112,7 @@ def bind(soql: str, values: Mapping[str, Any] | None) -> str:
             )
             raise QueryError(f"The query names :{name}, but bind {held}.")
         used.add(name)
-        return literal(values[name])
+        return literal((typed or {}).get(match.start(), values[name]))
 
     bound = _TOKEN.sub(fill, soql)
     unused = set(values) - used
@@ -118,6 +121,98 @@ def bind(soql: str, values: Mapping[str, Any] | None) -> str:
             f"bind holds {_names(unused)}, which the query does not name: write :{sorted(unused)[0]} in it."
         )
     return bound
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A query within a query, and what it stands in: `is_child` tells a child query in the SELECT list from a semi-join."""
+
+    query: Query
+    outer: Scope | None = None
+    is_child: bool = False
+
+
+@dataclass(frozen=True)
+class BindUse:
+    """Where a `:name` stands in a text, and what it is compared with: a field path, a function call, or "" for a number of
+    rows or degrees."""
+
+    name: str
+    start: int
+    operand: str
+    scope: Scope
+
+
+def bind_uses(soql: str) -> list[BindUse]:
+    """Every `:name` of a query that is compared with something. Raises what `scan` raises."""
+    tokens = _tokens(soql)
+    found = []
+    for index, token in enumerate(tokens):
+        if token.kind == "bind":
+            operand = _operand(soql, tokens, index)
+            if operand is not None:
+                name = token.text.lstrip(":").strip()
+                found.append(BindUse(name, token.start, operand, _scope(soql, tokens, index)))
+    return found
+
+
+def _operand(soql: str, tokens: Sequence[_Token], index: int) -> str | None:
+    """What stands before the operator before a value, or before IN and the list that the value is in."""
+    depth = tokens[index].depth
+    before = index - 1
+    while (
+        before >= 0
+        and (tokens[before].kind == "comma" or tokens[before].kind in _VALUES)
+        and tokens[before].depth == depth
+    ):
+        before -= 1
+    if before >= 0 and tokens[before].kind == "open":
+        if before and tokens[before - 1].text.upper() == "GEOLOCATION":
+            return ""
+        before -= 1
+    if before < 1:
+        return None
+    word = tokens[before].text.upper()
+    if word in ("LIMIT", "OFFSET"):
+        return ""
+    if word in ("IN", "INCLUDES", "EXCLUDES"):
+        before -= 1 + (tokens[before - 1].text.upper() == "NOT")
+    elif tokens[before].kind == "other":
+        while before >= 0 and tokens[before].kind == "other":
+            before -= 1
+    else:
+        return None
+    return _path_or_call(soql, tokens, before) if before >= 0 else None
+
+
+def _path_or_call(soql: str, tokens: Sequence[_Token], last: int) -> str | None:
+    """The field path or the function call that ends with this token."""
+    first = last
+    if tokens[last].kind == "close":
+        opens = (i for i in range(last, -1, -1) if tokens[i].kind == "open" and tokens[i].depth == tokens[last].depth)
+        first = next(opens, 0) - 1
+    if first < 0 or tokens[first].kind != "word":
+        return None
+    return soql[tokens[first].start : tokens[last].end]
+
+
+def _scope(soql: str, tokens: Sequence[_Token], index: int) -> Scope:
+    """The innermost query that a token stands in."""
+    depth = tokens[index].depth
+    for here in range(index, -1, -1):
+        token = tokens[here]
+        if token.kind != "open" or token.depth >= depth:
+            continue
+        depth = token.depth
+        if tokens[here + 1].text.upper() != "SELECT":
+            continue
+        ends = (each.start for each in tokens[here:] if each.kind == "close" and each.depth == depth)
+        query = scan(soql[tokens[here + 1].start : next(ends, len(soql))])
+        outer = _scope(soql, tokens, here)
+        words = [each.text.upper() for each in tokens[:here] if each.depth == depth]
+        selecting = [word for word in words if word in ("SELECT", "FROM")]
+        return Scope(query, outer, is_child=selecting[-1:] == ["SELECT"])
+    return Scope(scan(soql))
 
 
 def _names(names: Iterable[str]) -> str:
@@ -288,6 +383,11 @@ def _tokens(soql: str) -> list[_Token]:
         if kind == "open":
             depth += 1
     return found
+
+
+def function_call(text: str) -> SelectItem:
+    """A field path or function call as an item of a SELECT list."""
+    return _select_item(text)
 
 
 def scan(soql: str) -> Query:

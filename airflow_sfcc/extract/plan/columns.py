@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from airflow_sfcc.errors import (
@@ -18,7 +19,7 @@ from airflow_sfcc.errors import (
 )
 from airflow_sfcc.extract.model import Column, Numbers
 from airflow_sfcc.salesforce.client import SalesforceClient
-from airflow_sfcc.salesforce.soql import Query, SelectItem, scan
+from airflow_sfcc.salesforce.soql import Query, Scope, SelectItem, function_call, scan
 from airflow_sfcc.wording import did_you_mean
 
 log = logging.getLogger(__name__)
@@ -212,6 +213,24 @@ class ColumnResolver:
             kinds = (inner.salesforce_type, inner.type) if function == "CONVERTCURRENCY" else ("string", "string")
             return Column(name, *kinds, True)
         return Column(name, "string", "string", True)
+
+    def type_of(self, scope: Scope, operand: str) -> str:
+        """The Salesforce type of a field path or function call in a query's conditions. Raises what `field` raises."""
+        query, item = self._scoped(scope), function_call(operand)
+        if item.kind == "function":
+            return self._function(query, item, "expr0").salesforce_type
+        return self.field(query.sobject, self.path(query, item.text)).salesforce_type
+
+    def _scoped(self, scope: Scope) -> Query:
+        """The query of a scope, with its object's name where it says that of a child relationship."""
+        if not (scope.outer and scope.is_child):
+            return scope.query
+        outer = self._scoped(scope.outer)
+        wanted = scope.query.sobject.split(".")[-1].lower()
+        for each in self._client.describe(outer.sobject).get("childRelationships") or ():
+            if str(each.get("relationshipName") or "").lower() == wanted:
+                return replace(scope.query, sobject=str(each["childSObject"]))
+        return scope.query
 
     def _child_relationship(self, query: Query, item: SelectItem) -> str:
         """What the records of a child query are called in the response: the relationship, in the schema's spelling."""

@@ -14,6 +14,7 @@ from airflow_sfcc.extract.incremental.increment import Source, find_increment
 from airflow_sfcc.extract.incremental.state import State, check_same_format, latest_state
 from airflow_sfcc.extract.model import Column, Increment, Plan, Request, RunIdentity
 from airflow_sfcc.extract.plan.api_choice import choose_api
+from airflow_sfcc.extract.plan.binding import bound
 from airflow_sfcc.extract.plan.columns import ColumnResolver
 from airflow_sfcc.extract.plan.cursor import FULL_INSTEAD, choose_cursor, cursor_of_full, needed_columns
 from airflow_sfcc.extract.plan.quirks import refuse_unwindowed
@@ -76,13 +77,13 @@ def _of_sobject(resolver: ColumnResolver, request: Request) -> tuple[Query, Sour
     needed = _needed(describe, request)
     columns = resolver.of_sobject(describe, _with(request.fields, needed), request.exclude_fields)
     text = soql.select(str(describe["name"]), [column.name for column in columns], request.where)
-    query = soql.scan(soql.bind(text, request.bind))
+    query = soql.scan(bound(resolver, text, request.bind))
     return query, _source(resolver, request, query, describe, columns)
 
 
 def _selected(resolver: ColumnResolver, request: Request) -> tuple[Query, Source]:
     """The user's query, and what it selects."""
-    query = soql.scan(soql.bind(str(request.soql), request.bind))
+    query = soql.scan(bound(resolver, str(request.soql), request.bind))
     if query.is_count:
         raise QueryError("SELECT COUNT() answers a number and no rows: use COUNT(Id), whose row has it.")
     describe = resolver.describe(query.sobject)
