@@ -37,7 +37,7 @@ ROOMS = {
 BELOW_THE_SURFACE = ("salesforce", "extract", "load", "org_setup", *(LEAVES - {""}))
 
 MOST_FILES = 8
-MOST_LINES = 16_000
+MOST_LINES = 18_000
 """Of the package without the rooms that are products of their own."""
 
 ROOMS_OF_THEIR_OWN = ("load", "org_setup")
