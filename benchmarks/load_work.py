@@ -121,6 +121,7 @@ def _manifest(folder: Path, name: str, files: Any, deleted: Any, rows: int, *, f
         "window": window,
         "watermark": read_at,
         "read_at": read_at,
+        "run_id": "made",
         "started_at": read_at,
         "deletes": window if deleted else None,
         "rows": rows,

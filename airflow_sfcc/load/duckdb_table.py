@@ -43,6 +43,8 @@ class DuckDBTable:
         try:
             scratch.run(f"CREATE SCHEMA IF NOT EXISTS {_ATTACHED}.{quoted(self._schema)}")
             yield
+        except duckdb.OutOfMemoryException:
+            raise
         except duckdb.Error as problem:
             raise _explained(self.name, problem) from problem
         finally:

@@ -9,7 +9,8 @@ the table says.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -62,7 +63,7 @@ def load(destination: StoragePath, target: Target, options: LoadOptions | None =
     """
     options = options or LoadOptions()
     started = time.monotonic()
-    with scratch(options.memory_limit, options.threads) as database:
+    with _explained(target.name, options.memory_limit), scratch(options.memory_limit, options.threads) as database:
         database.register(destination)
         with target.locked(database):
             counts, loaded, state = _Load(destination, target, options, database).run()
@@ -74,6 +75,26 @@ def load(destination: StoragePath, target: Target, options: LoadOptions | None =
         "rows": state.rows,
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+@contextmanager
+def _explained(table: str, memory_limit: str) -> Iterator[None]:
+    """What DuckDB cannot do, as a sentence."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as problem:
+        raise TableUnavailableError(
+            f"The changes to {table} need more than memory_limit={memory_limit!r}, or more room than there is in the worker's "
+            f"temporary folder ({str(problem).splitlines()[0]}); nothing was loaded. Raise memory_limit, or make room "
+            "there (TMPDIR)."
+        ) from problem
+    except duckdb.Error as problem:
+        raise TableUnavailableError(
+            f"The extracts for {table} could not be read ({str(problem).splitlines()[0]}); nothing was loaded. See that their "
+            "storage can be reached, and that nobody removes files from it."
+        ) from problem
 
 
 class _Load:

@@ -66,6 +66,7 @@ class Made:
             "window": None if self.full else {"start": iso(at(start)), "end": iso(at(end))},
             "watermark": iso(at(end)),
             "read_at": iso(at(self.read)),
+            "run_id": "made",
             "started_at": iso(at(self.read)),
             "deletes": {"start": iso(at(start)), "end": iso(at(end))} if self.deleted else None,
             "rows": len(self.rows),
