@@ -95,8 +95,8 @@ build: $(READY)  ## build wheels and source distributions of both packages into 
 test-matrix:  ## run the engine's and the surface's tests and the example DAGs on Airflow 3.1 to 3.3 with Python 3.10 to 3.13 (CORNERS=..., TESTS=...)
 	@SIDE_BY_SIDE="$(SIDE_BY_SIDE)" $(PYTHON) tests/matrix.py
 
-fuzz: $(READY)  ## send the local org nonsense of every kind: no response may be 500 or hang (FUZZ_EXAMPLES=4000 of each kind)
-	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),4000) $(BIN)/python -m pytest -o timeout=36000 localorg/tests/test_wire_nonsense.py $(PYTEST_ARGS)
+fuzz: $(READY)  ## send the local org, and the client, nonsense of every kind: no 500, no hang, errors of ours only (FUZZ_EXAMPLES=4000 of each)
+	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),4000) $(BIN)/python -m pytest -o timeout=36000 localorg/tests/test_wire_nonsense.py tests/salesforce/test_fuzz.py $(PYTEST_ARGS)
 
 lint: $(READY)  ## check style and types
 	@echo "==> Style"

@@ -245,3 +245,15 @@ def test_every_key_of_a_manifest_is_explained() -> None:
     text = (ROOT / "docs" / "file-formats.md").read_text(encoding="utf-8").partition("## The manifest")[2]
     explained = {key for cell in re.findall(r"^\|([^|]*)\|", text, re.M) for key in re.findall(r"`(\w+)`", cell)}
     assert explained == set(MANIFEST_KEYS)
+
+
+def test_every_attack_of_the_security_guide_names_a_test_that_is_there() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    attacks = re.findall(r"^\| (\d+) \| .+ \| `([\w/.]+\.py)::(\w+)` \|$", page, re.M)
+    assert [int(number) for number, _, _ in attacks] == list(range(1, len(attacks) + 1)) and len(attacks) >= 40
+    missing = [
+        f"{file}::{name}"
+        for _, file, name in attacks
+        if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")
+    ]
+    assert missing == []
