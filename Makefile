@@ -10,7 +10,7 @@ S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py t
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test localorg-test client-suites kill-test s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter quarter-load load-kill-test docs build test-matrix ui-test
+.PHONY: help demo up test localorg-test client-suites kill-test chaos s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter quarter-load load-kill-test docs build test-matrix ui-test
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -71,6 +71,10 @@ soql-differential: $(READY)  ## check the local org's SOQL: its parser against s
 
 kill-test: $(READY)  ## kill workers (SIGKILL) at 100 random points of their extracts, and check what their retries land
 	@KILLS=50 $(BIN)/python -m pytest tests/surface/test_killed.py
+
+chaos: $(READY)  ## kill, pause and break extracts by seeds, and check what lands (ROUNDS=6 CAMPAIGN= STORAGE= SEED= BROKEN=)
+	@$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),6) --seed $(or $(SEED),1) $(if $(CAMPAIGN),--campaign $(CAMPAIGN)) \
+	  $(if $(STORAGE),--storage $(STORAGE)) $(if $(SHAPE),--shape $(SHAPE)) $(if $(BROKEN),--broken $(BROKEN))
 
 bench: $(READY)  ## measure ours beside the peers on the same pages (about 20 minutes; BENCH_ARGS="--only bulk/" for some)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -135,8 +135,8 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
     :param page_size: rows asked for per Bulk result page where the org does not list result pages itself.
     :param parallel_pages: Bulk result pages in flight at once.
     :param deferrable: wait for the Bulk job in the triggerer instead of holding a worker slot.
-    :param durable: go on where the last try ended: with its Bulk job, and the pages it landed. Needs Airflow 3.3 or newer;
-        a task that is cleared starts over.
+    :param durable: go on where the last try ended: with its Bulk job, and the pages it landed. A task that
+        is cleared starts over.
     :param cancel_on_kill: abort the Bulk job when the task is killed.
     :param poll_interval: seconds between the first polls of a Bulk job; later ones are further apart.
     :param timeout: how long a Bulk job may take; then it is aborted and the task fails.

@@ -72,6 +72,7 @@ def test_what_lands_first_is_named_and_told_as_before(world: World, tmp_path: Pa
     changing = (
         "instance",
         "read_at",
+        "deletes",
         "started_at",
         "finished_at",
         "api_calls",
