@@ -10,6 +10,8 @@ import pytest
 from salesforce_localorg.bulk_jobs import BulkTimings
 from upath import UPath
 
+from airflow_sfcc.errors import ExtractError
+from airflow_sfcc.extract.model import Landed, from_plain
 from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
 from tests.extract.runs import read_rows
 from tests.extract.test_landing import MANIFEST_KEYS
@@ -189,3 +191,29 @@ def test_arguments_of_tasks_reach_all_tasks_of_the_group() -> None:
 def test_arguments_that_no_task_takes_are_refused(argument: str, says: str) -> None:
     with pytest.raises(TypeError, match=says):
         dag_of("file:///landing", "with_a_slip", **{argument: 1})
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"name": "../../VICTIM/page-00000.parquet"},
+        {"name": "/etc/passwd"},
+        {"name": "t00001-00001-00000000/../page-00000.parquet"},
+        {"rows": -1},
+        {"sha256": None},
+        {"of_the_future": 1},
+    ],
+)
+def test_what_downloads_hand_on_is_checked(page: dict[str, Any]) -> None:
+    staged = {
+        "index": 0,
+        "name": "t00001-00001-00000000/page-00000.parquet",
+        "rows": 1,
+        "bytes": 1,
+        "sha256": "",
+        "url": None,
+    }
+    landed: dict[str, Any] = {"rows": 1, "api_calls": 1, "host": "worker"}
+    assert from_plain({**landed, "pages": [staged]}, Landed, "What a download returned").rows == 1
+    with pytest.raises(ExtractError, match=r"What a download returned is not what this version.*Clear the task"):
+        from_plain({**landed, "pages": [{**staged, **page}]}, Landed, "What a download returned")

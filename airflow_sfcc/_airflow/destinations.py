@@ -125,7 +125,13 @@ def destination_path(url: str) -> ObjectStoragePath:
 
 
 def filled_in(destination: str, sobject: str | None) -> str:
-    """The destination with the object's name, where that is known."""
+    """The destination with the object's name, where that is known. Raises UnexpectedResponseError for what is no name."""
+    from airflow_sfcc.errors import UnexpectedResponseError
+
+    if sobject and not re.fullmatch(r"[A-Za-z0-9_]+", sobject):
+        raise UnexpectedResponseError(
+            f"The org describes an object by the name {sobject[:80]!r}, which is no API name, so nothing is written below it."
+        )
     return destination.replace(PLACEHOLDERS[0], sobject) if sobject else destination
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import duckdb
+import pytest
 from upath import UPath
 
 from airflow_sfcc.extract import current_table_sql, register_storage
@@ -55,3 +58,38 @@ def test_a_folder_on_a_disk_needs_no_filesystem(tmp_path: Path) -> None:
     with duckdb.connect() as connection:
         register_storage(connection, tmp_path.as_uri())
         assert connection.list_filesystems() == []
+
+
+EVIL = "Id\" FROM x); COPY (SELECT 42) TO '{}'; --"
+
+
+@pytest.mark.parametrize("where", ["cursor_field", "schema"])
+def test_names_in_a_manifest_are_names_and_no_sql(org: RunningOrg, tmp_path: Path, where: str) -> None:
+    manifest = extract(org, tmp_path, sobject="Account", mode="incremental", fields=["Name"])
+    evil = EVIL.format(tmp_path / "written")
+    path = tmp_path / f"extract={manifest['extract_id']}" / "_manifest.json"
+    column = {"name": evil, "salesforce_type": "string", "type": "string", "nullable": True}
+    changes = {"cursor_field": evil} if where == "cursor_field" else {"schema": [*manifest["schema"], column]}
+    path.write_text(json.dumps({**manifest, **changes}))
+    with duckdb.connect() as connection, pytest.raises(duckdb.BinderException):
+        connection.execute(current_table_sql(str(tmp_path)))
+    assert not (tmp_path / "written").exists()
+
+
+def test_the_current_table_is_of_the_newest_versions_alone(tmp_path: Path) -> None:
+    """Files that no manifest lists, copied folders and versions of before count for nothing."""
+    world = World(tmp_path, rows=8)
+    try:
+        for _ in range(3):
+            world.wait(FIRST_NIGHT + timedelta(minutes=10) - world.now if not world.nights else timedelta(minutes=1))
+            manifest = world.run(run_of(0, FIRST_NIGHT))
+        folder = tmp_path / f"extract={manifest['extract_id']}"
+        stray = folder / "part-00000-t00009-00009-00000000.parquet"
+        table = duckdb.read_parquet(str(folder / manifest["files"][0]["path"])).select(
+            "* REPLACE ('stray' AS Name, Id || 'x' AS Id)"
+        )
+        table.write_parquet(str(stray))
+        shutil.copytree(folder, f"{folder}.bak")
+        assert manifest["version"] == 3 and world.current_table() == world.table
+    finally:
+        world.close()

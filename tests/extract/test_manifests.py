@@ -11,7 +11,7 @@ from upath import UPath
 
 from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract import latest_state, manifests, read_manifests
-from airflow_sfcc.extract.manifests import INDEX, read_short_manifests
+from airflow_sfcc.extract.manifests import INDEX, read_files, read_short_manifests
 from tests.storages import files_below, on_all_storages
 
 FEW = 3
@@ -131,3 +131,79 @@ def test_what_is_no_manifest_is_named(root: UPath) -> None:
         for read in (read_manifests, read_short_manifests):
             with pytest.raises(StateError, match=r"extract=x0/_manifest.json is not a manifest of this package"):
                 read(root)
+
+
+BAD_FILE = {"rows": 1, "bytes": 1, "sha256": ""}
+NOT_TO_BE_TRUSTED: dict[str, Any] = {
+    "a path for an id": {"extract_id": "evil/../../VICTIM"},
+    "a path for a file": {"files": [{"path": "../x1/part-00000.parquet", **BAD_FILE}]},
+    "an absolute path": {"files": [{"path": "/etc/passwd", **BAD_FILE}]},
+    "another file": {"files": [{"path": "_manifest.json", **BAD_FILE}]},
+    "a line break": {"files": [{"path": "part-00000.parquet\n", **BAD_FILE}]},
+    "no mode": {"mode": None},
+    "an unknown mode": {"mode": "both"},
+    "a watermark without zone": {"watermark": "2026-11-23T02:00:00"},
+    "no timestamp": {"started_at": 5},
+    "a negative count": {"rows": -1},
+    "an endless number": {"rows": int("9" * 4_000)},
+    "a column without a name": {"schema": [{"type": "string"}]},
+    "a window of text": {"window": "all"},
+}
+
+
+@pytest.mark.parametrize("changes", NOT_TO_BE_TRUSTED.values(), ids=NOT_TO_BE_TRUSTED)
+def test_a_manifest_is_data_that_is_checked(root: UPath, changes: dict[str, Any]) -> None:
+    land(root, 0)
+    path = root / "extract=x0" / "_manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    reads_files = [read_manifests] if set(changes) == {"files"} else [read_manifests, read_short_manifests]
+    for read in reads_files:
+        with pytest.raises(StateError, match=r"is not a manifest of this package \("):
+            read(root)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"9" * 10_000])
+def test_what_no_parser_likes_is_told_as_no_manifest(root: UPath, content: bytes) -> None:
+    land(root, 0)
+    (root / "extract=x0" / "_manifest.json").write_bytes(content)
+    with pytest.raises(StateError, match="is not a manifest of this package"):
+        read_manifests(root)
+
+
+def test_a_manifest_that_is_too_large_is_not_read(root: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    land(root, 0)
+    monkeypatch.setattr(manifests, "MOST_BYTES", 100)
+    with pytest.raises(StateError, match=r"it has .* bytes"):
+        read_manifests(root)
+
+
+@on_all_storages
+def test_the_version_with_the_highest_number_counts(root: UPath) -> None:
+    land(root, 0)
+    folder = root / "extract=x0"
+    manifest = json.loads((folder / "_manifest.json").read_text())
+    for version in (2, 10, 9):
+        (folder / f"_manifest-{version:05d}.json").write_text(
+            json.dumps({**manifest, "version": version, "rows": version})
+        )
+    for read in (read_manifests, read_short_manifests):
+        assert [(each["version"], each["rows"]) for each in read(root)] == [(10, 10)]
+    del manifest["version"]
+    land(root, 1)
+    (root / "extract=x1" / "_manifest.json").write_text(json.dumps({**manifest, "extract_id": "x1"}))
+    assert {each["extract_id"]: each["version"] for each in read_manifests(root)} == {"x0": 10, "x1": 1}
+
+
+@on_all_storages
+def test_a_file_that_was_superseded_while_it_was_to_be_read_is_looked_up_again(root: UPath) -> None:
+    land(root, 0)
+    folder = root / "extract=x0"
+    (before,) = read_manifests(root)
+    newer = {**json.loads((folder / "_manifest.json").read_text()), "version": 2}
+    newer["files"] = [{"path": "part-00000-new.parquet", **BAD_FILE}]
+    (folder / "_manifest-00002.json").write_text(json.dumps(newer))
+    (folder / "part-00000-new.parquet").write_bytes(b"new")
+    assert read_files(before, lambda manifest: (folder / manifest["files"][0]["path"]).read_bytes(), root) == b"new"
+    (folder / "part-00000-new.parquet").unlink()
+    with pytest.raises(FileNotFoundError):
+        read_files(before, lambda manifest: (folder / manifest["files"][0]["path"]).read_bytes(), root)
