@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -11,10 +12,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from upath import UPath
 
 from airflow_sfcc.errors import ConversionError
 from airflow_sfcc.extract.convert.arrow_types import Converter
-from airflow_sfcc.extract.model import Column
+from airflow_sfcc.extract.convert.writers import CountedFile, part_writer
+from airflow_sfcc.extract.model import Column, FileFormat
 
 
 def from_text(kind: str, values: list[str | None]) -> list[Any]:
@@ -110,3 +113,19 @@ def test_floats_are_exact_either_way(values: list[float]) -> None:
 def test_texts_are_exact_either_way(values: list[str]) -> None:
     assert from_text("string", list(values)) == values
     assert from_json("string", values) == values
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    "text", ["0", "0.000000123", "-0.000000000000001", "100000", "12345678901234567890123.000000000000001"]
+)
+def test_decimals_are_written_without_an_exponent(root: UPath, file_format: FileFormat, text: str) -> None:
+    kind = pa.decimal128(38, 15)
+    batch = pa.RecordBatch.from_arrays([pa.array([Decimal(text), None], kind)], names=["Rate__c"])
+    path = root / f"part.{file_format}"
+    with path.open("wb") as file:
+        writer = part_writer(file_format, CountedFile(file), batch.schema)
+        writer.write(batch)
+        writer.finish()
+    written = gzip.decompress(path.read_bytes()).decode()
+    assert f'"{Decimal(text):.15f}"' in written and "E" not in written.replace("Rate__c", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -181,3 +182,12 @@ def test_numbers_beyond_any_bound_are_told_with_their_row(kind: str, number: str
 def test_json_that_is_nested_too_deeply_is_told_as_that(beside: str) -> None:
     with pytest.raises(UnexpectedResponseError, match="JSON"):
         landed([NAME], read([NAME], f'{{"{beside}":{"[" * 200_000}{"]" * 200_000},"Name":"x"}}'))
+
+
+@pytest.mark.parametrize("other", ["5", "5.0"], ids=["decoded by type", "read by Python"])
+def test_decimals_keep_every_digit(other: str) -> None:
+    digits = "0.1234567890123456789"
+    columns = [Column("Rate__c", "double", "decimal128(38, 19)", True), Column("Size__c", "int", "int64", True)]
+    records = read(columns, f'{{"Rate__c":{digits},"Size__c":{other}}}', numbers="decimal")
+    assert isinstance(records, JsonRows) == (other == "5")
+    assert landed(columns, records) == [{"Rate__c": Decimal(digits), "Size__c": 5}]

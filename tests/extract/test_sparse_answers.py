@@ -325,8 +325,9 @@ def test_after_a_failure_a_page_that_is_asked_for_ahead_is_not_waited_for(
 @pytest.mark.parametrize("numbers", ["float", "decimal"])
 def test_numbers_in_columns_of_any_type_stay_numbers(said: Wire, root: UPath, numbers: str) -> None:
     said.fields = [{"name": "Id", "type": "id"}, {"name": "NewValue", "type": "anyType"}]
-    values = ["5.0", "true", "12", '"5.0"', "1.5E7", '{"latitude":50.93}']
+    values = ["5.0", "true", "12", '"5.0"', "1.5E7", "10000000000.0", "1e-4", "-0.5", '{"latitude":50.93}']
     said.records = [f'{{"Id":"00100000000000{place}AAA","NewValue":{text}}}' for place, text in enumerate(values)]
     manifest = extract(said, root, sobject=SOBJECT, api="rest", numbers=numbers)
     landed_values = [row["NewValue"] for row in read_rows(root / f"extract={manifest['extract_id']}", manifest)]
-    assert landed_values == ["5.0", "true", "12", "5.0", "15000000.0", '{"latitude": 50.93}']
+    as_bulk_has_them = ["5.0", "true", "12", "5.0", "1.5E7", "1.0E10", "1.0E-4", "-0.5"]
+    assert landed_values == [*as_bulk_has_them, '{"latitude": 50.93}']

@@ -203,6 +203,9 @@ def _type_in_json(column: Column) -> pa.DataType:
     return pa.string() if column.type in TEXT_IN_JSON else arrow_type(column)
 
 
+_LEAST_PLAIN, _LEAST_SCIENTIFIC = 1e-3, 1e7
+"""Between these, Java writes a double without an exponent."""
+
 _NO_TEXT = pa.scalar(None, pa.string())
 _UNFIT_JSON = (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError)
 
@@ -241,10 +244,28 @@ def _array_value_by_value(values: Sequence[Any], column: Column, first_row: int)
 def _text(value: Any) -> str | None:
     if isinstance(value, str):
         return value or None
+    if isinstance(value, (float, Decimal)):
+        return _as_bulk_writes(float(value))
     if isinstance(value, dict):
         value = [plain(child) for child in value["records"]] if "records" in value else plain(value)
     # With numbers="decimal" numbers come as Decimal, and stay numbers in text; they are doubles on the wire.
     return json.dumps(value, ensure_ascii=False, default=float)
+
+
+def _as_bulk_writes(number: float) -> str:
+    """A number in a column of any type as Bulk's CSV has it: `5.0`, `1.0E10`; REST may write it otherwise.
+
+    Source: salesforce-protocol.md#csv-dialect.
+    """
+    if not math.isfinite(number):
+        raise ValueError(number)
+    exact = Decimal(repr(number))
+    if number == 0 or _LEAST_PLAIN <= abs(number) < _LEAST_SCIENTIFIC:
+        text = format(exact, "f")
+        return text if "." in text else f"{text}.0"
+    sign, digits, exponent = exact.normalize().as_tuple()
+    text = "".join(map(str, digits))
+    return f"{'-' if sign else ''}{text[0]}.{text[1:] or '0'}E{len(text) - 1 + int(exponent)}"
 
 
 def _integer(value: Any) -> int:
@@ -307,6 +328,16 @@ def _as_text(array: pa.Array) -> pa.Array:
         return pc.strftime(array, format="%Y-%m-%dT%H:%M:%SZ")
     if pa.types.is_time(kind):
         return pc.binary_join_element_wise(pc.cast(array, pa.string()), "", "Z")
-    if pa.types.is_date(kind) or pa.types.is_decimal(kind):
+    if pa.types.is_date(kind):
         return pc.cast(array, pa.string())
+    if pa.types.is_decimal(kind):
+        return _plain_decimals(array)
     return array
+
+
+def _plain_decimals(array: pa.Array) -> pa.Array:
+    """Decimals as text without an exponent, which Arrow writes for small ones and for zero: `0E-15`."""
+    text = pc.cast(array, pa.string())
+    if not pc.any(pc.match_substring(text, "E")).as_py():
+        return text
+    return pa.array([None if value is None else format(value, "f") for value in array.to_pylist()], pa.string())
