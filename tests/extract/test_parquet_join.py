@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +170,41 @@ def test_a_footer_read_and_written_again_is_the_same(parts: list[pa.Table], opti
     length = int.from_bytes(data[-8:-4], "little")
     footer = data[-8 - length : -8]
     assert write_struct(read_struct(footer, {4: {1: {3: {}}}})) == footer
+
+
+def with_footer(data: bytes, change: Callable[[dict[int, Any]], None]) -> Source:
+    """The file with another footer."""
+    length = int.from_bytes(data[-8:-4], "little")
+    fields: dict[int, Any] = dict(read_struct(data[-8 - length : -8], {4: {1: {3: {}}}}))
+    change(fields)
+    footer = write_struct(fields)
+    return Source(data[: -8 - length] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+def first_column(footer: dict[int, Any]) -> dict[int, Any]:
+    group = footer[4].value[0]
+    column: dict[int, Any] = group[1].value[0]
+    return column
+
+
+FOREIGN: dict[str, tuple[Callable[[dict[int, Any]], None], str]] = {
+    "no schema": (lambda footer: footer.pop(2), "not a complete Parquet file"),
+    "no number of rows": (lambda footer: footer.pop(3), "not a complete Parquet file"),
+    "no row groups": (lambda footer: footer.pop(4), "not a complete Parquet file"),
+    "encrypted": (lambda footer: footer.update({8: footer[2]}), "is encrypted"),
+    "another schema": (lambda footer: footer.update({2: footer[4]}), "another schema"),
+    "other column orders": (lambda footer: footer.pop(7), "another schema"),
+    "data in another file": (lambda footer: first_column(footer).update({1: footer[6]}), "stands in another file"),
+    "no metadata of a column": (lambda footer: first_column(footer).pop(3), "stands in another file"),
+    "no columns": (lambda footer: footer[4].value[0].pop(1), "not a complete Parquet file"),
+    "no rows of a group": (lambda footer: footer[4].value[0].pop(3), "not a complete Parquet file"),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_foreign_footer_is_refused(what: str) -> None:
+    change, says = FOREIGN[what]
+    data = parquet(pa.table({"a": [1, 2]})).open("rb").getvalue()
+    assert joined([Source(data), with_footer(data, lambda _: None)])
+    with pytest.raises(DamagedFileError, match=says):
+        joined([Source(data), with_footer(data, change)])
