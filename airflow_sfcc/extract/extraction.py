@@ -36,7 +36,6 @@ from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.fetch.bulk import BulkFetcher
 from airflow_sfcc.extract.fetch.rest import RestFetcher
 from airflow_sfcc.extract.incremental.increment import require_unchanged
-from airflow_sfcc.extract.incremental.schema_drift import vanishing_fields_explained
 from airflow_sfcc.extract.incremental.side_files import SideFiles, gather_side_files
 from airflow_sfcc.extract.incremental.state import State, check_same_source, latest_state
 from airflow_sfcc.extract.land.commit import finish, publish
@@ -48,6 +47,7 @@ from airflow_sfcc.extract.manifests import MANIFEST, Manifest
 from airflow_sfcc.extract.model import Part, Plan, Request, RunIdentity, StagedFile, part_name
 from airflow_sfcc.extract.plan.api_choice import calls_by_rest, is_refusal_of_bulk
 from airflow_sfcc.extract.plan.planner import make_plan
+from airflow_sfcc.extract.plan.vanished import vanishing_fields_explained
 from airflow_sfcc.extract.storage import StoragePath, require_content
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.client import SalesforceClient
@@ -498,7 +498,7 @@ class Extraction:
             raise
 
     def _vanishing_fields_explained(self) -> AbstractContextManager[None]:
-        return vanishing_fields_explained(self.plan.sobject, self.plan.columns)
+        return vanishing_fields_explained(self.client, self.plan.sobject, self.plan.columns)
 
     # Given up
 

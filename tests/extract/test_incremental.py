@@ -149,6 +149,24 @@ def test_schema_drift_goes_on_or_stops_before_a_row_is_asked_for(world: World, d
         assert changes_of(night(world, 2, on_schema_change="fail")) == {}
 
 
+def test_fields_that_the_task_no_longer_names_are_no_change_of_the_object(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    night(world, 0)
+    world.update(world.free[0], {"Name": "changed"})
+    caplog.set_level("INFO")
+    caplog.clear()
+    fewer = night(world, 1, fields=["Name", "Phone"], on_schema_change="fail")
+    assert set(changes_of(fewer).values()) == {"unselected"} and "Industry" in changes_of(fewer)
+    assert not [record for record in caplog.records if record.levelname == "WARNING" and "hidden" in record.message]
+    (line,) = (record.message for record in caplog.records if "no longer selected" in record.message)
+    assert "Industry" in line
+    world.org.hide_field("Account", "Phone")
+    with pytest.raises(SchemaChangedError, match="Phone is hidden") as failure:
+        night(world, 2, on_schema_change="fail")
+    assert "no longer selected" not in str(failure.value)
+
+
 def test_an_object_that_is_gone_says_so(world: World) -> None:
     night(world, 0)
     world.org.hidden_objects.add("Account")
@@ -157,10 +175,12 @@ def test_an_object_that_is_gone_says_so(world: World) -> None:
             night(world, 1, mode=mode)
 
 
+@pytest.mark.parametrize("text", [None, "Spalte Tier__c gibt es nicht auf Entität Account.", ""])
 @pytest.mark.parametrize("api", ["rest", "bulk"])
 def test_a_field_that_goes_while_the_run_is_under_way_is_explained_and_the_next_try_succeeds(
-    world: World, api: str
+    world: World, api: str, text: str | None
 ) -> None:
+    """By Salesforce's code, since its text may be in the user's language."""
     world.checked = False
     add_field(world)
     night(world, 0)
@@ -168,6 +188,10 @@ def test_a_field_that_goes_while_the_run_is_under_way_is_explained_and_the_next_
     def remove(stage: str) -> None:
         if stage == "read":
             world.org.remove_field("Account", "Tier__c")
+            if text is not None:
+                route = "query" if api == "rest" else "job_create"
+                body = [{"message": text, "errorCode": "INVALID_FIELD"}]
+                world.org.faults.add(Fault(route=route, status=400, body=body))
 
     world.wait(FIRST_NIGHT + DAY + timedelta(minutes=10) - world.now)
     with pytest.raises(FieldVanishedError, match=r"Tier__c of Account was there .* Run it again") as failure:

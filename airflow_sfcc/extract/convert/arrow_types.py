@@ -172,7 +172,7 @@ def _unfit(column: Column, row: int, value: Any) -> ConversionError:
     advice = (
         "use numbers='float'"
         if column.type.startswith("decimal")
-        else "correct the record, or list it in exclude_fields"
+        else "correct the record, or leave the field out: in exclude_fields, or in the query where the task has one"
     )
     return ConversionError(
         f"Column {column.name} (Salesforce type {column.salesforce_type}), row {row + 1:,}: the value {shown} does not fit "

@@ -15,7 +15,14 @@ from msgspec import structs
 
 from airflow_sfcc.errors import ConcurrentRunError, StateError
 from airflow_sfcc.extract.incremental.deletions import LOG_DAYS, require_log, require_replicateable
-from airflow_sfcc.extract.incremental.schema_drift import changes_between, refuse_changes, sentence, wider
+from airflow_sfcc.extract.incremental.schema_drift import (
+    UNSELECTED,
+    SchemaChange,
+    changes_between,
+    refuse_changes,
+    sentence,
+    wider,
+)
 from airflow_sfcc.extract.incremental.state import State, check_same_source, window_of
 from airflow_sfcc.extract.incremental.windows import plan_window
 from airflow_sfcc.extract.manifests import Manifest
@@ -71,12 +78,21 @@ def find_increment(
     else:
         increment = _later_increment(source, options, times, own, others, now)
         columns = _widened(source.columns, others.relevant)
-    changes = changes_between(others.newest["schema"], columns) if others.newest else []
+    changes = changes_between(others.newest["schema"], columns, source.describe) if others.newest else []
     if options.on_schema_change == "fail":
         refuse_changes(source.sobject, changes)
-    for change in changes:
-        log.warning("%s: %s", source.sobject, sentence(change))
+    _log_changes(source.sobject, changes)
     return structs.replace(increment, schema_changes=tuple(changes)), columns
+
+
+def _log_changes(sobject: str, changes: Sequence[SchemaChange]) -> None:
+    """A line for each change of the object, and one for all fields that are no longer selected."""
+    for change in changes:
+        if change["change"] != UNSELECTED:
+            log.warning("%s: %s", sobject, sentence(change))
+    unselected = [str(change["column"]) for change in changes if change["change"] == UNSELECTED]
+    if unselected:
+        log.info("%s: no longer selected, compared with the extract before: %s", sobject, ", ".join(unselected))
 
 
 def _full_increment(source: Source, options: IncrementalOptions, others: State, now: datetime) -> Increment:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_sfcc.errors import ACCESS, FieldVanishedError, SalesforceError, SchemaChangedError
+from airflow_sfcc.errors import ACCESS, SchemaChangedError
 from airflow_sfcc.extract.model import Column
 
 SchemaChange = dict[str, Any]
 
-_DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
-_NO_SUCH_COLUMN = re.compile(r"No such column '([^']+)'")
-"""salesforce-protocol.md#query-errors."""
+UNSELECTED = "unselected"
+"""The change of a column that the task no longer asks for: no change of the object."""
 
+_DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
 _LARGEST_PRECISION = 38
 
 
-def changes_between(before: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[SchemaChange]:
+def changes_between(
+    before: Sequence[Mapping[str, Any]], columns: Sequence[Column], describe: Mapping[str, Any]
+) -> list[SchemaChange]:
     """What is different now from the `schema` of an earlier manifest, by column name.
 
-    `change` is `added`, `removed`, `access_lost` or `retyped`. Only custom fields can be deleted, so a standard field that
-    is gone was hidden from the Run As user; a custom field may be either, and counts as removed.
+    `change` is `added`, `retyped`, `unselected`, `removed` or `access_lost`. A column whose field the object still has is one
+    that is no longer selected. Of the others, only custom fields can be deleted, so a standard field that is gone was hidden
+    from the Run As user; a custom field may be either, and counts as removed.
     """
     earlier = {str(column["name"]): column for column in before}
     now = {column.name: column for column in columns}
@@ -33,7 +35,7 @@ def changes_between(before: Sequence[Mapping[str, Any]], columns: Sequence[Colum
     for name, was in earlier.items():
         column = now.get(name)
         if column is None:
-            found.append({"column": name, "change": _loss(name), "from": _types(was)})
+            found.append({"column": name, "change": _loss(name, describe), "from": _types(was)})
         elif _types(was) != _types(column):
             found.append({"column": name, "change": "retyped", "from": _types(was), "to": _types(column)})
     return found
@@ -45,12 +47,17 @@ def _types(column: Mapping[str, Any] | Column) -> dict[str, str]:
     return {"salesforce_type": str(column["salesforce_type"]), "type": str(column["type"])}
 
 
-def _loss(name: str) -> str:
+def _loss(name: str, describe: Mapping[str, Any]) -> str:
+    head, is_path, _ = name.lower().partition(".")
+    key = "relationshipName" if is_path else "name"
+    if any(str(field.get(key) or "").lower() == head for field in describe["fields"]):
+        return UNSELECTED
     return "removed" if "__" in name else "access_lost"
 
 
 def refuse_changes(sobject: str, changes: Sequence[SchemaChange]) -> None:
-    """Raise SchemaChangedError when there are any; for `on_schema_change="fail"`."""
+    """Raise SchemaChangedError when the object changed; for `on_schema_change="fail"`."""
+    changes = [change for change in changes if change["change"] != UNSELECTED]
     if changes:
         raise SchemaChangedError(
             f"The columns of {sobject} changed since the last extract: {'; '.join(map(sentence, changes))}. Nothing was asked "
@@ -64,6 +71,8 @@ def sentence(change: SchemaChange) -> str:
     if change["change"] == "retyped":
         before, after = (f"{side['type']} ({side['salesforce_type']})" for side in (change["from"], change["to"]))
         return f"{name} was {before} and is {after}"
+    if change["change"] == UNSELECTED:
+        return f"{name} is no longer selected"
     if change["change"] == "access_lost":
         return f"{name} is hidden from the Run As user now ({ACCESS})"
     return f"{name} was {change['change']}" + (
@@ -97,26 +106,3 @@ def _digits(kind: str) -> tuple[int, int]:
 def _wider_decimal(one: tuple[int, int], other: tuple[int, int]) -> str:
     before, after = max(one[0], other[0]), max(one[1], other[1])
     return f"decimal128({before + after}, {after})" if before + after <= _LARGEST_PRECISION else "string"
-
-
-_OF_THE_NAME_OBJECT = "on entity 'Name'"
-"""Polymorphic parents are read through the Name object, whose fields no describe vouched for."""
-
-
-@contextmanager
-def vanishing_fields_explained(sobject: str, columns: Sequence[Column]) -> Iterator[None]:
-    """Turn Salesforce's refusal of a column that describe had just vouched for into FieldVanishedError."""
-    try:
-        yield
-    except SalesforceError as refusal:
-        found = _NO_SUCH_COLUMN.search(refusal.message)
-        known = {part.lower() for column in columns for part in (column.name, column.name.rsplit(".", 1)[-1])}
-        if found is None or found[1].lower() not in known or _OF_THE_NAME_OBJECT in refusal.message:
-            raise
-        raise FieldVanishedError(
-            f"The field {found[1]} of {sobject} was there when this extract was planned and is gone now: it was removed, or "
-            "hidden from the Run As user, while the run was under way. Nothing was landed. Run it again: it takes the object "
-            "as it is then.",
-            step=ACCESS,
-            code="INVALID_FIELD",
-        ) from refusal
