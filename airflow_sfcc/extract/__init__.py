@@ -33,7 +33,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when they are asked for: they need pyarrow, and this package is imported wherever Airflow parses DAGs."""
+    """Loaded when they are used: they need pyarrow, and this package is imported wherever Airflow parses DAGs."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -31,7 +31,7 @@ _STAGED_NAME = r"\At[0-9]{5}-[0-9]{5}-[0-9a-f]{8}(\.share-[0-9a-f]{8})?/page-[0-
 """A name, and no path: nothing of it leads out of the extract's staging folder."""
 
 DEFAULT_PAGE_SIZE = 100_000
-"""Rows asked for per Bulk result page where the org does not list result pages by itself."""
+"""Rows requested per Bulk result page where the org does not list result pages by itself."""
 
 DEFAULT_PARALLEL_PAGES = 3
 
@@ -101,7 +101,7 @@ class RunTimes(Model, frozen=True):
     """What the scheduler says of a run.
 
     `due` is its logical date, or when it was due. `interval` is its data interval, None where that is empty, as it is
-    for cron schedules since Airflow 3. `is_backfill` says that a person asked for this interval and no other.
+    for cron schedules since Airflow 3. `is_backfill` says that a person requested this interval and no other.
     """
 
     due: Timestamp
@@ -155,7 +155,7 @@ class IncrementalOptions(Model, frozen=True, kw_only=True):
 
 
 class Request(IncrementalOptions, frozen=True, kw_only=True):
-    """What the user asked for; names and meanings are those of SalesforceExtractOperator."""
+    """What the user wants; names and meanings are those of SalesforceExtractOperator."""
 
     sobject: str | None = None
     fields: Sequence[str] | None = None
@@ -185,7 +185,7 @@ class Request(IncrementalOptions, frozen=True, kw_only=True):
 
 
 class DeletesPlan(Model, frozen=True):
-    """Which deletions to ask for: those in `window`. Fail if the deletion log does not reach back to `needed_from`; None
+    """Which deletions to request: those in `window`. Fail if the deletion log does not reach back to `needed_from`; None
     disables the check."""
 
     window: Window

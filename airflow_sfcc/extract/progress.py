@@ -72,7 +72,7 @@ class Progress:
 
 
 class WaitingProgress:
-    """How a Bulk job that is waited for comes along, however often it is asked.
+    """How a Bulk job that is waited for progresses, however often it is polled.
 
     `Bulk job 750xx on Account: InProgress, 240,000 rows, after 35 s, 6 API calls`; `say` is the `info` of the task's logger.
     """
@@ -85,7 +85,7 @@ class WaitingProgress:
         self._state = ""
 
     def seen(self, job: BulkJob, calls: int) -> None:
-        """Say what the job answered, when its state is another one, or the last line is old enough."""
+        """Log the job's state, when it has changed, or the last line is old enough."""
         now = self._clock()
         if job.state == self._state and self._said is not None and now - self._said < SECONDS_BETWEEN_LINES:
             return

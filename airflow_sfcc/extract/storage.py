@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -209,6 +209,19 @@ def give_name(source: StoragePath, target: StoragePath) -> None:
         with source.open("rb") as file, _open_local(target) as copy:
             while block := file.read(_HASHED_AT_ONCE):
                 copy.write(block)
+
+
+def give_names(pairs: Sequence[tuple[StoragePath, StoragePath]]) -> None:
+    """`give_name` for many files, side by side where the storage is remote; those that are gone are left out."""
+    if not pairs:
+        return
+    fs = pairs[0][0].fs
+    if is_local(pairs[0][0]) or not getattr(fs, "async_impl", False):
+        for source, target in pairs:
+            with suppress(FileNotFoundError):
+                give_name(source, target)
+        return
+    fs.copy([source.path for source, _ in pairs], [target.path for _, target in pairs], on_error="ignore")
 
 
 def flush_folder(folder: StoragePath) -> None:

@@ -1,6 +1,6 @@
 """Hard deletes: ids that only getDeleted tells of, as `deleted-00000` beside the rows (salesforce-protocol.md#limits-and-counts).
 
-The org's log of deletions goes back 15 days at most, is asked in whole minutes, and says up to when it is complete.
+The org's deletion log goes back 15 days at most, is queried in whole minutes, and says up to when it is complete.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def require_replicateable(describe: Mapping[str, Any]) -> None:
 
 
 def require_log(plan: DeletesPlan, sobject: str, *, now: datetime) -> None:
-    """Raise DeleteLogError, before anything is asked for, when the log cannot go back far enough."""
+    """Raise DeleteLogError, before anything is requested, when the log cannot go back far enough."""
     if plan.needed_from is not None and plan.needed_from < _oldest(now):
         raise _too_old(sobject, plan.needed_from, _oldest(now))
 
@@ -72,15 +72,15 @@ def find_deletions(client: SalesforceClient, sobject: str, plan: DeletesPlan, *,
     if known_until <= known_from:
         return Deletions({}, None)
     timestamps: dict[str, datetime] = {}
-    for until, answer in _answers(client, sobject, known_from, plan.window.end):
-        stretch = _read(answer, sobject)
-        if stretch.earliest is not None:
-            if plan.needed_from is not None and stretch.earliest > plan.needed_from:
-                raise _too_old(sobject, plan.needed_from, stretch.earliest)
-            known_from = max(known_from, stretch.earliest)
-        if stretch.latest < until:
-            known_until = min(known_until, stretch.latest)
-        for record_id, when in stretch.deleted:
+    for until, response in _responses(client, sobject, known_from, plan.window.end):
+        interval = _read(response, sobject)
+        if interval.earliest is not None:
+            if plan.needed_from is not None and interval.earliest > plan.needed_from:
+                raise _too_old(sobject, plan.needed_from, interval.earliest)
+            known_from = max(known_from, interval.earliest)
+        if interval.latest < until:
+            known_until = min(known_until, interval.latest)
+        for record_id, when in interval.deleted:
             if when < plan.window.end:
                 timestamps[record_id] = max(when, timestamps.get(record_id, when))
     return Deletions(timestamps, Window(known_from, known_until) if known_from < known_until else None)
@@ -88,23 +88,23 @@ def find_deletions(client: SalesforceClient, sobject: str, plan: DeletesPlan, *,
 
 @dataclass(frozen=True)
 class _Interval:
-    """One answer of getDeleted; `earliest` is None where Salesforce never removed a record for good."""
+    """One response of getDeleted; `earliest` is None where Salesforce never removed a record for good."""
 
     deleted: Sequence[tuple[str, datetime]]
     earliest: datetime | None
     latest: datetime
 
 
-def _read(answer: Mapping[str, Any], sobject: str) -> _Interval:
-    """earliestDateAvailable is the moment of the last physically deleted record, of which there may be none (API guide,
+def _read(response: Mapping[str, Any], sobject: str) -> _Interval:
+    """earliestDateAvailable is the time of the last physically deleted record, of which there may be none (API guide,
     getDeleted)."""
     try:
-        deleted = [(str(entry["id"]), timestamp(entry["deletedDate"])) for entry in answer["deletedRecords"]]
-        earliest = answer.get("earliestDateAvailable")
-        return _Interval(deleted, timestamp(earliest) if earliest else None, timestamp(answer["latestDateCovered"]))
+        deleted = [(str(entry["id"]), timestamp(entry["deletedDate"])) for entry in response["deletedRecords"]]
+        earliest = response.get("earliestDateAvailable")
+        return _Interval(deleted, timestamp(earliest) if earliest else None, timestamp(response["latestDateCovered"]))
     except (AttributeError, KeyError, TypeError, QueryError):
         raise UnexpectedResponseError(
-            f"Salesforce's answer on the deleted records of {sobject} is not what it documents; nothing was landed. Try "
+            f"Salesforce's response on the deleted records of {sobject} is not what it documents; nothing was landed. Try "
             "again, or use deletes='soft'."
         ) from None
 
@@ -113,12 +113,12 @@ def _oldest(now: datetime) -> datetime:
     return now - LOG_DAYS + _ROOM
 
 
-def _answers(
+def _responses(
     client: SalesforceClient, sobject: str, start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
-    """getDeleted's answers with the end of the stretch that each is for, oldest first.
+    """getDeleted's responses with the end of the interval that each is for, oldest first.
 
-    The window is widened to whole minutes, and cut where an answer would hold more ids than Salesforce sends.
+    The window is widened to whole minutes, and cut where a response would hold more ids than Salesforce sends.
     """
     first = start.replace(second=0, microsecond=0)
     last = max(end.replace(second=0, microsecond=0) + _MINUTE, first + _ROOM)

@@ -176,7 +176,7 @@ def _deletes_plan(
     others: State,
     window: Window,
 ) -> DeletesPlan:
-    """Which deletions to ask for: from where they are known in the destination, however far back that is."""
+    """Which deletions to request: from where they are known in the destination, however far back that is."""
     require_replicateable(source.describe)
     if own and own.get("deletes"):
         return DeletesPlan(window_of(own["deletes"]), None)

@@ -60,8 +60,8 @@ def refuse_changes(sobject: str, changes: Sequence[SchemaChange]) -> None:
     changes = [change for change in changes if change["change"] != UNSELECTED]
     if changes:
         raise SchemaChangedError(
-            f"The columns of {sobject} changed since the last extract: {'; '.join(map(sentence, changes))}. Nothing was asked "
-            "for. Look at what reads the files, then let the task go on once with on_schema_change='evolve'."
+            f"The columns of {sobject} changed since the last extract: {'; '.join(map(sentence, changes))}. No rows were "
+            "requested. Look at what reads the files, then let the task go on once with on_schema_change='evolve'."
         )
 
 

@@ -38,7 +38,7 @@ class SideFiles:
 
     @property
     def deleted_rows(self) -> int | None:
-        """Deletions in the files; None where none were asked for."""
+        """Deletions in the files; None where none were requested."""
         return sum(part.rows for part in self.deleted) if self.deleted else None
 
 

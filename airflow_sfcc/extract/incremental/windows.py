@@ -1,4 +1,4 @@
-"""Which stretch of time an incremental extract reads: half-open `[start, end)` on a cursor field.
+"""Which interval an incremental extract reads: half-open `[start, end)` on a cursor field.
 
 `end` is the run's logical end, never later than the org's present minus `lag`. `start` is where the destination is
 complete, minus `lookback`. docs/incremental.md tells why.
@@ -34,7 +34,7 @@ def plan_window(
     """The window of a run that reaches its destination at `watermark` (None: nothing is there yet).
 
     A backfill reads its own interval. Any other run begins where the destination is complete, so that nights which failed
-    or never ran are made up for; a run that comes late, after others went past its end, reads only the last stretch again.
+    or never ran are made up for; a run that comes late, after others went past its end, reads only the last interval again.
     """
     end = whole_second(min(times.logical_end, now - lag))
     if times.is_backfill and times.interval:

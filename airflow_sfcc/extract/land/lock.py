@@ -1,9 +1,12 @@
 """One commit at a time per destination, on any storage.
 
-Every claimant writes a claim of its own and then looks whether there are others: since all storages list what was
-written before (S3, GCS and Azure do, as disks do), of two claimants at least one sees the other, and who sees another
-steps back. A claim is renewed while it is held; one that was not renewed for a while, by the storage's clock, is a dead
-worker's, and is removed. Whoever comes back to life and finds its claim gone commits nothing.
+Each claimant writes a claim of its own, then lists all claims. Storages list what was written before (S3, GCS and Azure do,
+as disks do), so of two claimants at least one sees the other, and withdraws. A claim is a lease, renewed while it is held. A
+lease that was not renewed for a while, by the storage's clock, has expired, and others remove it. A worker whose lease
+expired must not commit.
+
+The lock keeps runs that were planned from the same state from committing one after the other. It is not what keeps an extract
+whole: that is the commit itself (see `commit`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import contextlib
 import logging
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ from airflow_sfcc.extract.storage import (
     end_uploads,
     exists,
     flush_folder,
-    give_name,
+    give_names,
     is_local,
     listed,
     open_whole,
@@ -167,12 +167,12 @@ class Landing:
                 have |= {page.index for page in pages}
                 self._take(pages)
 
-    def _take(self, pages: Iterable[StagedFile]) -> None:
-        for page in pages:
-            own = self.own(page.name.rsplit("/", 1)[-1])
-            with contextlib.suppress(FileNotFoundError):  # its owner has given it up
-                give_name(self.staging / page.name, self.staging / own)
-                self.save_receipt(msgspec.structs.replace(page, name=own))
+    def _take(self, pages: Sequence[StagedFile]) -> None:
+        """A page that its owner has given up meanwhile gets a receipt without a file, and is fetched again."""
+        taken = [msgspec.structs.replace(page, name=self.own(page.name.rsplit("/", 1)[-1])) for page in pages]
+        give_names([(self.staging / page.name, self.staging / own.name) for page, own in zip(pages, taken)])
+        for own in taken:
+            self.save_receipt(own)
 
     def _receipts(self, folder: str) -> Iterator[StagedFile]:
         for name in listed(self.staging / folder):

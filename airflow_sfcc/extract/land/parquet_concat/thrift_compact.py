@@ -1,4 +1,4 @@
-"""Reading and writing Thrift's compact protocol without any schema, as deep as is asked for.
+"""Reading and writing Thrift's compact protocol without any schema, as deep as is requested.
 
 Parquet's footer is one struct with thousands of fields, of which a join changes a few. What need not be looked into is
 taken as the bytes that it is encoded to; so it stays as it was, fields that this code does not know too.
@@ -21,7 +21,7 @@ _DEEPEST = 64
 
 
 class ThriftError(ValueError):
-    """Bytes that are not in the compact protocol, or a value of another type than was asked for."""
+    """Bytes that are not in the compact protocol, or a value of another type than was requested."""
 
 
 class Field(NamedTuple):
