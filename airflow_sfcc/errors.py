@@ -188,7 +188,7 @@ class JobTimeoutError(SalesforceError):
 
 
 class JobNotCompleteError(SalesforceError):
-    """Results were asked for before the job was complete."""
+    """Results were requested before the job was complete."""
 
 
 class ResultsExpiredError(SalesforceError):

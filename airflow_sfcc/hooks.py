@@ -113,7 +113,7 @@ class SalesforceClientCredentialsHook(HttpHook):
         return f"{self.client.instance}/{(endpoint or '').lstrip('/')}"
 
     def check_response(self, response: requests.Response) -> None:
-        """Raise the SalesforceError that an error answer stands for."""
+        """Raise the SalesforceError that an error response stands for."""
         raise_for_error(response)
 
     def query(
@@ -121,7 +121,7 @@ class SalesforceClientCredentialsHook(HttpHook):
     ) -> Iterator[Record]:
         """Records of a REST query one by one, as plain dicts; parents are nested, children are lists.
 
-        `bind` fills `:names` in the query with quoted literals; `include_deleted` asks queryAll.
+        `bind` fills `:names` in the query with quoted literals; `include_deleted` reads by queryAll.
         """
         return self.client.query(soql, bind, include_deleted)
 

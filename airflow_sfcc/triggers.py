@@ -91,7 +91,7 @@ class WaitingTrigger(BaseTrigger):
         raise AssertionError("poll_delays never ends")
 
     async def first_event(self, wait: Callable[[], Any]) -> TriggerEvent:
-        """The event that `wait` makes, or one that tells what went wrong: never an exception, whose traceback Airflow
+        """The event that `wait` makes, or one that says what went wrong: never an exception, whose traceback Airflow
         would store with the task instance."""
         await load_client()
         from airflow_sfcc.errors import SfccError
@@ -185,7 +185,7 @@ class BulkJobTrigger(WaitingTrigger):
         await self.call(lambda client: client.bulk.abort_all(jobs), kind="kill")
 
     async def _cancelled(self) -> None:
-        """Before Airflow 3.3, a trigger is only told that it is cancelled: find out whether a person did it."""
+        """Before Airflow 3.3, a trigger only learns that it is cancelled: find out whether a person did it."""
         from airflow_sfcc._airflow import versions
 
         if versions.HAS_3_3 or not self.cancel_on_kill:

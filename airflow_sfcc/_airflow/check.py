@@ -71,7 +71,7 @@ def check_org(connect: Callable[[], SalesforceClient], sobjects: Sequence[str] =
     except SalesforceError as problem:
         yield _failure("API version", problem)
         return
-    # The first metered call: what refuses all calls shows here, and makes all further ones pointless.
+    # The first metered call: an error that concerns all calls shows here, and makes all further ones pointless.
     try:
         client.describe_global()
     except ApiLimitError as problem:
@@ -91,7 +91,7 @@ def check_org(connect: Callable[[], SalesforceClient], sobjects: Sequence[str] =
 
 
 def _as_far_as_possible(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """The findings up to a question that is not answered as Salesforce answers; the checks after these go on."""
+    """The findings up to a response that is not Salesforce's; the checks after these go on."""
     try:
         yield from findings
     except (UnexpectedResponseError, UnavailableError) as problem:
@@ -117,7 +117,7 @@ def _proof(step: SetupStep, client: SalesforceClient) -> str:
 
 
 def _refused_login(problem: SalesforceError, steps: Sequence[SetupStep]) -> Iterator[Finding]:
-    """The step that the refusal names has failed; whether the others are done, only a token could tell."""
+    """The step that the error names has failed; whether the others are done, only a token could show."""
     failed = problem.step if problem.step in steps else None
     if failed is None:
         yield _failure("Token", problem)
@@ -215,9 +215,9 @@ def _calls_left(client: SalesforceClient) -> Finding:
 
 
 def _bulk_jobs(client: SalesforceClient) -> Iterator[Finding]:
-    answer = json_object_of(client.request("GET", "/jobs/query", params={"jobType": "V2Query"}))
-    if "records" not in answer:
-        raise UnexpectedResponseError("The list of query jobs is not answered as Salesforce does.")
+    body = json_object_of(client.request("GET", "/jobs/query", params={"jobType": "V2Query"}))
+    if "records" not in body:
+        raise UnexpectedResponseError("The list of query jobs is not as Salesforce sends it.")
     yield Finding("Bulk API 2.0", "passed", "query jobs can be listed")
 
 

@@ -31,8 +31,8 @@ of a job takes some 100 ms, so these make 80 polls a second."""
 CONNECTION_SECONDS = 300.0
 """How long a connection is taken for unchanged after it was read."""
 
-REFUSAL_SECONDS = 60.0
-"""How long a refused login is taken for refused, so that hundreds of triggers do not all try it."""
+FAILURE_SECONDS = 60.0
+"""How long a failed login is not repeated, so that hundreds of triggers do not all log in."""
 
 _POLL_SECONDS = 30.0
 """The limit of a poll, login included, since it holds a thread; then it is repeated later."""
@@ -41,7 +41,7 @@ _KILL_SECONDS = 10.0
 """The limit of each call that aborts jobs; Airflow gives `on_kill` 30 s."""
 
 Kind = Literal["poll", "query", "kill"]
-"""Polls are answered at once; a query may take Salesforce two minutes, and must not make polls wait; neither may hold up the
+"""Polls take no time; a query may take Salesforce two minutes, and must not make polls wait; neither may hold up the
 end of a task."""
 
 KINDS: tuple[Kind, ...] = ("poll", "query", "kill")
@@ -54,11 +54,11 @@ class _Connected:
     fields: tuple[object, ...] = field(repr=False)
     clients: dict[Kind, SalesforceClient]
     read_at: float
-    refusal: ConfigurationError | None = None
+    failure: ConfigurationError | None = None
 
     @property
     def is_current(self) -> bool:
-        return time.monotonic() - self.read_at < (CONNECTION_SECONDS if self.refusal is None else REFUSAL_SECONDS)
+        return time.monotonic() - self.read_at < (CONNECTION_SECONDS if self.failure is None else FAILURE_SECONDS)
 
 
 class SharedClients:
@@ -92,12 +92,12 @@ class SharedClients:
             connected = await self._connect(conn_id)
 
         def called() -> T:
-            if connected.refusal is not None:
-                raise connected.refusal
+            if connected.failure is not None:
+                raise connected.failure
             try:
                 return function(connected.clients[kind].with_options(tally=tally))
-            except ConfigurationError as refusal:
-                connected.refusal, connected.read_at = refusal, time.monotonic()
+            except ConfigurationError as problem:
+                connected.failure, connected.read_at = problem, time.monotonic()
                 raise
 
         # The context binds log lines to the trigger's task; without it they would be lost.
@@ -115,7 +115,7 @@ class SharedClients:
         if known is not None and known.is_current:
             return known
         fields, extra = await _read_known(conn_id)
-        if known is not None and known.refusal is None and known.fields == (*fields.values(), extra):
+        if known is not None and known.failure is None and known.fields == (*fields.values(), extra):
             known.read_at = time.monotonic()
             return known
         self._connected[conn_id] = _Connected((*fields.values(), extra), _clients(fields, extra), time.monotonic())

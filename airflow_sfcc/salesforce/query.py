@@ -27,7 +27,7 @@ MOST_PAGES = 500_000
 _HEADER_ROOM = 2_000
 _TOO_LONG = (414, 431)
 _COUNTING = re.compile(r"\s*SELECT\s+COUNT\s*\(\s*\)\s+FROM\b", re.IGNORECASE)
-"""COUNT() answers its number as `totalSize`, with no records at all."""
+"""COUNT() returns its number as `totalSize`, with no records at all."""
 
 _WAY_OUT = "Nothing was landed. Run it again; if that does not help, look for a proxy that changes responses, or use api='bulk'."
 
@@ -159,7 +159,7 @@ class _Pages:
         """The first page of a query that is too long for a URI: composite/batch carries the URI in its body
         (salesforce-protocol.md#long-queries).
 
-        The pages after it are asked for as ever, since their links are short.
+        The pages after it are requested by GET, since their links are short.
         """
         url = f"v{self._api.version}{resource}?q={quote(soql, safe='')}"
         batch = {"batchRequests": [{"method": "GET", "url": url}]}

@@ -1,4 +1,4 @@
-"""Whose time counts: the org's, as its answers tell it."""
+"""Whose time counts: the org's, by its responses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_sfcc.salesforce.org_clock import LARGEST_DIFFERENCE, OrgClock
 from tests.conftest import RunningOrg
 
 
-def test_the_org_that_is_days_ahead_is_noticed_with_its_first_answer(org: RunningOrg) -> None:
+def test_an_org_that_is_days_ahead_is_noticed_by_its_first_responses(org: RunningOrg) -> None:
     client = org.client()
     assert client.ahead == timedelta(0)
     org.org.clock.advance(timedelta(days=40))

@@ -176,7 +176,7 @@ def test_test_connection_says_who_you_are(connected_org: RunningOrg) -> None:
     assert connected_org.url in sentence and "API version 68.0" in sentence and "API calls left" in sentence
 
 
-def test_test_connection_says_what_to_mend(connected_org: RunningOrg, connect: Connect) -> None:
+def test_test_connection_says_what_to_fix(connected_org: RunningOrg, connect: Connect) -> None:
     connected_org.org.run_as = None
     ok, sentence = SalesforceClientCredentialsHook().test_connection()
     assert not ok and "choose a Run As user" in sentence

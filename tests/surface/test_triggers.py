@@ -104,7 +104,7 @@ def threads_of_ours() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("airflow-sfcc-")}
 
 
-def test_passing_faults_are_waited_for(slow_org: RunningOrg) -> None:
+def test_transient_errors_are_waited_for(slow_org: RunningOrg) -> None:
     job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
     slow_org.fail("job_poll", status=503, times=2)
     limit = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "TotalRequests Limit exceeded."}]
