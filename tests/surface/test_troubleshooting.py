@@ -41,6 +41,7 @@ class Trouble:
     connect: Connect
     context: Any
     folder: Path
+    set_variable: Callable[[str, str], None]
 
     def begin(self, **changes: Any) -> None:
         """An org with another configuration, instead of any before it."""
@@ -103,8 +104,14 @@ class Trouble:
 
 
 @pytest.fixture
-def trouble(start_org: Callable[..., RunningOrg], connect: Connect, context: dict[str, Any], tmp_path: Path) -> Trouble:
-    met = Trouble(start_org, connect, context, tmp_path)
+def trouble(
+    start_org: Callable[..., RunningOrg],
+    connect: Connect,
+    context: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Trouble:
+    met = Trouble(start_org, connect, context, tmp_path, monkeypatch.setenv)
     met.begin()
     return met
 
@@ -125,6 +132,35 @@ def token_refused_twice(met: Trouble) -> None:
 
 def no_host(met: Trouble) -> None:
     met.connect_with(host="")
+    met.query()
+
+
+def no_connection(met: Trouble) -> None:
+    met.query(salesforce_conn_id="no_such_connection")
+
+
+def unreadable_uri(met: Trouble) -> None:
+    met.set_variable("AIRFLOW_CONN_SFCC_DEFAULT", "sfcc://key:sec/ret@acme.my.salesforce.com")
+    met.query()
+
+
+def another_type(met: Trouble) -> None:
+    met.connect_with(conn_type="http")
+    met.query()
+
+
+def unknown_extra(met: Trouble) -> None:
+    met.connect_with({"api_budget": 80})
+    met.query()
+
+
+def missing_bundle(met: Trouble) -> None:
+    met.connect_with({"verify": "/nowhere/ca.pem"})
+    met.query()
+
+
+def huge_error(met: Trouble) -> None:
+    met.fail("query", status=400, body="x" * 2_000_000)
     met.query()
 
 
@@ -314,6 +350,12 @@ PROVOKING: dict[str, Callable[[Trouble], Any]] = {
     "The token was renewed once and refused again": token_refused_twice,
     "The connection has no": no_host,
     "in the connection's extra must be": odd_extra,
+    "knows no connection": no_connection,
+    "is set but unreadable": unreadable_uri,
+    ", not 'sfcc'": another_type,
+    "which is no setting of this package": unknown_extra,
+    "which is no CA bundle that this machine can read": missing_bundle,
+    "the limit for a response of the kind": huge_error,
     "API is disabled for this User": api_disabled,
     "Bulk API isn't enabled": bulk_off,
     "which is not a Salesforce host": foreign_instance,
