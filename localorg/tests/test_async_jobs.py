@@ -329,6 +329,8 @@ def test_batches_that_are_no_records_fail(serve: Serve) -> None:
         json={"operation": "insert", "object": "Account", "contentType": "CSV"},
         headers={"X-SFDC-Session": str(caller.session.headers["Authorization"]).removeprefix("Bearer ")},
     ).json()
+    empty = caller.post(f"{JOBS}/{job['id']}/batch", data="", headers=CSV)
+    assert (empty.status_code, "ClientInputError" in empty.text) == (400, True)
     added = caller.post(f"{JOBS}/{job['id']}/batch", data='Name\n"torn', headers=CSV)
     batch = re.findall(r"751\w{15}", added.text)[0]
 

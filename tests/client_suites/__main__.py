@@ -7,6 +7,7 @@ of them is part of this project: they are copied below `.conformance/`, which Gi
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,13 +41,22 @@ def main(arguments: list[str]) -> int:
 
 def _report(source: Path, run: Callable[[RunningSuite], Report]) -> Report:
     print(f"==> The tests of {source.name}", flush=True)
-    with LocalOrg(OrgConfig(counts={**COUNTS, "Invoice__c": 5})) as org:
+    port = _free_port()
+    # Identity URLs lead to login.salesforce.com otherwise, which these clients would call.
+    config = OrgConfig(counts={**COUNTS, "Invoice__c": 5}, identity_url=f"https://127.0.0.1:{port}")
+    with LocalOrg(config) as org:
         org.generate()
         add_objects(org)
-        with OrgServer(org, tls=True) as server:
+        with OrgServer(org, port=port, tls=True) as server:
             report = run(RunningSuite(source, server))
     print(report.text(), flush=True)
     return report
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -59,11 +59,11 @@ def run(suite: RunningSuite) -> Report:
 def _install(suite: RunningSuite, python: str) -> None:
     folder = suite.folder / "venv"
     if shutil.which("uv"):
-        suite.must(["uv", "venv", "-q", "--clear", "--python", sys.executable, str(folder)], suite.folder)
-        suite.must(["uv", "pip", "install", "-q", "--python", python, *REQUIREMENTS], suite.folder)
+        suite.prepare(["uv", "venv", "-q", "--clear", "--python", sys.executable, str(folder)], suite.folder)
+        suite.prepare(["uv", "pip", "install", "-q", "--python", python, *REQUIREMENTS], suite.folder)
     else:
-        suite.must([sys.executable, "-m", "venv", "--clear", str(folder)], suite.folder)
-        suite.must([python, "-m", "pip", "install", "-q", *REQUIREMENTS], suite.folder)
+        suite.prepare([sys.executable, "-m", "venv", "--clear", str(folder)], suite.folder)
+        suite.prepare([python, "-m", "pip", "install", "-q", *REQUIREMENTS], suite.folder)
 
 
 def _report(text: str) -> Report:

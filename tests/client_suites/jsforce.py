@@ -42,7 +42,7 @@ def run(suite: RunningSuite) -> Report:
     if not link.exists():
         link.symlink_to(modules, target_is_directory=True)
     build = ["node", str(modules / ".bin" / "babel"), "src", "--extensions", ".ts", "--out-dir", "lib"]
-    suite.must(build, source, PATH=path, BABEL_ENV="test")
+    suite.prepare(build, source, PATH=path, BABEL_ENV="test")
     report = suite.folder / "report.json"
     report.unlink(missing_ok=True)
     jest = ["node", str(modules / "jest" / "bin" / "jest.js"), "--forceExit", "--runInBand", "--json"]
@@ -58,7 +58,7 @@ def _install(suite: RunningSuite, wanted: list[str]) -> None:
     for name, packages, more in (("tools", NODE, ()), ("packages", wanted, ("--ignore-scripts",))):
         folder = suite.folder / name
         folder.mkdir(parents=True, exist_ok=True)
-        suite.must(["npm", "install", *quiet, *more, "--prefix", str(folder), *packages], folder)
+        suite.prepare(["npm", "install", *quiet, *more, "--prefix", str(folder), *packages], folder)
 
 
 def _report(told: dict[str, list[dict[str, list[dict[str, str]]]]]) -> Report:

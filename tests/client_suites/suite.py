@@ -95,8 +95,16 @@ class RunningSuite:
             check=False,
         )
 
-    def must(self, command: Sequence[str], cwd: Path, **environment: str) -> None:
-        """Run a command that has to succeed. Raises RuntimeError with what it said."""
-        done = self.run(command, cwd, **environment)
+    def prepare(self, command: Sequence[str], cwd: Path, **environment: str) -> None:
+        """Run a command that installs or builds, in this process's environment. Raises RuntimeError with what it said."""
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=MOST_SECONDS,
+            check=False,
+        )
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")

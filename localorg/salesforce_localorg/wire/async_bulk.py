@@ -133,6 +133,8 @@ def add_batch(call: ApiCall) -> Answer:
     if soql and job.operation in async_ingest.OPERATIONS:
         batch = _saved_batch(call, job)
         return _answer(call, "batchInfo", _batch_payload(call.org, job, batch, "Queued"), job, status=201)
+    if not soql and job.operation in async_ingest.OPERATIONS:
+        raise _AsyncError("ClientInputError", "The batch holds no records.")  # the code: jsforce's tests
     if not soql:
         raise _AsyncError("InvalidBatch", "The batch needs a query.")
     batch = call.org.async_jobs.add_batch(job, soql, call.org.viewer)
