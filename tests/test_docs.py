@@ -227,15 +227,22 @@ def test_every_error_class_is_in_troubleshooting() -> None:
     assert [name for name in kinds if f"`{name}`" not in text] == []
 
 
+def table_of(page: str, head: str) -> str:
+    """The rows of a table."""
+    return (ROOT / "docs" / page).read_text(encoding="utf-8").partition(head)[2].partition("\n\n")[0].strip()
+
+
 def test_troubleshooting_quotes_texts_that_errors_have() -> None:
     """Each quoted text is in our source, in that of the local org, or among Salesforce's own in the protocol's page."""
-    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    table = page.partition("| text | class |")[2].partition("\n\n")[0]
-    quoted = [text for row in table.splitlines()[1:] for text in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    table = table_of("troubleshooting.md", "| text | class |") + "\n" + table_of("operations.md", "| line | means |")
+    quoted = [
+        text for row in table.splitlines() if "|---" not in row for text in re.findall(r"`([^`]+)`", row.split("|")[1])
+    ]
     folders = (ROOT / "airflow_sfcc", ROOT / "localorg" / "salesforce_localorg")
     source = "".join(file.read_text(encoding="utf-8") for folder in folders for file in folder.rglob("*.py"))
     source += (ROOT / "docs" / "salesforce-protocol.md").read_text(encoding="utf-8")
     joined = re.sub(r"\"\s*\n\s*f?\"", "", source)
+    quoted = [re.sub(r"750…", "…", text) for text in quoted]
     parts = [part.strip(" '") for text in quoted for part in text.split("…") if len(part.strip(" '")) > 3]
     assert len(parts) > 30
     assert [part for part in parts if part not in joined] == []
