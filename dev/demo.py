@@ -25,6 +25,8 @@ LANDING = DEV / "landing"
 AIRFLOW_HOME = DEV / "airflow" / "demo"
 ORG_HOME = DEV / "org" / "demo"
 DAG_ID = "salesforce_nightly"
+TABLES = LANDING / "tables"
+TABLES_DAG_ID = "salesforce_tables"
 RUN_SECONDS = 180.0
 # About one percent of them is in the recycle bin, which the nightly extract leaves out.
 ROWS = {"Account": 62_000, "Contact": 62_000, "Opportunity": 42_000, "Case": 42_000, "Invoice__c": 21_000}
@@ -57,19 +59,36 @@ def _run(progress: Progress) -> None:
     environment = {
         "AIRFLOW_CONN_SFCC_DEFAULT": json.dumps(org.connection),
         "SFCC_LANDING": f"file://{LANDING}/{{sobject}}",
+        "SFCC_TABLES": f"delta+file://{TABLES}/{{sobject}}",
     }
     airflow = LocalAirflow(AIRFLOW_HOME, DAGS, extra_env=environment)
     with running(org, airflow, progress):
         with progress.step(f"Run of {DAG_ID}"):
-            run_id, extracts = _run_dag(airflow, progress)
+            run_id, extracts = _run_dag(airflow, progress, DAG_ID)
         landed = landed_by(LANDING, run_id)
         with progress.step("Comparing the landed rows with the org's own counts"):
             in_org = org.record_counts(extract.sobject for extract in landed)
             problems = differences(landed, in_org, extracts=extracts)
+        with progress.step(f"Run of {TABLES_DAG_ID}: what changed since is extracted and merged into tables"):
+            _run_dag(airflow, progress, TABLES_DAG_ID)
+        problems += _tables_differences(landed)
     progress.show(as_table(landed))
     if problems:
         raise DemoFailedError(" ".join(problems))
     _conclude(progress, landed)
+
+
+def _tables_differences(landed: list[Landed]) -> list[str]:
+    """A sentence for each table that does not have the rows that landed; nothing has changed in the org since."""
+    from deltalake import DeltaTable
+
+    wanted = {extract.sobject: extract.rows for extract in landed}
+    found = {folder.name: DeltaTable(str(folder)).count() for folder in TABLES.iterdir()}
+    return [
+        f"The table {name} has {plural(rows, 'row')} of {wanted.get(name, 0):,}."
+        for name, rows in found.items()
+        if rows != wanted.get(name)
+    ] + ([] if found else ["No table was loaded."])
 
 
 def _clean(progress: Progress) -> None:
@@ -82,10 +101,10 @@ def _clean(progress: Progress) -> None:
                 shutil.rmtree(folder)
 
 
-def _run_dag(airflow: LocalAirflow, progress: Progress) -> tuple[str, int]:
-    """Trigger the DAG and follow it to its end; returns its run id and how many mapped tasks it had."""
-    run_id = airflow.trigger(DAG_ID)
-    progress.say(f"Triggered {DAG_ID} as {run_id}; the UI is at {airflow.url}")
+def _run_dag(airflow: LocalAirflow, progress: Progress, dag_id: str) -> tuple[str, int]:
+    """Trigger a DAG and follow it to its end; returns its run id and how many mapped tasks it had."""
+    run_id = airflow.trigger(dag_id)
+    progress.say(f"Triggered {dag_id} as {run_id}; the UI is at {airflow.url}")
     names: dict[tuple[str, int], str] = {}
 
     def show(task: TaskState) -> None:
@@ -96,12 +115,12 @@ def _run_dag(airflow: LocalAirflow, progress: Progress) -> tuple[str, int]:
         if task.state not in {None, "scheduled", "queued"}:
             progress.say(f"  {name:<14} {task.state}")
         if task.state in {"failed", "upstream_failed", "up_for_retry"}:
-            log = airflow.task_log(DAG_ID, run_id, task)
+            log = airflow.task_log(dag_id, run_id, task)
             raise DemoFailedError(f"The task for {name} failed: {reason(log)}\nIts log: {log}")
 
-    if airflow.wait(DAG_ID, run_id, on_change=show, timeout=RUN_SECONDS) != "success":
+    if airflow.wait(dag_id, run_id, on_change=show, timeout=RUN_SECONDS) != "success":
         raise DemoFailedError(f"The run {run_id} ended without success.")
-    mapped = [task for task in airflow.task_states(DAG_ID, run_id) if task.map_index >= 0]
+    mapped = [task for task in airflow.task_states(dag_id, run_id) if task.map_index >= 0]
     return run_id, len(mapped)
 
 
@@ -111,6 +130,11 @@ def _conclude(progress: Progress, landed: list[Landed]) -> None:
         f"{rows} of {objects} landed as typed Parquet with manifests, as many as the org holds outside its recycle bin. "
         f"See {LANDING.relative_to(ROOT)}/<Object>/extract=*/",
         "bold green",
+    )
+    table = (TABLES / "Account").relative_to(ROOT)
+    progress.say(f"Current tables are in Delta Lake, in {TABLES.relative_to(ROOT)}; one line reads one:")
+    progress.say(
+        f"    .venv/bin/python -c 'import deltalake; print(deltalake.DeltaTable(\"{table}\").to_pyarrow_table())'"
     )
 
 

@@ -77,6 +77,7 @@ def _org_and_airflow(options: argparse.Namespace) -> tuple[LocalOrgProcess, Loca
     org = LocalOrgProcess(home / "org" / "up", rows=ROWS, port=options.org_port, job_seconds=8.0)
     landing = home / "landing"
     environment = {"SFCC_LANDING": f"file://{landing}/{{sobject}}", "SFCC_DUCKDB": str(landing / "salesforce.duckdb")}
+    environment["SFCC_TABLES"] = f"delta+file://{landing}/tables/{{sobject}}"
     if options.with_connection:
         environment["AIRFLOW_CONN_SFCC_DEFAULT"] = json.dumps(org.connection)
     airflow = LocalAirflow(

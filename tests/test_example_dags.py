@@ -26,6 +26,7 @@ def org(start_sfcc_org: StartOrg, root_url: str, tmp_path: Path, monkeypatch: py
     """The org that the DAGs read, which land below `root_url`."""
     monkeypatch.setenv("SFCC_LANDING", f"{root_url}/{{sobject}}")
     monkeypatch.setenv("SFCC_DUCKDB", str(tmp_path / "salesforce.duckdb"))
+    monkeypatch.setenv("SFCC_TABLES", f"delta+file://{tmp_path}/tables/{{sobject}}")
     return start_sfcc_org(rows=ROWS, bulk_timings=BulkTimings(in_progress_seconds=0.1))
 
 

@@ -34,6 +34,7 @@ def local_airflow(tmp_path_factory: pytest.TempPathFactory, landing: Path) -> It
     settings = {
         "SFCC_LANDING": f"file://{landing}/{{sobject}}",
         "SFCC_DUCKDB": str(landing / "salesforce.duckdb"),
+        "SFCC_TABLES": f"delta+file://{landing}/tables/{{sobject}}",
         "SFCC_WATCH_SECONDS": "1",
         "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(lineage),
         "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",  # each event costs a process; tests of lineage ask for them
