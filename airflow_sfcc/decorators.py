@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import (
     DecoratedOperator,
     context_merge,
-    determine_kwargs,
     task_decorator_factory,
 )
 
+from airflow_sfcc._airflow.compat import determine_kwargs
 from airflow_sfcc.operators import SalesforceQueryOperator
 
 if TYPE_CHECKING:

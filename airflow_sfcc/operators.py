@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import conf
-
+from airflow_sfcc._airflow.compat import conf
 from airflow_sfcc._airflow.failures import airflow_failures
 from airflow_sfcc._airflow.mapping import MappableOperator, mapped_extract
 from airflow_sfcc._airflow.option_values import Destination, Duration
@@ -106,6 +105,7 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
     Running the same task instance again replaces what it wrote.
 
     Everything up to `numbers` is templated, `salesforce_conn_id` too; a template's value is checked when the task runs.
+    The page of rendered fields shows the SOQL that ran as `query`.
     `lookback`, `lag` and `timeout` are seconds, a timedelta, or ISO 8601 text such as `PT10M`.
 
     :param sobject: the object to extract; all fields that the Run As user may read, unless `fields` says otherwise.
@@ -162,9 +162,10 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
         "on_schema_change",
         "numbers",
         "salesforce_conn_id",
+        "query",
     )
     template_ext: Sequence[str] = (".soql",)
-    template_fields_renderers = {"soql": "sql", "where": "sql", "bind": "json"}  # noqa: RUF012
+    template_fields_renderers = {"soql": "sql", "where": "sql", "query": "sql", "bind": "json"}  # noqa: RUF012
     ui_color = "#c9e7ff"
     _attempt: ExtractTask | None = None
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import BaseSensorOperator
 
+from airflow_sfcc._airflow.compat import conf
 from airflow_sfcc._airflow.failures import airflow_failures
 from airflow_sfcc._airflow.mapping import MappableOperator
 from airflow_sfcc._airflow.options import check_rendered, checked, options_of

@@ -1,6 +1,7 @@
 """Every hour what changed in Salesforce lands, deletions too, and the current tables are built anew in a DuckDB file.
 
-Edit OBJECTS. The first run lands everything. Runs that failed or were skipped are made up for by the next one, and any
+Edit OBJECTS. The first run lands everything. To read everything anew, trigger the DAG with `mode` set to `full`: the runs
+after it go on from there, and no deploy is needed. Runs that failed or were skipped are made up for by the next one, and any
 run may be cleared at any time (docs/incremental.md explains why).
 
 Needs the connection `sfcc_default`, and DuckDB on the worker. Files land below SFCC_LANDING, where `{sobject}` becomes
@@ -13,7 +14,7 @@ import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from airflow.sdk import dag, task
+from airflow.sdk import Param, dag, task
 
 from airflow_sfcc.operators import SalesforceExtractOperator
 
@@ -30,6 +31,7 @@ DUCKDB = os.environ.get("SFCC_DUCKDB", f"{DEMO}/landing/salesforce.duckdb")
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 2, "retry_delay": timedelta(minutes=2)},
+    params={"mode": Param("incremental", enum=["incremental", "full"], description="full reads everything anew")},
     tags=["salesforce", "incremental"],
     doc_md=__doc__,
 )
@@ -37,7 +39,7 @@ def salesforce_incremental() -> None:
     extract = SalesforceExtractOperator.partial(
         task_id="extract",
         destination=LANDING,
-        mode="incremental",
+        mode="{{ params.mode }}",
         deletes="hard",
         deferrable=True,
     ).expand(sobject=OBJECTS)

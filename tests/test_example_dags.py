@@ -9,6 +9,7 @@ import pytest
 from salesforce_localorg.bulk_jobs import BulkTimings
 from upath import UPath
 
+from airflow_sfcc.extract import latest_state
 from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
 from tests.secret_search import SecretForms, files, tables
 from tests.storages import files_below
@@ -48,6 +49,21 @@ def test_every_example_dag_runs_and_tells_no_secret(
     assert all(manifest["dag_id"] == dag_id for manifest in manifests)
     assert len(manifests) == len({name.rsplit("/", 1)[0] for name in found})
     assert secrets_found(org, root, sfcc_airflow, capfd) == []
+
+
+@pytest.mark.parametrize("root", ["file"], indirect=True)
+def test_the_incremental_dag_reads_everything_anew_when_it_is_told_to(
+    org: SalesforceOrg, run_dag: RunDag, root: UPath
+) -> None:
+    """By a parameter of the run, without a deploy; later runs go on from there."""
+    modes = []
+    for conf in (None, {"mode": "full"}, None):
+        run = run_dag("salesforce_incremental", conf=conf)
+        assert run.state == "success", run.error
+        newest = latest_state(root / "Account_incremental").newest
+        assert newest is not None
+        modes.append((newest["mode"], newest["rows"]))
+    assert modes == [("incremental", ROWS["Account"]), ("full", ROWS["Account"]), ("incremental", 0)]
 
 
 @pytest.mark.parametrize("root", ["file"], indirect=True)

@@ -154,7 +154,7 @@ def storage_failures(place: str | Callable[[], str]) -> Iterator[None]:
         url = place if isinstance(place, str) else place()
         problem.__cause__ = problem.__context__ = None
         raise StorageError(
-            f"The storage of the destination {url} failed ({type(problem).__name__}: {problem}); nothing was landed. Check that "
+            f"The storage of the destination {url} failed ({type(problem).__name__}: {problem}); nothing was landed.\nCheck that "
             "the folder or bucket can be made or is there, that the worker may write to it, and that it has room."
         ) from problem
 

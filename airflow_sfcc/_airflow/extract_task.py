@@ -45,6 +45,7 @@ class ExtractTask:
         self._context = context
         self._log = options.log
         self._killed = threading.Event()
+        self._has_left = False
         self.extraction: Extraction | None = None
 
     def start(self) -> Any:
@@ -53,6 +54,7 @@ class ExtractTask:
             extraction = self._plan()
             extraction.start()
             self._log_start(extraction)
+            self._show(extraction)
             return self._resubmitting(extraction, lambda: self._proceed(extraction))
 
     def go_on(self, event: dict[str, Any]) -> Any:
@@ -60,12 +62,17 @@ class ExtractTask:
         with airflow_failures(), storage_failures(self._place), self._cleanup_on_failure():
             extraction = self._resume()
             extraction.plan = extraction.plan.with_calls(extraction.plan.api_calls + int(event.get("api_calls", 0)))
+            self._show(extraction)
             return self._resubmitting(extraction, lambda: self._land_after(event, extraction))
 
     def kill(self) -> None:
-        """Stop downloading, and abort the Bulk jobs that are still running, in one short call each."""
+        """Stop downloading, and abort the Bulk jobs that are still running, in one short call each.
+
+        Airflow calls this too after `execution_timeout` has ended the task. By then this attempt has left the job to the next
+        one, or aborted it.
+        """
         self._killed.set()
-        if self.extraction is None:
+        if self.extraction is None or self._has_left:
             return
         self.extraction.stop()
         if self._options.cancel_on_kill:
@@ -98,6 +105,12 @@ class ExtractTask:
 
         options = self._options
         job_id, *others = extraction.waiting_jobs
+        self._log.info(
+            "Waiting in the triggerer for Bulk job %s, for at most %s.\nA task that stays deferred without further lines here "
+            "has no running triggerer.",
+            job_id,
+            options.timeout,
+        )
         extraction.stage_plan()
         extraction.leave()
         # The trigger ends by itself at end_time, so that the job can be aborted; Airflow's own timeout could not do that.
@@ -141,6 +154,11 @@ class ExtractTask:
         """The object's name in the schema's spelling, which planning put into the destination."""
         asked = self._options.sobject or soql.scan(self._options.soql or "").sobject
         return str(client.describe(asked)["name"]) if "{sobject}" in self._options.destination else asked
+
+    def _show(self, extraction: Extraction) -> None:
+        """Have Airflow's page of rendered fields show what runs: the SOQL, and where it lands."""
+        self._options.query = extraction.plan.soql
+        self._options.destination = filled_in(self._options.destination, extraction.plan.sobject)
 
     def _log_start(self, extraction: Extraction) -> None:
         plan = extraction.plan
@@ -208,7 +226,7 @@ class ExtractTask:
         extraction.abandon_jobs()
         plan, seconds = extraction.plan, self._options.timeout.total_seconds()
         raise JobTimeoutError(
-            f"Bulk job {plan.job_id} on {plan.sobject} was not complete after {seconds:,.0f} s and was aborted. "
+            f"Bulk job {plan.job_id} on {plan.sobject} was not complete after {seconds:,.0f} s and was aborted.\n"
             "Raise timeout, or extract less at once."
         )
 
@@ -225,6 +243,7 @@ class ExtractTask:
             if self.extraction is not None:
                 with suppress(Exception):
                     self._leave(self.extraction, problem)
+                self._has_left = True
             raise
 
     def _leave(self, extraction: Extraction, problem: BaseException) -> None:

@@ -34,6 +34,11 @@ class ExtractOptions(BaseOperator):
     poll_interval: float
     timeout: timedelta
     salesforce_conn_id: str
+    query: str | None = None
+    """The SOQL that runs, once it is known."""
+
+    overwrite_rtif_after_execution = True
+    """Airflow shows templated attributes as they are when the task ends."""
 
 
 def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:

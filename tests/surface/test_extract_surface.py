@@ -216,3 +216,20 @@ def test_the_object_is_an_asset_upstream_when_the_dag_is_parsed(tmp_path: Path) 
     assert operator(tmp_path, sobject="{{ params.x }}").inlets == []
     assert operator(tmp_path, salesforce_conn_id="{{ params.x }}").inlets == []
     assert uris(operator(tmp_path, inlets=[Asset("s3://a/b")]).inlets) == ["s3://a/b"]
+
+
+@pytest.mark.parametrize("api", ["rest", "bulk"])
+def test_the_rendered_fields_show_what_ran(connected_org: RunningOrg, context: Any, tmp_path: Path, api: str) -> None:
+    """Airflow stores them again when the task ends, and when it is deferred."""
+    ran = operator(tmp_path, api=api, deferrable=True, where="LastName != null")
+    assert {"query", "destination"} <= set(ran.template_fields) and ran.query is None
+    assert ran.overwrite_rtif_after_execution
+    if api == "bulk":
+        with pytest.raises(TaskDeferred):
+            ran.execute(context)
+    else:
+        ran.execute(context)
+    assert ran.query == "SELECT Id, LastName, Account.Name FROM Contact WHERE (LastName != null)" or ran.query == (
+        "SELECT Id, LastName, Account.Name FROM Contact WHERE LastName != null"
+    )
+    assert ran.destination == f"file://{tmp_path}/Contact"
