@@ -30,6 +30,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 _STAGED_NAME = r"\At[0-9]{5}-[0-9]{5}-[0-9a-f]{8}(\.share-[0-9a-f]{8})?/page-[0-9]{5,}(\.[a-z0-9]+)+\Z"
 """A name, and no path: nothing of it leads out of the extract's staging folder."""
 
+NO_ID = "000000000000000AAA"
+"""The Id of every row of objects whose rows have none of their own, such as big objects."""
+
 DEFAULT_PAGE_SIZE = 100_000
 """Rows requested per Bulk result page where the org does not list result pages by itself."""
 

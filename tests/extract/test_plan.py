@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from salesforce_localorg.records import Records
+from upath import UPath
 
 from airflow_sfcc.errors import ConfigurationError, NotFoundError, QueryError, SalesforceError
 from airflow_sfcc.extract.model import Plan, Request, from_plain, plain
 from airflow_sfcc.extract.plan.planner import make_plan
+from airflow_sfcc.extract.plan.quirks import has_ids
 from airflow_sfcc.salesforce import SalesforceClient
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, read_rows, run_identity
+from tests.wire_server import SOBJECT, described, wire
 
 
 def plan(client: SalesforceClient, **request: Any) -> Plan:
@@ -206,3 +209,53 @@ def test_an_api_version_that_the_org_does_not_offer(org: RunningOrg) -> None:
         plan(org.client(api_version="99.0"), sobject="Account")
     with pytest.raises(NotFoundError):
         plan(org.client(api_version="67.0"), sobject="Acount")
+
+
+def without_ids(described: Any) -> Any:
+    """As objects are described whose rows have another key."""
+    return {
+        **described,
+        "fields": [*described["fields"], {**described["fields"][0], "name": "DurableId", "type": "string"}],
+    }
+
+
+@pytest.mark.parametrize("name", ["Clicks__b", "EntityDefinition", "FieldDefinition"])
+def test_objects_whose_rows_have_no_ids_are_known(name: str) -> None:
+    assert not has_ids({"name": name, "fields": [{"name": "Id"}]})
+    assert has_ids({"name": "Account", "fields": [{"name": "Id"}]})
+
+
+def test_rows_without_ids_of_their_own_are_extracted_whole_and_never_merged(
+    org: RunningOrg, caplog: pytest.LogCaptureFixture
+) -> None:
+    org.fail("describe", mutate=without_ids, times=None)
+    with pytest.raises(QueryError, match=r"cannot be extracted incrementally: .* Use mode='full'"):
+        plan(org.client(), sobject="Contact", fields=["Id", "Name"], mode="incremental")
+    made = plan(org.client(), sobject="Contact")
+    assert made.increment.cursor_field is None and made.increment.watermark is None
+    assert "no current table is made of it" in caplog.text
+
+
+@pytest.mark.parametrize("api", ["rest", "bulk"])
+@pytest.mark.parametrize("key", ["000000000000000AAA", ""])
+def test_rows_that_turn_out_to_have_no_ids_are_not_merged(root: UPath, api: str, key: str) -> None:
+    with wire() as said:
+        said.fields = [described("Id", "id"), described("SystemModstamp", "datetime", filterable=True)]
+        stamp = "2026-11-01T00:00:00.000Z"
+        said.pages = [(f'"Id","SystemModstamp"\n"{key}","{stamp}"\n"{key}","{stamp}"\n'.encode(), 2)]
+        value = f'"{key}"' if key else "null"
+        said.records = [f'{{"Id":{value},"SystemModstamp":"{stamp}"}}'] * 2
+        with pytest.raises(QueryError, match=r"rows without an Id of their own .*mode='full'"):
+            extract(said, root, sobject=SOBJECT, api=api, mode="incremental")
+        assert extract(said, root / "full", sobject=SOBJECT, api=api)["rows"] == 2
+
+
+@pytest.mark.parametrize("sobject", ["Task", "Event"])
+@pytest.mark.parametrize(("deletes", "is_told"), [("ignore", True), ("soft", False)])
+def test_archived_activities_that_are_not_read_are_told(
+    client: SalesforceClient, caplog: pytest.LogCaptureFixture, sobject: str, deletes: str, is_told: bool
+) -> None:
+    plan(client, sobject=sobject, deletes=deletes, api="bulk")
+    assert ("archived" in caplog.text) is is_told
+    plan(client, sobject="Contact", api="bulk")
+    assert caplog.text.count("archived") == is_told

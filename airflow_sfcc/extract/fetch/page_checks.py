@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_sfcc.errors import RowCountError
-from airflow_sfcc.extract.model import Column
+from airflow_sfcc.errors import QueryError, RowCountError
+from airflow_sfcc.extract.model import NO_ID, Column, Plan
 from airflow_sfcc.salesforce.bulk import NO_LOCATOR, ResultPage
 
 Verdict = Literal["right", "wrong", "unproven"]
@@ -133,6 +133,18 @@ class PageIds:
                 "cache or proxy on the way mixes up responses. Nothing was landed. Have result pages bypass it, and run the "
                 "task again."
             )
+
+
+def require_ids(batch: pa.RecordBatch, plan: Plan) -> None:
+    """Raise QueryError for rows of an incremental extract that have no Id of their own, by which they would be merged."""
+    if plan.increment.mode != "incremental" or "Id" not in batch.schema.names:
+        return
+    ids = batch.column("Id")
+    if ids.null_count or pc.any(pc.equal(ids, NO_ID)).as_py():
+        raise QueryError(
+            f"{plan.sobject} has rows without an Id of their own (null or {NO_ID}), so a changed row cannot be told from a new "
+            "one; nothing was landed. Use mode='full'."
+        )
 
 
 def _sampled(ids: pa.Array, level: int) -> pa.Array:

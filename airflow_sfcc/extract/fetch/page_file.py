@@ -18,7 +18,7 @@ from airflow_sfcc.extract.convert.arrow_types import Converter
 from airflow_sfcc.extract.convert.csv_reader import CsvPage
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, CountedFile, Dictionaries, part_writer
-from airflow_sfcc.extract.fetch.page_checks import PageIds
+from airflow_sfcc.extract.fetch.page_checks import PageIds, require_ids
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.model import Column, Plan, StagedFile, page_name
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
@@ -59,6 +59,7 @@ class PageFiles:
         writer = part_writer(self._plan.file_format, file, schema, dictionaries=self._dictionaries)
         for batch in CsvPage(PageStream(response)).batches(self._plan.columns):
             typed = self._converter.from_csv(batch, rows.number)
+            require_ids(typed, self._plan)
             writer.write(typed)
             rows.add(typed)
             ids.take(typed)
@@ -80,6 +81,7 @@ class PageFiles:
         for batch in page.batches_of(typed, [column.name for column in typed]):
             converted = converter.from_csv(batch, rows.number)
             _require_plain_integers(batch, converted)
+            require_ids(converted, self._plan)
             rows.add(converted)
             ids.take(converted)
         if not page.can_be_joined:

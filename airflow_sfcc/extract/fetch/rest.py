@@ -12,6 +12,7 @@ import pyarrow as pa
 from airflow_sfcc.extract.convert.arrow_types import Converter, JsonRows
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
+from airflow_sfcc.extract.fetch.page_checks import require_ids
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.model import Plan, StagedFile, page_name
 from airflow_sfcc.extract.progress import Progress
@@ -56,6 +57,7 @@ class RestFetcher:
         with self._landing.open_file(name) as file:
             writer = part_writer(self._plan.file_format, file, self._converter.schema, group_bytes=ROW_GROUP_BYTES)
             while batch is not None and rows < ROWS_PER_FILE:
+                require_ids(batch, self._plan)
                 writer.write(batch)
                 rows += batch.num_rows
                 batch = next(batches, None)

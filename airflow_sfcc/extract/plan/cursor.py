@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_sfcc.errors import QueryError
 from airflow_sfcc.extract.model import Column, IncrementalOptions
+from airflow_sfcc.extract.plan.quirks import has_ids
 
 CURSOR_FIELDS = ("SystemModstamp", "LastModifiedDate", "CreatedDate", "LoginTime")
 """Best first: SystemModstamp moves on every change, the others on fewer (salesforce-protocol.md#incremental-extracts)."""
@@ -30,7 +31,7 @@ def cursor_of_full(
 ) -> str | None:
     """The field that incremental extracts can go on by after a full one; None where they could not."""
     names = {column.name for column in columns}
-    if not (is_whole and "Id" in names):
+    if not (is_whole and "Id" in names and has_ids(describe)):
         return None
     wanted = [options.cursor_field] if options.cursor_field else list(CURSOR_FIELDS)
     best = next((name for name in wanted if name in {str(field["name"]) for field in describe["fields"]}), None)

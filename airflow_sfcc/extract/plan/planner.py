@@ -17,7 +17,7 @@ from airflow_sfcc.extract.plan.api_choice import choose_api
 from airflow_sfcc.extract.plan.binding import bound
 from airflow_sfcc.extract.plan.columns import ColumnResolver
 from airflow_sfcc.extract.plan.cursor import FULL_INSTEAD, choose_cursor, cursor_of_full, needed_columns
-from airflow_sfcc.extract.plan.quirks import refuse_unwindowed
+from airflow_sfcc.extract.plan.quirks import log_gaps, refuse_unwindowed
 from airflow_sfcc.extract.plan.slices import cut
 from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.salesforce import soql
@@ -46,6 +46,7 @@ def make_plan(
     query, source = _selected(resolver, request) if request.soql else _of_sobject(resolver, request)
     if request.mode == "incremental":
         _require_incremental(source, request)
+    log_gaps(source.describe, include_deleted=request.deletes != "ignore")
     place = destination(source.sobject) if callable(destination) else destination
     before = earlier(place) if earlier and place else None
     planned_at = before.started_at if before else datetime.now(timezone.utc)

@@ -6,10 +6,14 @@ docs/incremental.md has the table for people.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from airflow_sfcc.errors import QueryError
+from airflow_sfcc.extract.model import NO_ID
+
+log = logging.getLogger(__name__)
 
 _NEEDS_IDS = "Salesforce only answers queries on it that filter by"
 
@@ -42,6 +46,43 @@ _EVENTS = frozenset(
 """Event monitoring's objects, which refuse ordinary filters (salesforce-protocol.md#restricted-objects)."""
 
 
+_WITHOUT_IDS = frozenset(
+    """
+    appdefinition apptabmember colordefinition datatype entitydefinition entityparticle entitylimit fielddefinition
+    flexqueueitem flowdefinitionview flowversionview flowvariableview icondefinition ownerchangeoptioninfo picklistvalueinfo
+    platformaction publisher relationshipdomain relationshipinfo searchlayout standardaction tabdefinition userentityaccess
+    userfieldaccess userrecordaccess
+    """.split()
+)
+"""Objects that describe the org rather than hold records. Most have a DurableId instead."""
+
+_ARCHIVING = frozenset({"task", "event"})
+
+
+def has_ids(describe: Mapping[str, Any]) -> bool:
+    """Whether the object's rows can be told apart by their Ids, as far as is known from its name and fields."""
+    name = str(describe["name"]).lower()
+    durable = any(str(field["name"]) == "DurableId" for field in describe["fields"])
+    return not (durable or name in _WITHOUT_IDS or name.endswith("__b"))
+
+
+def log_gaps(describe: Mapping[str, Any], *, include_deleted: bool) -> None:
+    """Say what the extract will not have, or cannot be used for, although nobody left it out."""
+    name = str(describe["name"])
+    if name.lower() in _ARCHIVING and not include_deleted:
+        log.warning(
+            "%s: activities that Salesforce has archived (about a year after their end) are not read with deletes='ignore'; "
+            "deletes='soft' reads them too.",
+            name,
+        )
+    if not has_ids(describe):
+        log.warning(
+            "%s: its rows have no Ids of their own, so a full extract is complete by itself, but rows cannot be told apart "
+            "by Id: no current table is made of it.",
+            name,
+        )
+
+
 def refuse_unwindowed(describe: Mapping[str, Any], where: str | None, *, cursor_asked: bool) -> None:
     """Raise QueryError for an object that an incremental extract cannot read whole, with the reason and the way out.
 
@@ -51,6 +92,8 @@ def refuse_unwindowed(describe: Mapping[str, Any], where: str | None, *, cursor_
     name = str(describe["name"])
     lowered = name.lower()
     reason = _ONLY_SMALL.get(lowered)
+    if not has_ids(describe):
+        reason = f"its rows have no Ids of their own (all are {NO_ID}), so a changed row cannot be told from a new one"
     if lowered.endswith("__b"):
         reason = "it is a big object, which can only be filtered along its index, never by a window of time"
     elif lowered.endswith("__x"):
