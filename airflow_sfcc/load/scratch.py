@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MEMORY_LIMIT = "256MB"
+_LEAST_MEMORY = "16MB"
 
 DUCKDB_TYPES = {
     "string": "VARCHAR",
@@ -74,9 +75,12 @@ class Scratch:
         self.run(f"CREATE OR REPLACE TEMP TABLE {name} ({', '.join(columns)})")
 
     def forget(self) -> None:
-        """Drop the temporary tables, which gives their memory back."""
+        """Drop the temporary tables, and give their memory back, which DuckDB does only under a lower limit."""
         for (name,) in self.rows("SELECT table_name FROM duckdb_tables() WHERE temporary"):
             self.run(f"DROP TABLE {quoted(name)}")
+        limit = self.value("SELECT current_setting('memory_limit')")
+        self.run(f"SET allocator_flush_threshold = '1MB'; SET memory_limit = '{_LEAST_MEMORY}'")
+        self.run(f"SET memory_limit = {literal(str(limit))}")
 
     def register(self, root: StoragePath) -> None:
         register_storage(self.connection, root)

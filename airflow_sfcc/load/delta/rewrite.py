@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_sfcc.extract.storage import StoragePath, is_local
-from airflow_sfcc.load.delta.files import FILE_BYTES, DataFile, FileWriter, discard, id_ranges
+from airflow_sfcc.load.delta.files import FILE_BYTES, GROUP_ROWS, DataFile, FileWriter, discard, id_ranges
 from airflow_sfcc.load.delta.sorted_rows import SortedRows
 
 WORKERS = 2
@@ -196,9 +196,9 @@ def _tables(root: StoragePath, unit: Unit, schema: pa.Schema) -> Iterator[tuple[
         with _opened(root, piece.file) as parquet:
             dictionaries = _dictionaries(parquet.metadata)
             for group in piece.groups or range(parquet.metadata.num_row_groups):
-                table = parquet.read_row_group(group, use_threads=False)
-                if table.num_rows:
-                    yield _conform(table, schema), dictionaries
+                table = _conform(parquet.read_row_group(group, use_threads=False), schema)
+                for first in range(0, table.num_rows, GROUP_ROWS):
+                    yield table.slice(first, GROUP_ROWS), dictionaries
 
 
 def _dictionaries(metadata: pq.FileMetaData) -> list[str]:
