@@ -2,7 +2,8 @@
 
 CORNERS="3.1/3.10 3.3/3.13" and TESTS="tests/surface" in the environment narrow it down. Needs uv and the Pythons, which uv,
 pyenv or the PATH have. What each corner installs is pinned: by constraints.txt for the newest Airflow, by
-constraints/airflow-<version>-python-<version>.txt for older ones. `LOCK=1` resolves those files anew first.
+constraints/airflow-<version>-python-<version>.txt for older ones. `LOCK=1` resolves those files anew first. The corner
+`lowest` has the lowest versions that pyproject.toml admits, and 3.1.5 the providers that Airflow's own constraints gave it.
 """
 
 from __future__ import annotations
@@ -18,15 +19,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-matrix"
-CORNERS = os.environ.get("CORNERS", "3.1/3.10 3.1/3.13 3.2/3.12 3.3/3.10 3.3/3.13").split()
+CORNERS = os.environ.get("CORNERS", "lowest/3.10 3.1.5/3.11 3.1/3.10 3.1/3.13 3.2/3.12 3.3/3.10 3.3/3.13").split()
 EVERYWHERE = "tests/surface tests/extract tests/salesforce tests/test_architecture.py "
 EVERYWHERE += "tests/test_example_dags.py tests/test_taskgroups.py"
 TESTS = os.environ.get("TESTS", EVERYWHERE).split()
 SIDE_BY_SIDE = os.environ.get("SIDE_BY_SIDE", "").split()
 
 
-MISSING_BOUNDS = {"3.2": "fastapi<0.137\nsvcs<26\n"}
+LOWEST = "lowest"
+"""The corner whose direct dependencies are the lowest that are admitted, Airflow among them."""
+
+MISSING_BOUNDS = {"3.2": ["fastapi<0.137", "svcs<26"], LOWEST: ["structlog<26"]}
 """What an Airflow does not say it needs: with newer ones the API of 3.2 does not start, or forgets its services."""
+
+OF_ITS_MONTH = {"3.1.5": ["amazon==9.18.1", "common-compat==1.10.1", "common-io==1.7.0", "common-sql==1.30.1"]}
+OF_ITS_MONTH["3.1.5"] += ["http==5.6.1", "openlineage==2.9.1", "smtp==2.4.1", "standard==1.10.1"]
+OF_ITS_MONTH[LOWEST] = ["common-io==1.7.0", "common-sql==1.30.1", "smtp==2.4.1", "standard==1.10.1"]
+"""Providers as in Airflow's constraints of that version, which whoever installs by them has. The lowest corner takes those
+that others bring from there too: newer ones want a newer common-compat than ours."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,12 @@ class Corner:
         return f"Airflow {self.airflow}, Python {self.python}"
 
     @property
+    def file_name(self) -> str:
+        return f"{'' if self.airflow == LOWEST else 'airflow-'}{self.airflow}-python-{self.python}"
+
+    @property
     def environment(self) -> Path:
-        return ENVIRONMENTS / f"airflow-{self.airflow}-python-{self.python}"
+        return ENVIRONMENTS / self.file_name
 
     @property
     def interpreter(self) -> Path:
@@ -52,7 +66,14 @@ class Corner:
         """What is installed here: constraints.txt pins the newest Airflow, for every Python."""
         if f"\napache-airflow=={self.airflow}." in (ROOT / "constraints.txt").read_text(encoding="utf-8"):
             return ROOT / "constraints.txt"
-        return ROOT / "constraints" / f"airflow-{self.airflow}-python-{self.python}.txt"
+        return ROOT / "constraints" / f"{self.file_name}.txt"
+
+    @property
+    def requirements(self) -> list[str]:
+        """What is asked for beside the package itself."""
+        airflow = [] if self.airflow == LOWEST else [f"apache-airflow=={self.airflow}.*"]
+        providers = [f"apache-airflow-providers-{provider}" for provider in OF_ITS_MONTH.get(self.airflow, [])]
+        return [*airflow, *MISSING_BOUNDS.get(self.airflow, []), *providers]
 
 
 def main() -> int:
@@ -96,7 +117,7 @@ def installed(corner: Corner) -> bool:
         return False
     return done(
         *("uv", "pip", "install", "-q", "--python", str(corner.interpreter), "-c", str(corner.constraints)),
-        *(f"apache-airflow=={corner.airflow}.*", "-e", f"{ROOT}/localorg", "-e", f"{ROOT}[dev]"),
+        *(*corner.requirements, "-e", f"{ROOT}/localorg", "-e", f"{ROOT}[dev]"),
     )
 
 
@@ -123,20 +144,17 @@ def numbers(version: str) -> list[int]:
 
 
 def lock(corner: Corner) -> bool:
-    """Resolve a corner's constraints anew: the newest packages that this Airflow and this Python admit."""
+    """Resolve a corner's constraints anew: the newest packages that this Airflow and this Python admit, or the lowest."""
     corner.constraints.parent.mkdir(exist_ok=True)
     compile_ = ["uv", "pip", "compile", "-q", "--upgrade", "--no-header", "--no-annotate", "--extra", "dev"]
-    compile_ += [
-        "--python-version",
-        corner.python,
-        "-o",
-        str(corner.constraints),
-        "pyproject.toml",
-        "localorg/pyproject.toml",
-        "-",
-    ]
-    newest = f"apache-airflow=={corner.airflow}.*\napache-airflow>={corner.airflow}.1\n{MISSING_BOUNDS.get(corner.airflow, '')}"
-    return subprocess.run(compile_, cwd=ROOT, input=newest, text=True, check=False).returncode == 0
+    compile_ += ["--python-version", corner.python, "-o", str(corner.constraints)]
+    requirements = [*corner.requirements, "./localorg"]
+    if corner.airflow == LOWEST:
+        compile_ += ["--resolution", "lowest-direct"]
+    elif corner.airflow not in OF_ITS_MONTH:
+        requirements.append(f"apache-airflow>={corner.airflow}.1")  # a line's first release has open ends
+    compile_ += ["--no-emit-package", "salesforce-localorg", "pyproject.toml", "localorg/pyproject.toml", "-"]
+    return subprocess.run(compile_, cwd=ROOT, input="\n".join(requirements), text=True, check=False).returncode == 0
 
 
 def done(*command: str) -> bool:
