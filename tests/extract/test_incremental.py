@@ -357,6 +357,18 @@ def test_a_commit_waits_for_another_and_takes_over_from_a_dead_one(root: UPath) 
 
 
 @on_all_storages
+def test_a_retry_does_not_wait_for_the_claim_of_the_attempt_that_died(root: UPath) -> None:
+    with commit_lock(root, "one"), commit_lock(root, "one", waits_for=0) as require:
+        with (
+            pytest.raises(ConcurrentRunError, match=r"Another run \(one\)"),
+            commit_lock(root, "two", waits_for=0),
+        ):
+            raise AssertionError("both hold the destination")
+        require()
+    assert files_below(root) == {}
+
+
+@on_all_storages
 def test_never_do_two_hold_the_destination(root: UPath) -> None:
     inside: list[int] = []
 

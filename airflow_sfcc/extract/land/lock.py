@@ -6,7 +6,8 @@ lease that was not renewed for a while, by the storage's clock, has expired, and
 expired must not commit.
 
 The lock keeps runs that were planned from the same state from committing one after the other. It is not what keeps an extract
-whole: that is the commit itself (see `commit`).
+whole: that is the commit itself (see `commit`). So attempts at the same extract do not wait for each other, and a retry not
+for the claim of the worker that died before it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ WAITS_FOR = 300.0
 def commit_lock(
     destination: StoragePath, owner: str, *, dead_after: float = DEAD_AFTER, waits_for: float = WAITS_FOR
 ) -> Iterator[Callable[[], None]]:
-    """Hold the destination for a commit; `owner` is the extract id.
+    """Hold the destination for a commit; `owner` is the extract id, whose other attempts are not waited for.
 
     Yields what is to be called right before the step that must not be taken without holding it: it raises
     ConcurrentRunError when the claim was lost. Raises the same when another extract holds the destination all the time.
@@ -132,7 +133,11 @@ class _Claim:
             if not name.endswith(".json"):
                 continue
             owner = name.split(".", 1)[0]
-            if mine is None or (written_at(mine) - written_at(entry)).total_seconds() < self._dead_after:
+            if mine is None:
+                return owner
+            if (written_at(mine) - written_at(entry)).total_seconds() < self._dead_after:
+                if owner == self._owner:
+                    continue
                 return owner
             log.warning("Removing the claim of extract %s, whose worker died while it committed", owner)
             with suppress(FileNotFoundError):

@@ -7,6 +7,7 @@ bears are left alone.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def vacuum(
     require_one_source(root, latest_state(root).manifests)
     kept = min(filter(None, (keep, 1 if superseded else None)), default=None)
     oldest = (now or datetime.now(timezone.utc)) - older_than
-    with commit_lock(root, "vacuum"):
+    with commit_lock(root, f"vacuum-{uuid.uuid4().hex}"):
         abandoned = _abandoned(root, oldest)
         found = [
             *(leftover for landing in abandoned for leftover in _leftovers(landing)),
