@@ -37,6 +37,11 @@ PATH = click.Path(path_type=Path)
 @click.option("--tls", is_flag=True, help="Serve HTTPS with a certificate made for this run.")
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same records.")
 @click.option("--rows", multiple=True, metavar="OBJECT=N", help="How many records of an object. Repeatable.")
+@click.option(
+    "--objects",
+    type=int,
+    help="How many objects the org has; all above the standard ones are generated, of every kind.",
+)
 @click.option("--data-dir", type=PATH, help="Keep the records in this folder; the next run finds them.")
 @click.option("--consumer-key", help="Consumer key (client id); made up when absent.")
 @click.option("--consumer-secret", envvar=SECRET_VARIABLES, help="Consumer secret; made up when absent.")
@@ -86,6 +91,7 @@ class OrgOptions:
     tls: bool
     seed: int
     rows: tuple[str, ...]
+    objects: int | None
     data_dir: Path | None
     consumer_key: str | None
     consumer_secret: str | None
@@ -136,7 +142,7 @@ def _serve(options: OrgOptions) -> None:
     from salesforce_localorg.server import OrgServer
     from salesforce_localorg.soql import parse
 
-    schema = _schema(options.describes)
+    schema = _schema(options)
     config = _config(options, schema)
     with LocalOrg(config, schema=schema, data_dir=options.data_dir) as local_org:
         server = OrgServer(local_org, options.host, options.port, options.tls, options.my_domain, options.proxy_port)
@@ -165,13 +171,20 @@ def _fault(text: str) -> Fault:
         raise ValueError(f"--fault {text} is no JSON: {error}") from None
 
 
-def _schema(describes: tuple[Path, ...]) -> Schema:
+def _schema(options: OrgOptions) -> Schema:
     from salesforce_localorg.schema import Schema
 
-    standard = Schema.standard()
-    if not describes:
-        return standard
-    return Schema.from_describes([_describe(path) for path in describes], base=standard)
+    base = Schema.standard() if options.objects is None else Schema.sized(options.objects)
+    if not options.describes:
+        return base
+    return Schema.from_describes([_describe(path) for path in options.describes], base=base)
+
+
+def _generated_counts(options: OrgOptions, schema: Schema) -> dict[str, int]:
+    """Rows of the objects that --objects brought."""
+    from salesforce_localorg.schema.generated import generated_counts
+
+    return generated_counts(schema) if options.objects is not None else {}
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -201,7 +214,7 @@ def _config(options: OrgOptions, schema: Schema) -> OrgConfig:
     }
     return OrgConfig(
         seed=options.seed,
-        counts={**DEFAULT_COUNTS, **_counts(options.rows, schema)},
+        counts={**DEFAULT_COUNTS, **_generated_counts(options, schema), **_counts(options.rows, schema)},
         bulk_timings=BulkTimings(in_progress_seconds=options.job_seconds),
         result_page_rows=options.page_rows,
         my_domain=(ANY_MY_DOMAIN, *options.my_domain),

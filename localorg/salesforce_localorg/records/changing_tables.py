@@ -49,9 +49,11 @@ class ChangingTables:
         self._formulas = Formulas()
         self._late: list[tuple[datetime, Transaction]] = []
         self._open_transactions: weakref.WeakSet[Transaction] = weakref.WeakSet()
+        connection.begin()  # one commit for hundreds of tables
         for sobject in schema:
             if not is_view(sobject):
                 connection.execute(create_table(sobject))
+        connection.commit()
         self._views_since = naive_utc(clock.now())
         create_views(connection, schema, self._views_since)
         create_delete_log(connection)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import duckdb
 
@@ -16,6 +17,12 @@ from salesforce_localorg.records.tables import identifier, stored_fields
 from salesforce_localorg.schema import Schema, SObject
 
 _BATCH_ROWS = 250_000
+_DECIDING = (
+    *("name", "type", "length", "precision", "scale"),
+    *("nillable", "createable", "unique", "external_id", "auto_number"),
+)
+"""What decides the values of a field, beside its picklist's."""
+_ALIKE = "sf_alike"  # the values that objects of one shape share, while they are filled
 
 Progress = Callable[[str, int], None]
 
@@ -39,13 +46,64 @@ def generate_rows(
         if present[_named(schema, name).name]:
             raise ValueError(f"{name} already has generated records; make them in a new org, or ask for other objects.")
     everything = {**wanted, **{name: rows for name, rows in present.items() if rows}}
+    alike: dict[Any, list[tuple[SObject, int]]] = {}
     for name, rows in wanted.items():
         sobject = _named(schema, name)
-        if not present[sobject.name]:
-            _fill(connection, sobject, RowExpressions(sobject, schema, everything, seed), rows, progress)
+        if rows and not present[sobject.name]:
+            alike.setdefault(_shape(sobject), []).append((sobject, rows))
+
+    def expressions(sobject: SObject) -> RowExpressions:
+        return RowExpressions(sobject, schema, everything, seed)
+
+    for group in alike.values():
+        if len(group) > 1 and max(rows for _, rows in group) <= _BATCH_ROWS:
+            _fill_alike(connection, group, expressions, progress)
+            continue
+        for sobject, rows in group:
+            _fill(connection, sobject, expressions(sobject), rows, progress)
+
+
+def _shape(sobject: SObject) -> tuple[Any, ...]:
+    """What decides the values of an object's fields, but for references; objects of one shape hold the same values."""
+    return tuple(
+        (*(getattr(f, name) for name in _DECIDING), *(str(entry["value"]) for entry in f.picklist_values))
+        for f in sobject.fields
+    )
+
+
+def _fill_alike(
+    connection: duckdb.DuckDBPyConnection,
+    group: Sequence[tuple[SObject, int]],
+    expressions: Callable[[SObject], RowExpressions],
+    progress: Progress | None,
+) -> None:
+    """Fill objects of one shape: the values are made once, ids and references for each object.
+
+    DuckDB takes far longer to prepare a statement of so many expressions than to run it over a few rows.
+    """
+    first = group[0][0]
+    most = max(rows for _, rows in group)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {_ALIKE} AS {_select(first, expressions(first))}", [0, most])
+    for sobject, rows in group:
+        own = expressions(sobject)
+        values = []
+        for field in stored_fields(sobject):
+            known = first.field(field.name)
+            is_own = field.type == "id" or known is None or known.reference_to != field.reference_to
+            values.append(own.of(field) if is_own else identifier(field.name))
+        columns = ", ".join(identifier(field.name) for field in stored_fields(sobject))
+        connection.execute(
+            f"INSERT INTO {identifier(sobject.name)} ({columns}) SELECT {', '.join(values)} FROM {_ALIKE} WHERE i < ?",
+            [rows],
+        )
+        if progress:
+            progress(sobject.name, rows)
+    connection.execute(f"DROP TABLE {_ALIKE}")
 
 
 def _generated(connection: duckdb.DuckDBPyConnection, sobject: SObject) -> int:
+    if sobject.field("Id") is None:  # platform events keep no records
+        return 0
     first_inserted = record_id(sobject.key_prefix or "000", FIRST_INSERTED)
     sql = f'SELECT count(*) FROM {identifier(sobject.name)} WHERE "Id" < ?'
     row = connection.execute(sql, [first_inserted]).fetchone()
@@ -86,17 +144,22 @@ def _fill(
 
 
 def _insert(sobject: SObject, expressions: RowExpressions) -> str:
-    """Three layers: row numbers with their stamps, fields by chance, fields that follow from others."""
+    columns = ", ".join(identifier(field.name) for field in stored_fields(sobject))
+    made = _select(sobject, expressions)
+    return f"INSERT INTO {identifier(sobject.name)} ({columns}) SELECT {columns} FROM ({made})"
+
+
+def _select(sobject: SObject, expressions: RowExpressions) -> str:
+    """Row numbers from $1 to below $2, as `i`, with all columns.
+
+    Three layers: row numbers with their stamps, fields by chance, fields that follow from others.
+    """
     derived = {**derived_fields(sobject), **_archived(sobject)}
     fields = stored_fields(sobject)
     base = ", ".join(f"{expressions.of(f)} AS {identifier(f.name)}" for f in fields if f.name not in derived)
     late = "".join(f", {sql} AS {identifier(name)}" for name, sql in derived.items())
-    columns = ", ".join(identifier(field.name) for field in fields)
     numbered = f"SELECT i, {expressions.stamps()} FROM range($1, $2) AS numbers(i)"
-    return (
-        f"INSERT INTO {identifier(sobject.name)} ({columns}) "
-        f"SELECT {columns} FROM (SELECT *{late} FROM (SELECT {base} FROM ({numbered})))"
-    )
+    return f"SELECT *{late} FROM (SELECT i, {base} FROM ({numbered}))"
 
 
 _ENDED: Mapping[str, tuple[tuple[str, ...], str]] = {

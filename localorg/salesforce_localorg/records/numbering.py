@@ -42,6 +42,8 @@ class Numbering:
         return number
 
     def _first_free(self, sobject: SObject) -> int:
+        if sobject.field("Id") is None:
+            return FIRST_INSERTED
         own = f'SELECT "Id" AS id FROM {identifier(sobject.name)}'
         logged = f"SELECT id FROM {DELETE_LOG} WHERE sobject = ?"
         highest = self._highest(f"SELECT max(id) FROM ({own} UNION ALL {logged})", [sobject.name])

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from salesforce_localorg.schema.generated import generated_objects
 from salesforce_localorg.schema.sobject import SObject, object_defaults
 from salesforce_localorg.schema.standard import read_standard_objects
 
@@ -20,6 +21,17 @@ class Schema:
     def standard(cls) -> Schema:
         """The org as it comes: the common standard objects and the custom object Invoice__c."""
         return cls(read_standard_objects())
+
+    @classmethod
+    def sized(cls, objects: int) -> Schema:
+        """An org with that many objects: the standard ones, and generated ones of every kind that real orgs have.
+
+        Raises ValueError for fewer than the standard ones.
+        """
+        standard = read_standard_objects()
+        if objects < len(standard):
+            raise ValueError(f"An org has {len(standard)} objects at least; {objects} are too few.")
+        return cls([*standard, *generated_objects(objects - len(standard))])
 
     @classmethod
     def from_describes(cls, describes: Iterable[Mapping[str, Any]], base: Schema | None = None) -> Schema:

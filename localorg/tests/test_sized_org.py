@@ -1,0 +1,84 @@
+"""An org of as many objects as are asked for: of every kind, the same each time, and served like the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from caller import Caller
+from click.testing import CliRunner
+
+from salesforce_localorg.command import org as command
+from salesforce_localorg.org import LocalOrg, OrgConfig
+from salesforce_localorg.schema import Schema
+from salesforce_localorg.schema.generated import generated_counts
+from salesforce_localorg.server import OrgServer
+
+OBJECTS = 60
+KINDS = ("__c", "__mdt", "__b", "__x", "__e", "__History", "__Share")
+
+
+@pytest.fixture(scope="module")
+def schema() -> Schema:
+    return Schema.sized(OBJECTS)
+
+
+@pytest.fixture(scope="module")
+def counts(schema: Schema) -> dict[str, int]:
+    return generated_counts(schema)
+
+
+@pytest.fixture(scope="module")
+def sized(schema: Schema, counts: dict[str, int]) -> Iterator[Caller]:
+    config = OrgConfig(counts={"Account": 20, "User": 3, **counts})
+    with LocalOrg(config, schema=schema) as org, OrgServer(org) as server:
+        org.generate()
+        caller = Caller(server)
+        caller.log_in()
+        yield caller
+
+
+def test_the_org_has_that_many_objects_of_every_kind(sized: Caller) -> None:
+    listed = sized.get("/sobjects").json()["sobjects"]
+    names = [each["name"] for each in listed]
+    assert len(names) == len(set(names)) == OBJECTS
+    assert all(any(name.endswith(kind) for name in names) for kind in KINDS)
+    assert any(name.startswith("npsp__") for name in names), "packages bring their namespaces"
+    assert "Invoice__c" in names
+    assert {each["queryable"] for each in listed if each["name"].endswith("__e")} == {False}
+
+
+def test_every_object_is_described_and_its_rows_are_all_there(sized: Caller, counts: dict[str, int]) -> None:
+    for name, rows in counts.items():
+        described = sized.get(f"/sobjects/{name}/describe").json()
+        assert described["name"] == name
+        if described["queryable"]:
+            fields = ", ".join(field["name"] for field in described["fields"])
+            records = sized.query(f"SELECT {fields} FROM {name}", "queryAll").json()["records"]
+            assert len({record["Id"] for record in records}) == len(records) == rows
+
+
+def test_only_generated_objects_have_generated_counts(counts: dict[str, int]) -> None:
+    assert len(counts) == OBJECTS - len(Schema.standard())
+
+
+def test_references_name_records_that_are_there(sized: Caller, counts: dict[str, int]) -> None:
+    name = next(name for name, rows in counts.items() if name.endswith("__c") and rows > 10)
+    parents = {record["Id"] for record in sized.query("SELECT Id FROM Account").json()["records"]}
+    records = sized.query(f"SELECT Account__c FROM {name}").json()["records"]
+    named = {record["Account__c"] for record in records} - {None}
+    assert named and named <= parents
+
+
+def test_the_same_number_makes_the_same_objects() -> None:
+    smaller, larger = list(Schema.sized(40)), list(Schema.sized(50))
+    assert [each.name for each in smaller] == [each.name for each in larger][:40]
+    for one, other in zip(smaller, larger):
+        assert one.to_describe("67.0")["fields"] == other.to_describe("67.0")["fields"]
+
+
+def test_fewer_than_the_standard_objects_are_too_few(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(command, ["--objects", "3", "--port", "0", "--ready-file", str(tmp_path / "ready")])
+    assert answer.exit_code != 0
+    assert "3 are too few" in answer.output
