@@ -37,7 +37,7 @@ def checked_value(name: str, value: Any, annotation: Any) -> Any:
     if kinds == get_args(Destination):
         return destination_url(value)
     for kind, check in _CHECKS:
-        if kind in [get_origin(each) or each for each in kinds]:
+        if kind in kinds or kind in [get_origin(each) for each in kinds]:
             return check(name, value)
     return value
 
@@ -120,6 +120,9 @@ def _mapping(name: str, value: Any) -> Any:
             f"{name} must be a dict of names and values, such as {name}={{'since': ...}} for :since in the query, not {value!r}. "
             "A template that names a dict stays one with render_template_as_native_obj=True in the DAG."
         )
+    for key in value:
+        if not isinstance(key, str):
+            raise OptionError(f"{name} has the key {key!r}: its keys are the names after the colons, as text.")
     return value
 
 
@@ -129,6 +132,14 @@ def _list(name: str, value: Any) -> Any:
             f"{name} must be a list, not {value!r}: write {name}=[...]. A template that names a list stays one with "
             "render_template_as_native_obj=True in the DAG."
         )
+    return value
+
+
+def _names(name: str, value: Any) -> Any:
+    """A list of texts. What another task returns is iterated too, since it is known by now."""
+    for each in _list(name, value):
+        if not isinstance(each, str) or not each.strip():
+            raise OptionError(f"{name} must be a list of names, and {each!r} in it is none.")
     return value
 
 
@@ -147,6 +158,7 @@ _CHECKS: tuple[tuple[Any, Callable[[str, Any], Any]], ...] = (
     (int, _whole_number),
     (float, _number),
     (Mapping, _mapping),
+    (Sequence[str], _names),
     (Sequence, _list),
     (str, _text),
 )

@@ -7,6 +7,7 @@ inside and ISO 8601 text outside.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Literal, TypeVar
@@ -185,6 +186,10 @@ class Request(IncrementalOptions, frozen=True, kw_only=True):
                     f"{name} is the text {given!r}: give a list of API names. A template that names a list stays one with "
                     "render_template_as_native_obj=True in the DAG."
                 )
+        if self.fields is not None and not self.fields:
+            raise QueryError("fields is empty: name the fields to extract, or leave fields out for all.")
+        if self.where and re.match(r"\s*where\b", self.where, re.IGNORECASE):
+            raise QueryError(f"where={self.where!r}: write the condition alone, without the word WHERE.")
 
 
 class DeletesPlan(Model, frozen=True):

@@ -18,6 +18,7 @@ from airflow_sfcc.errors import (
     NotFoundError,
     QueryError,
     SalesforceError,
+    UnavailableError,
     UnexpectedResponseError,
 )
 from airflow_sfcc.redaction import register_secret
@@ -222,7 +223,10 @@ class SalesforceClient:
             return json_object_of(self.request("GET", f"/sobjects/{sobject}/describe"))
         except NotFoundError as problem:
             # The same response comes from every resource of a version that the org does not have.
-            if self.api_version not in (offered := self.versions()):
+            offered: list[str] = []
+            with suppress(AccessError, NotFoundError, UnavailableError):
+                offered = self.versions()
+            if offered and self.api_version not in offered:
                 raise ConfigurationError(
                     f"The org does not offer API version {self.api_version}: set api_version in the connection's extra to one "
                     f"that it does, such as {max(offered, key=float)}, or leave it empty."

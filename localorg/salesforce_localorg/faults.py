@@ -75,8 +75,8 @@ class Fault:
                 ) from None
         for name, value in (*self.headers.items(), ("Location", self.redirect_to)):
             _check_header(name, value)
-        if self.status is not None and not 200 <= self.status <= 599:
-            raise ValueError(f"A fault's status must lie between 200 and 599; {self.status} does not.")
+        if self.status is not None and not (isinstance(self.status, int) and 200 <= self.status <= 599):
+            raise ValueError(f"A fault's status must be a number between 200 and 599; {self.status!r} is none.")
         if self.cut not in ("reset", "close", "end"):
             raise ValueError(f"A fault's cut is reset, close or end; {self.cut!r} is none of them.")
         if self.kill_session not in (None, "before", "after"):

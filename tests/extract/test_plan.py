@@ -93,7 +93,7 @@ def test_a_text_in_the_place_of_a_list_of_fields(option: str) -> None:
 
 
 def test_an_unknown_object(client: SalesforceClient) -> None:
-    with pytest.raises(NotFoundError, match=r"describe.*HTTP 404.*Run As user may see it.*object-and-field-access"):
+    with pytest.raises(NotFoundError, match=r"(?s)describe.*HTTP 404.*Run As user may see it.*object-and-field-access"):
         plan(client, sobject="Acount")
 
 
@@ -127,7 +127,8 @@ def test_a_compound_field_is_refused_with_its_parts_named(client: SalesforceClie
 def test_a_malformed_query_is_one_sentence(org: RunningOrg, tmp_path: Path, api: str, where: str, says: str) -> None:
     with pytest.raises(QueryError, match=says) as problem:
         extract(org, tmp_path, sobject="Contact", where=where, api=api)
-    assert "\n" not in str(problem.value) and problem.value.permanent
+    what_happened, *advice = str(problem.value).splitlines()
+    assert what_happened.endswith(".") and len(advice) <= 2 and problem.value.permanent
 
 
 @pytest.mark.parametrize(
@@ -149,6 +150,17 @@ def test_count_and_twice_named_columns_are_refused(client: SalesforceClient) -> 
         plan(client, soql="SELECT COUNT() FROM Account")
     with pytest.raises(QueryError, match="more than once"):
         plan(client, soql="SELECT Id, id FROM Account")
+
+
+def test_habits_of_sql_are_told(client: SalesforceClient) -> None:
+    with pytest.raises(QueryError, match=r"no SELECT \*: name the fields, or give sobject"):
+        plan(client, soql="SELECT * FROM Account")
+    with pytest.raises(QueryError, match="the condition alone, without the word WHERE"):
+        plan(client, sobject="Account", where=" where Name != null")
+    with pytest.raises(QueryError, match="Text stands in single quotes"):
+        client.count('SELECT COUNT() FROM Account WHERE Name = "Acme"')
+    with pytest.raises(QueryError, match="leave fields out for all"):
+        plan(client, sobject="Account", fields=[])
 
 
 def test_soql_of_every_kind_is_typed(org: RunningOrg, records: Records, tmp_path: Path) -> None:
@@ -209,6 +221,13 @@ def test_an_api_version_that_the_org_does_not_offer(org: RunningOrg) -> None:
         plan(org.client(api_version="99.0"), sobject="Account")
     with pytest.raises(NotFoundError):
         plan(org.client(api_version="67.0"), sobject="Acount")
+
+
+def test_an_unknown_object_is_told_even_where_versions_are_not(org: RunningOrg) -> None:
+    org.fail("versions", status=403, times=None)
+    with pytest.raises(NotFoundError, match="Did you mean Account"):
+        plan(org.client(api_version="67.0"), sobject="Acount")
+    assert org.calls("versions")
 
 
 def without_ids(described: Any) -> Any:

@@ -182,3 +182,16 @@ def test_a_count_that_is_refused_does_not_end_the_extract(org: RunningOrg, tmp_p
     org.fail("query", status=status, times=None if status == 500 else 1)
     manifest = extract(org, tmp_path, sobject="Account")
     assert manifest["api"] == "bulk" and manifest["rows"] > 0
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_parents_that_cannot_be_described_do_not_end_the_extract(
+    org: RunningOrg, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    org.fail("describe", path="/(Group|User)/", status=status, times=None)
+    assert extract(org, tmp_path / "query", soql="SELECT Id, Owner.Name FROM Case")["rows"] > 200
+    manifest = extract(org, tmp_path / "object", sobject="Contact", exclude_fields=["Owner.Email", "Email"])
+    assert manifest["rows"] > 800 and "exclude_fields names Owner.Email" in caplog.text
+    deep = "SELECT Id, TYPEOF What.Owner WHEN User THEN Email END FROM Task"
+    org.fail("describe", path="/Account/", status=status, times=None)
+    assert make_plan(org.client(), Request(soql=deep), run_identity()).columns[1].name == "What.Owner"

@@ -27,7 +27,9 @@ SOON = timedelta(0)
 @pytest.mark.parametrize("mode", ["full", "incremental"])
 def test_another_objects_full_extract_is_refused(org: RunningOrg, tmp_path: Path, mode: str) -> None:
     extract(org, tmp_path, sobject="Account", fields=["Id"])
-    with pytest.raises(StateError, match=r"with the object 'Account', and this one has 'Contact'.*\{sobject\}"):
+    with pytest.raises(
+        StateError, match=r"with the object 'Account', and this one has the object 'Contact'.*\{sobject\}"
+    ):
         extract(org, tmp_path, sobject="Contact", fields=["Id"], run_id="next", mode=mode)
     assert [path.name for path in tmp_path.glob("extract=*")] == [f"extract={run_identity().extract_id}"]
 
@@ -48,7 +50,7 @@ def test_the_cause_is_named_when_both_were_planned_before_either_was_committed(
         extraction.start()
     first, second = extractions
     first.commit(first.land())
-    with pytest.raises(StateError, match=r"'Account', and this one has 'Contact'.*\{sobject\} in it"):
+    with pytest.raises(StateError, match=r"'Account', and this one has the object 'Contact'.*\{sobject\} in it"):
         second.commit(second.land())
     assert len(list(tmp_path.glob("extract=*"))) == 1
 

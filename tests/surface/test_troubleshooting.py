@@ -23,7 +23,7 @@ from salesforce_localorg.faults import Fault
 from salesforce_localorg.org import LocalOrg
 
 from airflow_sfcc import errors
-from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator
+from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator, SalesforceVacuumOperator
 from tests.conftest import KEY, SECRET, RunningOrg
 from tests.surface.conftest import Connect
 
@@ -333,7 +333,28 @@ def a_field_more(met: Trouble) -> None:
     met.incremental(columns=("Name", "Phone"), on_schema_change="fail")
 
 
+def rendered(met: Trouble, **options: str) -> None:
+    """A task with templates that come out as these."""
+    operator = met.operator(**dict.fromkeys(options, "{{ params.it }}"))
+    for name, value in options.items():
+        setattr(operator, name, value)
+    operator.execute(met.context)
+
+
+def several_objects(met: Trouble) -> None:
+    """A destination as earlier versions let it become."""
+    for days_ago, sobject in enumerate(("Account", "Contact")):
+        met.incremental(days_ago, sobject=sobject, destination=(met.folder / sobject).as_uri())
+        for landed in (met.folder / sobject).glob("extract=*"):
+            landed.rename(met.folder / landed.name)
+    SalesforceVacuumOperator(task_id="vacuum", destination=met.folder.as_uri(), keep=1).execute(met.context)
+
+
 def a_field_that_vanishes(met: Trouble) -> None:
+    def without_name(describe: Any) -> Any:
+        return {**describe, "fields": [field for field in describe["fields"] if field["name"] != "Name"]}
+
+    met.fail("describe", skip=1, mutate=without_name)
     met.fail(
         "query", **refused("INVALID_FIELD", "SELECT Id, Name FROM Account\nNo such column 'Name' on entity 'Account'")
     )
@@ -346,6 +367,9 @@ def a_value_too_wide(met: Trouble) -> None:
 
 
 PROVOKING: dict[str, Callable[[Trouble], Any]] = {
+    "must be one of": lambda met: rendered(met, file_format="excel"),
+    "nothing fills in": lambda met: rendered(met, destination="file:///data/{object}"),
+    "destination is empty": lambda met: rendered(met, destination=" "),
     "refused the login": wrong_secret,
     "The token was renewed once and refused again": token_refused_twice,
     "The connection has no": no_host,
@@ -388,7 +412,8 @@ PROVOKING: dict[str, Callable[[Trouble], Any]] = {
     "and its pages hold": more_processed,
     "The download was stopped": killed_in_a_download,
     "The task was killed while it waited": killed_while_it_waits,
-    "so it cannot go on from there": another_condition,
+    "so they cannot share it": another_condition,
+    "holds extracts of several": several_objects,
     "Another run committed to this destination": another_run_at_the_same_time,
     "the org's log of them begins at": a_long_outage,
     "changed since the last extract": a_field_more,

@@ -122,9 +122,13 @@ def check_same_source(manifests: Iterable[Manifest], wanted: Mapping[str, Any]) 
                 continue
             if (there or None) != (wanted[name] or None):
                 raise StateError(
-                    f"The destination holds an extract ({manifest['extract_id']}) with {is_called} {there!r}, and this one "
-                    f"has {wanted[name]!r}, so they cannot share it: {fix}"
+                    f"The destination holds an extract ({manifest['extract_id']}) with {_called(is_called, there)}, and "
+                    f"this one has {_called(is_called, wanted[name])}, so they cannot share it: {fix}"
                 )
+
+
+def _called(what: str, value: Any) -> str:
+    return f"{what} {value!r}" if value else what.replace("the ", "no ", 1)
 
 
 def check_same_format(destination: StoragePath, newest: Manifest | None, file_format: str) -> None:

@@ -131,9 +131,9 @@ class ColumnResolver:
         for path in paths:
             try:
                 found.add(self.field(sobject, path).name.lower())
-            except QueryError as problem:
-                if problem.code != UNKNOWN_FIELD:
-                    raise
+            except ENDING_ERRORS:
+                raise
+            except SalesforceError:  # of a parent, too, that the user may not describe, and so cannot have selected
                 unknown.append(path)
         if unknown:
             known = [str(field["name"]) for field in self._client.describe(sobject)["fields"]]
@@ -187,6 +187,8 @@ class ColumnResolver:
             return Column(self._parents(query.sobject, path), "typeof", "string", True)
         if item.kind == "function":
             return self._function(query, item, unnamed)
+        if item.text == "*":
+            raise QueryError("SOQL has no SELECT *: name the fields, or give sobject instead of soql for all of them.")
         column = self.field(query.sobject, self.path(query, item.text))
         if query.is_aggregate:
             name = item.alias or column.name.split(".")[-1]
@@ -246,7 +248,13 @@ class ColumnResolver:
         reference = self._reference_of(describe, head)
         if not rest:
             return str(reference["relationshipName"])
-        return f"{reference['relationshipName']}.{self._parents(str(reference['referenceTo'][0]), rest)}"
+        try:
+            rest = self._parents(str(reference["referenceTo"][0]), rest)
+        except ENDING_ERRORS:
+            raise
+        except SalesforceError:
+            log.info("%s cannot be described, so %s stays as the query spells it", reference["referenceTo"][0], rest)
+        return f"{reference['relationshipName']}.{rest}"
 
     def path(self, query: Query, path: str) -> str:
         """A field's path as seen from the query's object: without aliases, and without the object's own name before it."""
