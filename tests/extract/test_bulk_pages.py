@@ -122,16 +122,22 @@ def test_results_that_expired(org: RunningOrg, root: UPath) -> None:
     assert no_data_left(root)
 
 
+def other_columns(org: RunningOrg, times: int | None) -> None:
+    body, headers = '"Id","Surname"\n"003000000000001AAA","x"\n', {"Content-Type": "text/csv"}
+    org.fail("job_results", status=200, body=body, headers=headers, times=times)
+
+
 def test_columns_that_changed_under_the_job(org: RunningOrg, root: UPath) -> None:
-    org.fail(
-        "job_results",
-        status=200,
-        body='"Id","Surname"\n"003000000000001AAA","x"\n',
-        headers={"Content-Type": "text/csv"},
-    )
+    other_columns(org, times=None)
     with pytest.raises(UnexpectedResponseError, match=r"missing: description, lastname; unexpected: surname"):
         extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
     assert no_data_left(root)
+
+
+def test_a_page_with_other_columns_is_requested_again(org: RunningOrg, root: UPath, records: Records) -> None:
+    other_columns(org, times=1)
+    manifest = extract(org, root, sobject="Contact", fields=FIELDS, api="bulk")
+    assert manifest["rows"] == contacts(records)
 
 
 @pytest.mark.parametrize("empty_header", [True, False])
