@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_sfcc._airflow.compat import conf
 from airflow_sfcc._airflow.failures import airflow_failures
 from airflow_sfcc._airflow.mapping import MappableOperator, mapped_extract
-from airflow_sfcc._airflow.option_values import Destination, Duration
+from airflow_sfcc._airflow.option_values import ColumnRules, Destination, Duration
 from airflow_sfcc._airflow.options import (
     ExtractOptions,
     check_rendered,
@@ -104,7 +104,7 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
     Returns `manifest, path, files, rows, bytes, deleted_rows, api, job_id, window, watermark, api_calls, seconds`.
     Running the same task instance again replaces what it wrote.
 
-    Everything up to `numbers` is templated, `salesforce_conn_id` too; a template's value is checked when the task runs.
+    Everything up to `hash_key_conn_id` is templated, `salesforce_conn_id` too; a template's value is checked when the task runs.
     The page of rendered fields shows the SOQL that ran as `query`.
     `lookback`, `lag` and `timeout` are seconds, a timedelta, or ISO 8601 text such as `PT10M`.
 
@@ -130,6 +130,9 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
     :param on_schema_change: `evolve`: go on with types that hold both, or `fail` before a row is asked for.
     :param numbers: `float` (what the wire carries), or `decimal` (declared precision and scale; a value that does not
         fit is an error).
+    :param columns: which columns to hash or to leave out, such as `{"Contact.Email": "hash", "*.SSN__c": "drop"}`: `Object.Field`
+        with `*`, or `type:email`; the last rule that matches holds, `keep` makes an exception (docs/columns.md).
+    :param hash_key_conn_id: a connection whose password is the key for hashing (HMAC-SHA-256).
     :param skip_if_empty: end as skipped when there is no row. A full extract then lands nothing; an incremental one
         lands its manifest with a file of no rows, so that its watermark moves.
     :param page_size: rows asked for per Bulk result page where the org does not list result pages itself.
@@ -161,11 +164,13 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
         "deletes",
         "on_schema_change",
         "numbers",
+        "columns",
+        "hash_key_conn_id",
         "salesforce_conn_id",
         "query",
     )
     template_ext: Sequence[str] = (".soql",)
-    template_fields_renderers = {"soql": "sql", "where": "sql", "query": "sql", "bind": "json"}  # noqa: RUF012
+    template_fields_renderers = {"soql": "sql", "where": "sql", "query": "sql", "bind": "json", "columns": "json"}  # noqa: RUF012
     ui_color = "#c9e7ff"
     _attempt: ExtractTask | None = None
 
@@ -189,6 +194,8 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
         deletes: Literal["ignore", "soft", "hard"] = "ignore",
         on_schema_change: Literal["evolve", "fail"] = "evolve",
         numbers: Literal["float", "decimal"] = "float",
+        columns: ColumnRules | None = None,
+        hash_key_conn_id: str | None = None,
         skip_if_empty: bool = False,
         page_size: int = 100_000,
         parallel_pages: int = 3,

@@ -83,7 +83,10 @@ def salesforce_extract(
             **{"deferrable": True, **extract, **of_plan},
         )
         download = DownloadOperator.partial(
-            task_id="download", destination=destination, salesforce_conn_id=salesforce_conn_id
+            task_id="download",
+            destination=destination,
+            hash_key_conn_id=extract.get("hash_key_conn_id"),
+            salesforce_conn_id=salesforce_conn_id,
         ).expand(share=plan.output)
         CommitOperator(
             task_id="commit",
@@ -169,22 +172,31 @@ class DownloadOperator(_StageOperator):
     """Lands a share of the result pages, and returns what it landed.
 
     :param share: what the plan dealt to this task (templated).
+    :param hash_key_conn_id: as in SalesforceExtractOperator.
     """
 
-    template_fields: Sequence[str] = ("share", "destination", "salesforce_conn_id")
+    template_fields: Sequence[str] = ("share", "destination", "hash_key_conn_id", "salesforce_conn_id")
     template_fields_renderers = {"share": "json"}  # noqa: RUF012
 
     def __init__(
-        self, *, share: PlainShare, destination: str, salesforce_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any
+        self,
+        *,
+        share: PlainShare,
+        destination: str,
+        hash_key_conn_id: str | None = None,
+        salesforce_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.share = share
+        self.hash_key_conn_id = hash_key_conn_id
         self.destination = destination
         self.salesforce_conn_id = salesforce_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         import socket
 
+        from airflow_sfcc._airflow.extract_task import hash_key_of
         from airflow_sfcc.extract.extraction import Extraction
         from airflow_sfcc.extract.model import Landed, Share, from_plain, plain
         from airflow_sfcc.wording import plural
@@ -193,7 +205,13 @@ class DownloadOperator(_StageOperator):
             share = from_plain(self.share, Share, "The share that the plan dealt to this task")
         with airflow_failures(), storage_failures(filled_in(self.destination, share.sobject)):
             client, destination = self._place(share)
-            extraction = self._resumed = Extraction.share(client, destination, share.extract_id, share.job_id)
+            extraction = self._resumed = Extraction.share(
+                client,
+                destination,
+                share.extract_id,
+                share.job_id,
+                hash_key=hash_key_of(self.hash_key_conn_id),
+            )
             landed = extraction.land_pages(share.pages)
         rows = sum(page.rows for page in landed)
         sobject = extraction.plan.sobject

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow.sdk.log import mask_secret
 from msgspec import structs
 
+from airflow_sfcc._airflow.connection import unknown_connection
 from airflow_sfcc._airflow.destinations import destination_path, filled_in, storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures
 from airflow_sfcc._airflow.options import ExtractOptions, request_of
 from airflow_sfcc.errors import (
+    ConfigurationError,
     JobAbortedError,
     JobTimeoutError,
     ResultsExpiredError,
@@ -24,6 +27,7 @@ from airflow_sfcc.errors import (
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.model import Request, RunIdentity, StagedFile
 from airflow_sfcc.extract.progress import WaitingProgress
+from airflow_sfcc.extract.protect.hashing import HashKey
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.salesforce import SalesforceClient, soql
 from airflow_sfcc.salesforce.bulk import poll_delays
@@ -129,14 +133,24 @@ class ExtractTask:
     def _plan(self) -> Extraction:
         run = run_identity(self._context, self._options.retries or 0)
         self.extraction = Extraction.planned(
-            self._client(), self.request(), run, self._destination, durable=self._options.durable
+            self._client(),
+            self.request(),
+            run,
+            self._destination,
+            durable=self._options.durable,
+            hash_key=hash_key_of(self._options.hash_key_conn_id),
         )
         return self.extraction
 
     def _resume(self) -> Extraction:
         client = self._client()
         destination = self._destination(self._sobject_name(client))
-        self.extraction = Extraction.resume(client, destination, run_identity(self._context, 0).extract_id)
+        self.extraction = Extraction.resume(
+            client,
+            destination,
+            run_identity(self._context, 0).extract_id,
+            hash_key=hash_key_of(self._options.hash_key_conn_id),
+        )
         return self.extraction
 
     def _place(self) -> str:
@@ -260,6 +274,25 @@ class ExtractTask:
         if self._options.cancel_on_kill or not self._killed.is_set():
             extraction.abandon_jobs()
         extraction.discard()
+
+
+def hash_key_of(conn_id: str | None) -> HashKey | None:
+    """The key for hashing, which is the password of that connection; None where there is none. Raises ConfigurationError."""
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    if conn_id is None:
+        return None
+    try:
+        secret = BaseHook.get_connection(conn_id).password
+    except AirflowNotFoundException:
+        raise unknown_connection(conn_id) from None
+    if not secret:
+        raise ConfigurationError(
+            f"The connection {conn_id!r} has no password, which is the key for hashing columns: set it to the output of "
+            "`openssl rand -base64 32`."
+        )
+    mask_secret(secret)
+    return HashKey(secret)
 
 
 def commit_or_skip(

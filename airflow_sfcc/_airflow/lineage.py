@@ -86,8 +86,8 @@ def _columns(plan: Plan, source: tuple[str, str]) -> Any:
         fields={
             column.name: lineage.Fields(
                 inputFields=[lineage.InputField(namespace=source[0], name=source[1], field=column.name)],
-                transformationType="IDENTITY",
-                transformationDescription="copied",
+                transformationType="MASKED" if column.hashed else "IDENTITY",
+                transformationDescription="hashed" if column.hashed else "copied",
             )
             for column in plan.columns
             if column.name.lower() in selected

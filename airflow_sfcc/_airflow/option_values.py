@@ -27,6 +27,10 @@ class StorageLocation(Protocol):
 Destination = Union[str, PurePath, StorageLocation]
 
 
+ColumnRules = Mapping[str, Literal["hash", "drop", "keep"]]
+"""What to do with which columns; see `airflow_sfcc.extract.protect.rules`."""
+
+
 def checked_value(name: str, value: Any, annotation: Any) -> Any:
     """`value` in the form that the engine takes. Raises OptionError, which names the option, when it cannot be that."""
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
@@ -34,6 +38,8 @@ def checked_value(name: str, value: Any, annotation: Any) -> Any:
         return None
     if get_origin(annotation) is Literal:
         return _one_of(name, value, get_args(annotation))
+    if ColumnRules in kinds:
+        return _column_rules(name, value)
     if kinds == get_args(Destination):
         return destination_url(value)
     for kind, check in _CHECKS:
@@ -123,6 +129,21 @@ def _mapping(name: str, value: Any) -> Any:
     for key in value:
         if not isinstance(key, str):
             raise OptionError(f"{name} has the key {key!r}: its keys are the names after the colons, as text.")
+    return value
+
+
+def _column_rules(name: str, value: Any) -> Any:
+    from airflow_sfcc.extract.protect.rules import Rules
+
+    if not isinstance(value, Mapping):
+        raise OptionError(
+            f"{name} must be a dict of rules, such as {name}={{'Contact.Email': 'hash'}}, not {value!r}. A template that names "
+            "a dict stays one with render_template_as_native_obj=True in the DAG."
+        )
+    try:
+        Rules(value)
+    except SfccError as problem:
+        raise OptionError(problem.message) from None
     return value
 
 

@@ -34,6 +34,7 @@ class ExtractOptions(BaseOperator):
     poll_interval: float
     timeout: timedelta
     salesforce_conn_id: str
+    hash_key_conn_id: str | None
     query: str | None = None
     """The SOQL that runs, once it is known."""
 
@@ -80,7 +81,18 @@ def refuse_without_effect(options: Mapping[str, Any], given: Collection[str]) ->
 
     Where the mode is a template they are meant for the other mode, and inherited ones for other tasks.
     """
+    columns = options["columns"]
+    hashes = columns is not None and (is_known_later(columns) or "hash" in columns.values())
+    if hashes and not is_known_later(columns) and options["hash_key_conn_id"] is None:
+        raise OptionError(
+            "columns hashes values, and there is no key to hash them by: name a connection whose password is the key in "
+            "hash_key_conn_id."
+        )
     useless = {
+        "hash_key_conn_id names the key for columns that are hashed, and columns hashes none": (
+            not hashes,
+            {"hash_key_conn_id"},
+        ),
         "initial_start, lookback and cursor_field have no effect with mode='full'": (
             options["mode"] == "full",
             {"initial_start", "lookback", "cursor_field"},

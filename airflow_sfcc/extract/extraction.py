@@ -22,6 +22,7 @@ from msgspec import structs
 
 from airflow_sfcc.errors import (
     ConcurrentRunError,
+    ConfigurationError,
     ExtractError,
     JobAbortedError,
     JobFailedError,
@@ -48,6 +49,8 @@ from airflow_sfcc.extract.model import Part, Plan, Request, RunIdentity, StagedF
 from airflow_sfcc.extract.plan.api_choice import calls_by_rest, is_refusal_of_bulk
 from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.extract.plan.vanished import vanishing_fields_explained
+from airflow_sfcc.extract.protect.apply import hashed_by
+from airflow_sfcc.extract.protect.hashing import HashKey
 from airflow_sfcc.extract.storage import StoragePath, require_content
 from airflow_sfcc.salesforce.bulk import ABORTED, FAILED, BulkJob, ResultPage
 from airflow_sfcc.salesforce.client import SalesforceClient
@@ -76,9 +79,13 @@ class Extraction:
     `destination` is where the object's extracts live; a failure at any stage leaves there what was there before.
     """
 
-    def __init__(self, client: SalesforceClient, destination: StoragePath, plan: Plan) -> None:
+    def __init__(
+        self, client: SalesforceClient, destination: StoragePath, plan: Plan, *, hash_key: HashKey | None = None
+    ) -> None:
+        """`hash_key` is what the plan's hashed columns are hashed by; stages that read no rows do without."""
         self.client = client
         self.plan = plan
+        self._hash_key = hash_key
         self.landing = Landing(destination, plan.extract_id)
         self.continues = False
         """Whether it goes on with the job of an earlier attempt."""
@@ -98,6 +105,7 @@ class Extraction:
         destination: Callable[[str], StoragePath],
         *,
         durable: bool = True,
+        hash_key: HashKey | None = None,
     ) -> Extraction:
         """An extraction whose plan is made now; `destination` says where the extracts of an object of that name live.
 
@@ -108,27 +116,43 @@ class Extraction:
         def earlier(place: StoragePath) -> Plan | None:
             return _earlier_plan(Landing(place, run.extract_id), run.run_key) if durable else None
 
-        plan = make_plan(client, request, run, destination, earlier=earlier)
-        return cls(client, destination(plan.sobject), plan)
+        plan = make_plan(client, request, run, destination, earlier=earlier, hash_key=hash_key)
+        return cls(client, destination(plan.sobject), plan, hash_key=hash_key)
 
     @classmethod
     def resume(
-        cls, client: SalesforceClient, destination: StoragePath, extract_id: str, *, job_id: str | None = None
+        cls,
+        client: SalesforceClient,
+        destination: StoragePath,
+        extract_id: str,
+        *,
+        job_id: str | None = None,
+        hash_key: HashKey | None = None,
     ) -> Extraction:
         """A new attempt that goes on from the plan that another process staged last.
 
         Raises ExtractError when that is gone, of no use here, or has another job than `job_id` (None: any).
         """
         extraction, _ = cls._of_staged_plan(client, destination, extract_id, job_id)
+        extraction._hash_key = hash_key
         extraction.continues = True
         extraction.landing.begin(extraction.plan)
         extraction.landing.adopt()
         return extraction
 
     @classmethod
-    def share(cls, client: SalesforceClient, destination: StoragePath, extract_id: str, job_id: str) -> Extraction:
+    def share(
+        cls,
+        client: SalesforceClient,
+        destination: StoragePath,
+        extract_id: str,
+        job_id: str,
+        *,
+        hash_key: HashKey | None = None,
+    ) -> Extraction:
         """The part of one of several workers in what the plan staged last has begun; it only lands pages. Raises the same."""
         extraction, attempt = cls._of_staged_plan(client, destination, extract_id, job_id)
+        extraction._hash_key = hash_key
         extraction.landing.begin_share(attempt)
         return extraction
 
@@ -319,7 +343,7 @@ class Extraction:
         with self._missing_files_explained(), self._vanishing_fields_explained():
             pages = self._land_job() if self.plan.api == "bulk" else None
             if pages is None:
-                pages = RestFetcher(self.client, self.plan, self.landing, self._stop).land()
+                pages = RestFetcher(self.client, self.plan, self.landing, self._stop, self._hasher()).land()
         self._require_every_row(pages)
         return pages
 
@@ -360,7 +384,17 @@ class Extraction:
         return self._parts
 
     def _bulk(self) -> BulkFetcher:
-        return BulkFetcher(self.client, self.plan, self.landing, self._stop)
+        return BulkFetcher(self.client, self.plan, self.landing, self._stop, self._hasher())
+
+    def _hasher(self) -> HashKey | None:
+        """The key, if it is that which the plan was made with. Raises ConfigurationError for another one."""
+        planned = {column.hashed for column in self.plan.columns if column.hashed}
+        if self._hash_key is not None and planned - {hashed_by(self._hash_key)}:
+            raise ConfigurationError(
+                f"The key for hashing was changed since this extract of {self.plan.sobject} was planned; nothing was landed. "
+                "Clear the task, with everything upstream that belongs to the extract, to run it from the start."
+            )
+        return self._hash_key
 
     def stop(self) -> None:
         """End all downloads, from another thread or a signal handler; `land` and `land_pages` raise StoppedError."""

@@ -71,17 +71,39 @@ def from_plain(data: object, kind: type[T], what: str) -> T:
         ) from None
 
 
-class Column(Model, frozen=True):
+NUMBER_TYPES = frozenset({"double", "currency", "percent"})
+FIXED_TYPES = {
+    "boolean": "boolean",
+    "int": "int64",
+    "long": "int64",
+    "date": "date32",
+    "datetime": "timestamp[ms, UTC]",
+    "time": "time32[ms]",
+}
+"""Column types by Salesforce's; of numbers the option `numbers` decides, all others are text."""
+
+
+class Column(Model, frozen=True, omit_defaults=True):
     """One column of the result.
 
     `name` is the dotted path in the schema's spelling (`Account.Owner.Name`); `salesforce_type` describe's type;
-    `type` one of boolean, int64, float64, decimal128(p, s), date32, timestamp[ms, UTC], time32[ms], string.
+    `type` one of boolean, int64, float64, decimal128(p, s), date32, timestamp[ms, UTC], time32[ms], string. `hashed` is
+    how its values are hashed before they land, with the fingerprint of the key: `hmac-sha256:3f9a1c2b7d6e5f40`.
     """
 
     name: str
     salesforce_type: str
     type: str
     nullable: bool
+    hashed: str | None = None
+
+    @property
+    def as_read(self) -> Column:
+        """The column as its values are read; that of a hashed column has another type."""
+        if self.hashed is None:
+            return self
+        kind = "float64" if self.salesforce_type in NUMBER_TYPES else FIXED_TYPES.get(self.salesforce_type, "string")
+        return msgspec.structs.replace(self, type=kind)
 
 
 class Window(Model, frozen=True):
@@ -170,6 +192,7 @@ class Request(IncrementalOptions, frozen=True, kw_only=True):
     file_format: FileFormat = "parquet"
     api: Api = "auto"
     numbers: Numbers = "float"
+    columns: Mapping[str, str] | None = None
     page_size: int = DEFAULT_PAGE_SIZE
     parallel_pages: int = DEFAULT_PARALLEL_PAGES
     slice_at: Sequence[datetime] = ()
@@ -241,14 +264,22 @@ class Increment(Model, frozen=True):
         )
 
 
+class LeftOut(Model, frozen=True):
+    """A field of the object that the extract leaves out, although nobody named it: `why` says what kind of field it is."""
+
+    name: str
+    salesforce_type: str
+    why: Literal["binary", "compound", "list of ids"]
+
+
 class Plan(Model, frozen=True):
     """Everything the later stages need.
 
     `may_fall_back` says that REST may read what Bulk refuses or fails at. `expected_rows` is the count that the API was
     chosen by, if there was one. `api_calls` counts the calls of stages that ran elsewhere, `starts` how often this attempt
-    began from nothing; `job_id` is set once a Bulk job is submitted. A query that is cut into slices has the SOQL of each
-    in `slices`, and after submission the id of each one's job, in that order, in `job_ids`; `job_id` is the first. `run_key`
-    and `try_number` are those of the run that it was made for.
+    began from nothing; `dropped` are the columns that a rule dropped. `job_id` is set once a Bulk job is submitted. A query
+    that is cut into slices has the SOQL of each in `slices`, and after submission the id of each one's job, in that order, in
+    `job_ids`; `job_id` is the first. `run_key` and `try_number` are those of the run that it was made for.
     """
 
     extract_id: PlainId
@@ -272,6 +303,8 @@ class Plan(Model, frozen=True):
     run_id: str
     map_index: int
     increment: Increment
+    dropped: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     expected_rows: int | None = None
     job_id: str | None = None
     job_ids: tuple[str, ...] = ()

@@ -156,6 +156,43 @@ def bind_uses(soql: str) -> list[BindUse]:
     return found
 
 
+_NO_FIELDS = frozenset({"AND", "OR", "NOT", "IN", "LIKE", "INCLUDES", "EXCLUDES", "NULL", "TRUE", "FALSE"})
+"""Words of conditions that name no field; others that name none, such as TODAY, are no fields of any object either."""
+
+
+def condition_fields(soql: str) -> Iterator[tuple[str, Scope]]:
+    """The field paths that a query's conditions compare with values, those of queries within it included.
+
+    A field that is only compared with null is not among them. Raises what `scan` raises.
+    """
+    tokens = _tokens(soql)
+    clauses = [("", 0)]
+    for index, token in enumerate(tokens):
+        word = token.text.upper() if token.kind == "word" else ""
+        following = [each.text.upper() for each in tokens[index + 1 : index + 4]]
+        if token.kind == "open" and following[:1] == ["SELECT"]:
+            clauses.append(("", token.depth + 1))
+        elif token.kind == "close" and token.depth < clauses[-1][1]:
+            clauses.pop()
+        elif word in ("SELECT", "FROM", "WHERE", "HAVING", "LIMIT", "OFFSET", "WITH") or (
+            word in ("GROUP", "ORDER") and following[:1] == ["BY"]
+        ):
+            clauses[-1] = (word, clauses[-1][1])
+        elif word and clauses[-1][0] in ("WHERE", "HAVING") and word not in _NO_FIELDS and not _is_harmless(following):
+            yield token.text, _scope(soql, tokens, index)
+
+
+def _is_harmless(following: Sequence[str]) -> bool:
+    """Whether a word is a function's name, or a field that is only compared with null."""
+    is_null = following[:2] == ["=", "NULL"] or following[:3] in (["!", "=", "NULL"], ["<", ">", "NULL"])
+    return is_null or following[:1] == ["("]
+
+
+def words(text: str) -> list[str]:
+    """The words of a piece of SOQL: names, keywords, field paths."""
+    return [token.text for token in _tokens(text) if token.kind == "word"]
+
+
 def _operand(soql: str, tokens: Sequence[_Token], index: int) -> str | None:
     """What stands before the operator before a value, or before IN and the list that the value is in."""
     depth = tokens[index].depth
@@ -342,6 +379,12 @@ class Query:
             item = self.items[index]
             text = f"{text[: item.start]}{', '.join(names[index])}{text[item.end :]}"
         return scan(text)
+
+    def with_only(self, kept: Sequence[int]) -> Query:
+        """This query with only some items of its SELECT list, given by their positions."""
+        first, last = self.items[0], self.items[-1]
+        listed = ", ".join(self.text[self.items[index].start : self.items[index].end] for index in kept)
+        return scan(f"{self.text[: first.start]}{listed}{self.text[last.end :]}")
 
 
 AGGREGATES = frozenset({"COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX"})

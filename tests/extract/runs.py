@@ -18,6 +18,7 @@ from upath import UPath
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.model import Request, RunIdentity
 from airflow_sfcc.extract.plan.planner import make_plan
+from airflow_sfcc.extract.protect.hashing import HashKey
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.bulk import poll_delays
 
@@ -41,12 +42,13 @@ def extract(
     client: SalesforceClient | None = None,
     run_id: str = "scheduled__2026-11-23",
     run: RunIdentity | None = None,
+    hash_key: HashKey | None = None,
     **request: Any,
 ) -> dict[str, Any]:
     """One extract from plan to manifest; what is staged is removed when it fails. Returns the manifest."""
     client = client or org.client()
-    plan = make_plan(client, Request(**request), run or run_identity(run_id), UPath(destination))
-    extraction = Extraction(client, UPath(destination), plan)
+    plan = make_plan(client, Request(**request), run or run_identity(run_id), UPath(destination), hash_key=hash_key)
+    extraction = Extraction(client, UPath(destination), plan, hash_key=hash_key)
     try:
         extraction.start()
         wait_for_job(extraction)

@@ -58,6 +58,8 @@ MANIFEST_KEYS = [
     "files",
     "deleted_files",
     "schema",
+    "dropped_columns",
+    "left_out_fields",
     "schema_fingerprint",
     "schema_changes",
     "stale_fields",

@@ -1,6 +1,7 @@
 """From what the wire carries to typed Arrow: Bulk's CSV text, and REST's JSON records.
 
-A value is exact or an error that names the column, the row and the value; nothing becomes null on the way.
+A value is exact or an error that names the column, the row and the value; nothing becomes null on the way. The values of
+columns that are to be hashed are in no error, and leave this module hashed.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_sfcc.errors import ConversionError, UnexpectedResponseError
+from airflow_sfcc.errors import ConversionError, ExtractError, UnexpectedResponseError
 from airflow_sfcc.extract.model import Column
 from airflow_sfcc.salesforce.query import Record, plain
 
@@ -70,22 +71,33 @@ class JsonRows:
 _ArrayMaker = Callable[[Sequence[Any], Column], pa.Array]
 
 
-class Converter:
-    """Types batches of one extract. `schema` is what comes out."""
+class Hasher(Protocol):
+    """Hashes the values of a column."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self.columns = tuple(columns)
+    def hashed(self, values: pa.Array) -> pa.Array: ...
+
+
+class Converter:
+    """Types batches of one extract. `schema` is what comes out, `columns` are the columns as they are read.
+
+    `hasher` is for columns that say that they are hashed.
+    """
+
+    def __init__(self, columns: Sequence[Column], hasher: Hasher | None = None) -> None:
+        self.columns = tuple(column.as_read for column in columns)
         self.schema = arrow_schema(columns)
+        self._read_schema = arrow_schema(self.columns)
+        self._hasher = hasher
+        self._hashes = any(column.hashed for column in columns)
 
     def from_csv(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
         """Type a batch whose columns are this extract's, in its order: strings, or of the right type already.
 
         Rows count from `first_row`.
         """
-        if batch.schema.equals(self.schema):
-            return batch
-        arrays = [_typed(array, column, first_row) for array, column in zip(batch.columns, self.columns)]
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        if batch.schema.equals(self._read_schema):
+            return self._landing(batch.columns)
+        return self._landing([_typed(array, column, first_row) for array, column in zip(batch.columns, self.columns)])
 
     def from_rows(self, rows: JsonRows, first_row: int) -> pa.RecordBatch:
         """Type REST records that are decoded by their columns' types already."""
@@ -106,7 +118,17 @@ class Converter:
         return self._from_json(values, first_row, _checked_array)
 
     def _from_json(self, values: Sequence[Sequence[Any]], first_row: int, array: _ArrayMaker) -> pa.RecordBatch:
-        arrays = [_json_column(each, column, first_row, array) for each, column in zip(values, self.columns)]
+        return self._landing(
+            [_json_column(each, column, first_row, array) for each, column in zip(values, self.columns)]
+        )
+
+    def _landing(self, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
+        """The columns as they land."""
+        if self._hashes:
+            if self._hasher is None:
+                raise ExtractError("Columns are to be hashed, and there is no key; nothing was landed.")
+            hashed = self._hasher.hashed
+            arrays = [hashed(array) if column.hashed else array for array, column in zip(arrays, self.columns)]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
@@ -167,7 +189,7 @@ def _locate(text: pa.Array, column: Column, parse: Callable[[pa.Array], pa.Array
 
 
 def _unfit(column: Column, row: int, value: Any) -> ConversionError:
-    shown = repr(value)
+    shown = "(hidden, since the column is hashed)" if column.hashed else repr(value)
     shown = shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + "…"
     advice = (
         "use numbers='float'"

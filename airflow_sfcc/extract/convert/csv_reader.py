@@ -123,8 +123,8 @@ def _parsed(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOpti
 def _parsed_text(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:
     try:
         return _parsed(block, header, convert)
-    except pa.ArrowInvalid as problem:
-        raise IncompleteResultError("The CSV is broken.") from problem
+    except pa.ArrowInvalid:  # whose text quotes rows
+        raise IncompleteResultError("The CSV is broken.") from None
 
 
 def _first_line(block: pa.Buffer | None) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import requests
 
 from airflow_sfcc.errors import ContentChangedError, IncompleteResultError, RowCountError, UnexpectedResponseError
+from airflow_sfcc.extract.convert.arrow_types import Hasher
 from airflow_sfcc.extract.fetch.page_checks import (
     MOST_UNPROVEN,
     PageIds,
@@ -109,12 +110,14 @@ class _Landed:
 class BulkFetcher:
     """Lists and lands the pages of one job, until `stop` is set; a page that fails sets it."""
 
-    def __init__(self, client: SalesforceClient, plan: Plan, landing: Landing, stop: Stop) -> None:
+    def __init__(
+        self, client: SalesforceClient, plan: Plan, landing: Landing, stop: Stop, hasher: Hasher | None = None
+    ) -> None:
         self._client = client.with_options(stop=stop)
         self._plan = plan
         self._landing = landing
         self._stop = stop
-        self._files = PageFiles(plan, landing)
+        self._files = PageFiles(plan, landing, hasher)
         self._order = PageOrder()
         self._seen = SeenIds()
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import requests
 
 from airflow_sfcc.errors import ContentChangedError, RowCountError
-from airflow_sfcc.extract.convert.arrow_types import Converter
+from airflow_sfcc.extract.convert.arrow_types import Converter, Hasher
 from airflow_sfcc.extract.convert.csv_reader import CsvPage
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, CountedFile, Dictionaries, part_writer
@@ -29,12 +29,12 @@ from airflow_sfcc.wording import plural
 class PageFiles:
     """Writes the page files of one extract; safe to share between threads."""
 
-    def __init__(self, plan: Plan, landing: Landing) -> None:
+    def __init__(self, plan: Plan, landing: Landing, hasher: Hasher | None = None) -> None:
         self._plan = plan
         self._landing = landing
-        self._converter = Converter(plan.columns)
+        self._converter = Converter(plan.columns, hasher)
         self._dictionaries = Dictionaries()
-        self._converts_csv = False
+        self._converts_csv = any(column.hashed for column in plan.columns)
 
     def write(self, page: ResultPage, response: requests.Response, ids: PageIds) -> StagedFile:
         """Land the page's rows, and take its Ids.
@@ -57,7 +57,7 @@ class PageFiles:
         """Write typed values."""
         schema = self._converter.schema
         writer = part_writer(self._plan.file_format, file, schema, dictionaries=self._dictionaries)
-        for batch in CsvPage(PageStream(response)).batches(self._plan.columns):
+        for batch in CsvPage(PageStream(response)).batches(self._converter.columns):
             typed = self._converter.from_csv(batch, rows.number)
             require_ids(typed, self._plan)
             writer.write(typed)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from airflow_sfcc.extract.convert.arrow_types import Converter, JsonRows
+from airflow_sfcc.extract.convert.arrow_types import Converter, Hasher, JsonRows
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.fetch.page_checks import require_ids
@@ -30,12 +30,14 @@ ROW_GROUP_BYTES = 6 * 1024 * 1024
 class RestFetcher:
     """Lands the rows of one query, until `stop` is set. On failure it sets `stop` so that the prefetched page is not retried."""
 
-    def __init__(self, client: SalesforceClient, plan: Plan, landing: Landing, stop: Stop) -> None:
+    def __init__(
+        self, client: SalesforceClient, plan: Plan, landing: Landing, stop: Stop, hasher: Hasher | None = None
+    ) -> None:
         self._client = client.with_options(stop=stop)
         self._stop = stop
         self._plan = plan
         self._landing = landing
-        self._converter = Converter(plan.columns)
+        self._converter = Converter(plan.columns, hasher)
 
     def land(self) -> list[StagedFile]:
         """All rows. Raises IncompleteResultError when there are other than `totalSize` of them."""
@@ -66,7 +68,7 @@ class RestFetcher:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         rows = 0
-        reader = JsonPageReader(self._plan.columns, self._plan.numbers)
+        reader = JsonPageReader(self._converter.columns, self._plan.numbers)
         pages = self._client.query_pages(
             self._plan.soql,
             include_deleted=self._plan.include_deleted,

@@ -20,6 +20,7 @@ from airflow_sfcc.extract.incremental.schema_drift import (
     SchemaChange,
     changes_between,
     refuse_changes,
+    require_same_hashing,
     sentence,
     wider,
 )
@@ -136,6 +137,7 @@ def _later_increment(
     wanted = {"org_id": source.org_id, "sobject": source.sobject, "where": source.where, "cursor_field": cursor}
     check_same_source(others.manifests, {name: wanted[name] for name in ("org_id", "sobject")})
     check_same_source(others.relevant, wanted)
+    require_same_hashing(source.sobject, source.columns, [*others.relevant, *([own] if own else [])])
     if own and own.get("window"):
         check_same_source([own], wanted)
         window, from_watermark = window_of(own["window"]), False

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_sfcc.errors import ACCESS, SchemaChangedError
-from airflow_sfcc.extract.model import Column
+from airflow_sfcc.errors import ACCESS, SchemaChangedError, StateError
+from airflow_sfcc.extract.model import Column, plain
 
 SchemaChange = dict[str, Any]
 
@@ -43,8 +43,8 @@ def changes_between(
 
 def _types(column: Mapping[str, Any] | Column) -> dict[str, str]:
     if isinstance(column, Column):
-        return {"salesforce_type": column.salesforce_type, "type": column.type}
-    return {"salesforce_type": str(column["salesforce_type"]), "type": str(column["type"])}
+        column = plain(column)
+    return {name: str(column[name]) for name in ("salesforce_type", "type", "hashed") if column.get(name)}
 
 
 def _loss(name: str, describe: Mapping[str, Any]) -> str:
@@ -53,6 +53,24 @@ def _loss(name: str, describe: Mapping[str, Any]) -> str:
     if any(str(field.get(key) or "").lower() == head for field in describe["fields"]):
         return UNSELECTED
     return "removed" if "__" in name else "access_lost"
+
+
+def require_same_hashing(sobject: str, columns: Sequence[Column], manifests: Sequence[Mapping[str, Any]]) -> None:
+    """Raise StateError when columns are hashed otherwise than in the extracts that this one would go on from: one table of
+    theirs would hold a record's values now plain, now hashed, or by two keys."""
+    hashed = {column.name: column.hashed for column in columns}
+    for manifest in manifests:
+        for earlier in manifest["schema"]:
+            name = str(earlier["name"])
+            if name in hashed and earlier.get("hashed") != hashed[name]:
+                then, now = (
+                    f"hashed by {each}" if each else "not hashed" for each in (earlier.get("hashed"), hashed[name])
+                )
+                raise StateError(
+                    f"{sobject}.{name} is {then} in the destination (extract {manifest['extract_id']}), and is to be {now}: "
+                    "one table of both would mix them. Run once with mode='full', from which incremental extracts then go on, "
+                    "and remove the extracts before that where their values must not stay."
+                )
 
 
 def refuse_changes(sobject: str, changes: Sequence[SchemaChange]) -> None:
@@ -69,7 +87,10 @@ def sentence(change: SchemaChange) -> str:
     """One change, for people."""
     name = change["column"]
     if change["change"] == "retyped":
-        before, after = (f"{side['type']} ({side['salesforce_type']})" for side in (change["from"], change["to"]))
+        before, after = (
+            f"{side['type']} ({side['salesforce_type']}{', hashed by ' + side['hashed'] if 'hashed' in side else ''})"
+            for side in (change["from"], change["to"])
+        )
         return f"{name} was {before} and is {after}"
     if change["change"] == UNSELECTED:
         return f"{name} is no longer selected"

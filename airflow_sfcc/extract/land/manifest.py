@@ -53,6 +53,8 @@ def make_manifest(
         "files": [_file(part) for part in all_parts],
         "deleted_files": [_file(part) for part in side_files.deleted],
         "schema": [plain(column) for column in plan.columns],
+        "dropped_columns": list(plan.dropped),
+        "left_out_fields": [plain(field) for field in plan.left_out],
         "schema_fingerprint": schema_fingerprint(plan.columns),
         "schema_changes": list(increment.schema_changes),
         "stale_fields": list(increment.stale_fields),

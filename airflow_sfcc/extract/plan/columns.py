@@ -17,7 +17,8 @@ from airflow_sfcc.errors import (
     StoppedError,
     UntrustedHostError,
 )
-from airflow_sfcc.extract.model import Column, Numbers
+from airflow_sfcc.extract.model import FIXED_TYPES, NUMBER_TYPES, Column, LeftOut, Numbers
+from airflow_sfcc.extract.protect.rules import FieldName
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.soql import Query, Scope, SelectItem, function_call, scan
 from airflow_sfcc.wording import did_you_mean
@@ -29,15 +30,6 @@ BINARY_TYPES = frozenset({"base64"})
 ID_LISTS = "urn:JunctionIdListNames"
 """The soapType of fields that list the ids of an object of their own, such as EmailMessage.ToIds of EmailMessageRelation. Bulk
 does not do them (salesforce-protocol.md#describe), so they are extracted only where `fields` or a query names them."""
-NUMBER_TYPES = frozenset({"double", "currency", "percent"})
-_FIXED_TYPES = {
-    "boolean": "boolean",
-    "int": "int64",
-    "long": "int64",
-    "date": "date32",
-    "datetime": "timestamp[ms, UTC]",
-    "time": "time32[ms]",
-}
 _DATE_PARTS = re.compile(r"(CALENDAR|FISCAL)_(YEAR|QUARTER|MONTH)|(DAY|WEEK)_IN_(WEEK|MONTH|YEAR)|HOUR_IN_DAY")
 _COUNTS = frozenset({"COUNT", "COUNT_DISTINCT", "GROUPING"})
 _OF_FIXED_TYPE = {
@@ -72,18 +64,28 @@ def _type_of(kind: str, field: Mapping[str, Any], numbers: Numbers) -> str:
         scale = int(field.get("scale") or 0)
         precision = int(field.get("precision") or 0) or _LARGEST_PRECISION
         return f"decimal128({min(precision, _LARGEST_PRECISION)}, {scale})"
-    return _FIXED_TYPES.get(kind, "string")
+    return FIXED_TYPES.get(kind, "string")
 
 
 def selectable_fields(describe: Mapping[str, Any]) -> list[str]:
     """All fields the Run As user may read, minus compound fields (their parts stay), binary ones and lists of ids
     (salesforce-protocol.md#describe)."""
-    refused = COMPOUND_TYPES | BINARY_TYPES
-    return [
-        str(field["name"])
-        for field in describe["fields"]
-        if field["type"] not in refused and field.get("soapType") != ID_LISTS
-    ]
+    missing = {each.name for each in left_out_fields(describe)}
+    return [str(field["name"]) for field in describe["fields"] if field["name"] not in missing]
+
+
+def left_out_fields(describe: Mapping[str, Any]) -> tuple[LeftOut, ...]:
+    """The fields that are extracted only where somebody names them, or not at all."""
+    found = []
+    for field in describe["fields"]:
+        kind = str(field["type"])
+        if kind in COMPOUND_TYPES:
+            found.append(LeftOut(str(field["name"]), kind, "compound"))
+        elif kind in BINARY_TYPES:
+            found.append(LeftOut(str(field["name"]), kind, "binary"))
+        elif field.get("soapType") == ID_LISTS:
+            found.append(LeftOut(str(field["name"]), kind, "list of ids"))
+    return tuple(found)
 
 
 class ColumnResolver:
@@ -218,16 +220,26 @@ class ColumnResolver:
 
     def type_of(self, scope: Scope, operand: str) -> str:
         """The Salesforce type of a field path or function call in a query's conditions. Raises what `field` raises."""
-        query, item = self._scoped(scope), function_call(operand)
+        query, item = self.scoped(scope), function_call(operand)
         if item.kind == "function":
             return self._function(query, item, "expr0").salesforce_type
         return self.field(query.sobject, self.path(query, item.text)).salesforce_type
 
-    def _scoped(self, scope: Scope) -> Query:
+    def owners_in(self, scope: Scope, path: str) -> list[FieldName]:
+        """The same of a path in a query's conditions."""
+        try:
+            query = self.scoped(scope)
+            return self.owners(query.sobject, self.path(query, path))
+        except ENDING_ERRORS:
+            raise
+        except SalesforceError:  # of an object that only the org can say something about
+            return []
+
+    def scoped(self, scope: Scope) -> Query:
         """The query of a scope, with its object's name where it says that of a child relationship."""
         if not (scope.outer and scope.is_child):
             return scope.query
-        outer = self._scoped(scope.outer)
+        outer = self.scoped(scope.outer)
         wanted = scope.query.sobject.split(".")[-1].lower()
         for each in self._client.describe(outer.sobject).get("childRelationships") or ():
             if str(each.get("relationshipName") or "").lower() == wanted:
@@ -277,6 +289,35 @@ class ColumnResolver:
         reference = self._reference_of(describe, head)
         column = self._through(reference, rest)
         return Column(f"{reference['relationshipName']}.{column.name}", column.salesforce_type, column.type, True)
+
+    def owners(self, sobject: str, path: str) -> list[FieldName]:
+        """What the field at a dotted path may be called: as a field of each object that it can be one of, and by the path.
+
+        Empty for a path that leads nowhere. Of polymorphic parents beyond the first few, the type is not looked up.
+        """
+        describe = self._client.describe(sobject)
+        head, _, rest = path.strip().partition(".")
+        if not rest:
+            found = _field(describe, head)
+            return [FieldName(str(describe["name"]), str(found["name"]), str(found["type"]))] if found else []
+        reference = _reference(describe, head)
+        if reference is None:
+            return []
+        names = [FieldName(str(describe["name"]), path.strip())]
+        for number, target in enumerate(map(str, reference["referenceTo"])):
+            if number < _MOST_TARGETS:
+                names += self._owners_in(target, rest)
+            elif "." not in rest:
+                names.append(FieldName(target, rest))
+        return names
+
+    def _owners_in(self, target: str, path: str) -> list[FieldName]:
+        try:
+            return self.owners(target, path)
+        except ENDING_ERRORS:
+            raise
+        except SalesforceError:  # of an object that the Run As user may not see
+            return [FieldName(target, path)]
 
     def _reference_of(self, describe: Mapping[str, Any], relationship: str) -> Mapping[str, Any]:
         reference = _reference(describe, relationship)

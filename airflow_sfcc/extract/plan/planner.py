@@ -12,13 +12,16 @@ from msgspec import structs
 from airflow_sfcc.errors import QueryError
 from airflow_sfcc.extract.incremental.increment import Source, find_increment
 from airflow_sfcc.extract.incremental.state import State, check_same_format, latest_state
-from airflow_sfcc.extract.model import Column, Increment, Plan, Request, RunIdentity
+from airflow_sfcc.extract.model import Column, Increment, LeftOut, Plan, Request, RunIdentity
 from airflow_sfcc.extract.plan.api_choice import choose_api
 from airflow_sfcc.extract.plan.binding import bound
-from airflow_sfcc.extract.plan.columns import ColumnResolver
+from airflow_sfcc.extract.plan.columns import ColumnResolver, left_out_fields
 from airflow_sfcc.extract.plan.cursor import FULL_INSTEAD, choose_cursor, cursor_of_full, needed_columns
 from airflow_sfcc.extract.plan.quirks import log_gaps, refuse_unwindowed
 from airflow_sfcc.extract.plan.slices import cut
+from airflow_sfcc.extract.protect.apply import Protection, log_left_out
+from airflow_sfcc.extract.protect.hashing import HashKey
+from airflow_sfcc.extract.protect.rules import Rules
 from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.salesforce import soql
 from airflow_sfcc.salesforce.client import SalesforceClient
@@ -34,19 +37,24 @@ def make_plan(
     destination: StoragePath | Callable[[str], StoragePath] | None = None,
     *,
     earlier: Callable[[StoragePath], Plan | None] | None = None,
+    hash_key: HashKey | None = None,
 ) -> Plan:
     """Describe, resolve the columns, find the extract's increment, write the SOQL, choose the API. Reads no row.
 
     `destination` is where the object's extracts live, or says that of an object's name; without it nothing is known of
     earlier extracts. `earlier` says which plan an earlier attempt of the same run left there: the plan is made as of the
-    time of that one, so that it comes out the same, and takes over its Bulk job when it does. Raises QueryError,
+    time of that one, so that it comes out the same, and takes over its Bulk job when it does. `hash_key` is what
+    `columns` hashes by. Raises QueryError,
     NotFoundError or AccessError for what cannot be extracted, and what `find_increment` raises.
     """
     resolver = ColumnResolver(client, request.numbers)
-    query, source = _selected(resolver, request) if request.soql else _of_sobject(resolver, request)
+    rules = Rules(request.columns)
+    select = _selected if request.soql else _of_sobject
+    query, source, dropped = select(resolver, request, Protection(resolver, rules, hash_key))
     if request.mode == "incremental":
         _require_incremental(source, request)
     log_gaps(source.describe, include_deleted=request.deletes != "ignore")
+    left_out = _left_out(source, request)
     place = destination(source.sobject) if callable(destination) else destination
     before = earlier(place) if earlier and place else None
     planned_at = before.started_at if before else datetime.now(timezone.utc)
@@ -56,6 +64,7 @@ def make_plan(
     if increment.condition:
         query = query.narrowed(increment.condition)
     draft = _draft(client, request, run, query, source, columns, planned_at, increment)
+    draft = structs.replace(draft, dropped=dropped, left_out=left_out)
     if request.slice_at:
         draft = structs.replace(draft, slices=cut(query, source, request.slice_at))
     if before and before.is_of_same_job(draft):
@@ -72,25 +81,53 @@ def make_plan(
     return structs.replace(draft, api=choice.api, api_reason=choice.reason, expected_rows=choice.rows)
 
 
-def _of_sobject(resolver: ColumnResolver, request: Request) -> tuple[Query, Source]:
-    """The query for an object's fields, and what it selects."""
+def _of_sobject(
+    resolver: ColumnResolver, request: Request, protection: Protection
+) -> tuple[Query, Source, tuple[str, ...]]:
+    """The query for an object's fields, what it selects, and what was dropped."""
     describe = resolver.describe(str(request.sobject))
     needed = _needed(describe, request)
     columns = resolver.of_sobject(describe, _with(request.fields, needed), request.exclude_fields)
     text = soql.select(str(describe["name"]), [column.name for column in columns], request.where)
     query = soql.scan(bound(resolver, text, request.bind))
-    return query, _source(resolver, request, query, describe, columns)
+    return _protected(resolver, request, protection, query, describe, columns)
 
 
-def _selected(resolver: ColumnResolver, request: Request) -> tuple[Query, Source]:
-    """The user's query, and what it selects."""
+def _selected(
+    resolver: ColumnResolver, request: Request, protection: Protection
+) -> tuple[Query, Source, tuple[str, ...]]:
+    """The user's query, what it selects, and what was dropped."""
     query = soql.scan(bound(resolver, str(request.soql), request.bind))
     if query.is_count:
         raise QueryError("SELECT COUNT() answers a number and no rows: use COUNT(Id), whose row has it.")
     describe = resolver.describe(query.sobject)
     _needed(describe, request)
     query = resolver.with_fields_listed(query)
-    return query, _source(resolver, request, query, describe, resolver.of_query(query))
+    return _protected(resolver, request, protection, query, describe, resolver.of_query(query))
+
+
+def _protected(
+    resolver: ColumnResolver,
+    request: Request,
+    protection: Protection,
+    query: Query,
+    describe: Mapping[str, Any],
+    columns: tuple[Column, ...],
+) -> tuple[Query, Source, tuple[str, ...]]:
+    """The query, its source and what was dropped, by the rules of `columns`."""
+    needed = needed_columns(describe, request)
+    cursor = cursor_of_full(describe, columns, request, is_whole=True)
+    plain = {"Id", "IsDeleted", *([cursor] if cursor else [])}
+    query, columns, dropped = protection.apply(query, columns, plain, needed)
+    return query, _source(resolver, request, query, describe, columns), dropped
+
+
+def _left_out(source: Source, request: Request) -> tuple[LeftOut, ...]:
+    """The fields that an extract of all fields does not have; they are named in the log."""
+    takes_all = "FIELDS(" in (request.soql or "").upper().replace(" ", "") if request.soql else not request.fields
+    left_out = left_out_fields(source.describe) if takes_all else ()
+    log_left_out(source.describe, [f"{field.name} ({field.why})" for field in left_out])
+    return left_out
 
 
 def _source(
