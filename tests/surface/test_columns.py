@@ -20,8 +20,10 @@ from tests.conftest import RunningOrg
 from tests.extract.test_protected_columns import SECRET, everything_in
 from tests.secret_search import files, tables
 
-COLUMNS = {"*.Email": "hash", "Contact.type:phone": "hash", "Contact.Description": "drop"}
-FORMATS = [(api, file_format) for api in ("rest", "bulk") for file_format in ("parquet", "csv", "jsonl")]
+COLUMNS: Any = {"*.Email": "hash", "Contact.type:phone": "hash", "Contact.Description": "drop"}
+FORMATS: list[tuple[Any, Any]] = [
+    (api, file_format) for api in ("rest", "bulk") for file_format in ("parquet", "csv", "jsonl")
+]
 
 
 def contact(number: int) -> dict[str, Any]:

@@ -199,11 +199,16 @@ class Protection:
         hashed = [column.name for column in left if column.hashed]
         log.info("%s: hashed are %s; dropped are %s", sobject, _listed(hashed), _listed(dropped))
         for rule in self._rules.rules:
-            is_like = did_you_mean(rule.sobject, [sobject]) and not self._rules.name(sobject)
             if rule.text in unused:
                 level = logging.INFO if "*" in rule.sobject else logging.WARNING
                 log.log(level, "columns has a rule for %s, and no field of %s is so", rule.text, sobject)
-            elif rule not in self._used and rule.sobject != sobject.lower() and "*" not in rule.sobject and is_like:
+        others = [rule for rule in self._rules.rules if rule.is_of_another(sobject) and rule not in self._used]
+        if others:
+            log.info(
+                "columns has rules for other objects than %s: %s", sobject, _listed([rule.text for rule in others])
+            )
+        for rule in [] if self._rules.name(sobject) else others:
+            if did_you_mean(rule.sobject, [sobject]):
                 log.warning("columns has a rule for %s: did you mean %s?", rule.text, sobject)
 
 

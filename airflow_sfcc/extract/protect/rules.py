@@ -60,6 +60,10 @@ class Rule:
     def names_one_field(self) -> bool:
         return not (self.is_of_type or "*" in self.text or "." in self.field)
 
+    def is_of_another(self, sobject: str) -> bool:
+        """Whether the rule names a single object, which is not this one."""
+        return "*" not in self.sobject and self.sobject != sobject.lower()
+
     def matches(self, field: FieldName) -> bool:
         if not _fits(self.sobject, field.sobject):
             return False
