@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
+
+from airflow_sfcc._airflow.web_pages import bulk_job_page, list_view
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
-
-
-def bulk_job_page(instance: str, job_id: str) -> str:
-    """The job's page in Setup, Bulk Data Load Jobs. `instance` is an origin such as `https://acme.my.salesforce.com`."""
-    return f"{instance}/lightning/setup/AsyncApiJobStatus/page?address={quote(f'/{job_id}', safe='')}"
-
-
-def list_view(instance: str, sobject: str) -> str:
-    """The object's list view, as a person sees its records."""
-    return f"{instance}/lightning/o/{quote(sobject, safe='')}/list"
 
 
 class _SalesforcePageLink(BaseOperatorLink):

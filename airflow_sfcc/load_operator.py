@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
 from airflow_sfcc._airflow.mapping import MappableOperator
 from airflow_sfcc._airflow.options import check_rendered, checked, options_of
 from airflow_sfcc._airflow.versions import without_policy_before_3_3
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-EVENT_KEYS = ("table", "version", "rows", "inserted", "updated", "deleted")
+EVENT_KEYS = ("table", "version", "rows", "inserted", "updated", "deleted", "seconds")
 """What an asset event says of the load behind it (its `extra`)."""
 
 
@@ -80,12 +80,18 @@ class SalesforceLoadOperator(MappableOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_sfcc._airflow.load_task import LoadTask
 
-        with airflow_failures():
+        with noted_failures(context, lambda: {"sobject": self.sobject}), airflow_failures():
             check_rendered(self)
             task = LoadTask(self, self._stop)
             result = task.run()
         self._loaded = (task.destination_url, task.asset_uri, result)
-        extra = {name: result[name] for name in EVENT_KEYS}
+        source = destination_uri(task.destination_url)
+        extra = {
+            **{name: result[name] for name in EVENT_KEYS},
+            "source": source,
+            "sobject": self.sobject or self.table_name,
+        }
+        extra["extracts"] = len(result["extracts"])
         announce(context, self.outlets, task.asset_uri, extra)
         return result
 

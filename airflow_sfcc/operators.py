@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_sfcc._airflow.compat import conf
-from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
 from airflow_sfcc._airflow.mapping import MappableOperator, mapped_extract
 from airflow_sfcc._airflow.option_values import ColumnRules, Destination, Duration
 from airflow_sfcc._airflow.options import (
@@ -225,13 +225,15 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
         return mapped_extract(super().partial(**kwargs), kwargs)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        self._attempt = self._new_attempt(context)
-        return self.announce(context, self._attempt.start())
+        with noted_failures(context, self.failure_facts):
+            self._attempt = self._new_attempt(context)
+            return self.announce(context, self._attempt.start())
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on after the trigger fired: land the finished job."""
-        self._attempt = self._new_attempt(context)
-        return self.announce(context, self._attempt.go_on(event))
+        with noted_failures(context, self.failure_facts):
+            self._attempt = self._new_attempt(context)
+            return self.announce(context, self._attempt.go_on(event))
 
     def on_kill(self) -> None:
         """Stop downloading, and abort the Bulk jobs that are still running (unless `cancel_on_kill` is off)."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc._airflow.destinations import filled_in, storage_failures
-from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
 from airflow_sfcc._airflow.options import option_names
 from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_defaults
 from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator
@@ -194,6 +194,10 @@ class DownloadOperator(_StageOperator):
         self.salesforce_conn_id = salesforce_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
+        with noted_failures(context, lambda: {"conn_id": self.salesforce_conn_id}):
+            return self._download()
+
+    def _download(self) -> dict[str, Any]:
         import socket
 
         from airflow_sfcc._airflow.extract_task import hash_key_of
@@ -250,10 +254,15 @@ class CommitOperator(_StageOperator, ExtractPresentation):
         self.shares = shares
         self.downloads = downloads
         self.destination = destination
+        self.sobject = sobject
         self.skip_if_empty = skip_if_empty
         self.salesforce_conn_id = salesforce_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
+        with noted_failures(context, self.failure_facts):
+            return self.announce(context, self._commit())
+
+    def _commit(self) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
         from airflow_sfcc._airflow.extract_task import commit_or_skip
@@ -275,4 +284,4 @@ class CommitOperator(_StageOperator, ExtractPresentation):
                 extraction.discard()
                 raise
         self.log.info("Landed %s: %s", plural(result["rows"], "row"), result["manifest"])
-        return self.announce(context, result)
+        return result

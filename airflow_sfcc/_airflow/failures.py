@@ -1,9 +1,18 @@
-"""Which failures Airflow should not retry."""
+"""Which failures Airflow should not retry, and what is kept of them for the page "Salesforce"."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+FAILURE_KEY = "salesforce_failure"
+"""The XCom of a task that failed: `error`, a sentence, and what `ExtractPresentation.failure_facts` knows."""
+
+_MOST_CHARACTERS = 2_000
 
 
 @contextmanager
@@ -18,4 +27,26 @@ def airflow_failures() -> Iterator[None]:
     except SfccError as problem:
         if problem.permanent:
             raise AirflowFailException(str(problem)) from None
+        raise
+
+
+@contextmanager
+def noted_failures(context: Context, facts: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+    """Keep a failure's sentence in the task's XComs: Airflow itself has it in the log only.
+
+    Of errors that are not the package's own only the type is kept, since their text may be anything.
+    """
+    from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+
+    from airflow_sfcc.errors import SfccError
+
+    try:
+        yield
+    except AirflowSkipException:
+        raise
+    except Exception as problem:
+        is_ours = isinstance(problem, (SfccError, AirflowFailException))
+        error = str(problem) if is_ours else f"{type(problem).__name__}: see the task's log."
+        with suppress(Exception):  # the failure itself must reach Airflow
+            context["ti"].xcom_push(FAILURE_KEY, {"error": error[:_MOST_CHARACTERS], **facts()})
         raise

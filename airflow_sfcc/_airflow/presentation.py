@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_sfcc._airflow.event_facts import facts_of_extract
 from airflow_sfcc.assets import (
     announce,
     default_inlets,
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
     from airflow_sfcc.extract.extraction import Extraction
-
-EVENT_KEYS = ("rows", "bytes", "watermark", "manifest")
-"""What an asset event says of the extract behind it (its `extra`)."""
-
 
 _DOCUMENTATION = ("doc", "doc_md", "doc_rst", "doc_json", "doc_yaml")
 
@@ -69,7 +66,7 @@ def documentation(destination: object, sobject: object, soql: object) -> str:
         "Running a task instance again replaces its folder. While Salesforce works on a Bulk job, the task is deferred "
         "(if `deferrable` is on) and holds no worker.\n\n"
         "The task's links lead to the Bulk job and to the object in Salesforce; the asset's event carries rows, bytes, "
-        "watermark and manifest.\n"
+        "watermark and manifest. The page Salesforce in the navigation shows whether all objects are complete and fresh.\n"
     )
 
 
@@ -79,6 +76,7 @@ class ExtractPresentation:
     operator_extra_links: Collection[BaseOperatorLink] = (BulkJobLink(), ListViewLink())
 
     destination: str
+    salesforce_conn_id: str
     inlets: list[Any]
     outlets: list[Any]
     _landed: Mapping[str, Any] | None = None
@@ -106,9 +104,17 @@ class ExtractPresentation:
             source = Asset(uri=salesforce_uri(plan.instance, plan.sobject))
             known = [each for each in self.inlets if not is_default_inlet(each)]
             self.inlets = known if known else [source]
-            extra = {name: result[name] for name in EVENT_KEYS}
+            extra = facts_of_extract(plan, result, self._extraction.client.usage, self.salesforce_conn_id)
             announce(context, self.outlets, destination_uri(self._destination_of(plan.sobject)), extra)
         return result
+
+    def failure_facts(self) -> dict[str, Any]:
+        """What is known of an extract that failed: which object of which org, and its Bulk job."""
+        known = {"sobject": getattr(self, "sobject", None), "conn_id": self.salesforce_conn_id}
+        if self._extraction is None:
+            return known
+        plan = self._extraction.plan
+        return {**known, "sobject": plan.sobject, "instance": plan.instance, "job_id": plan.job_id}
 
     def _destination_of(self, sobject: str) -> str:
         return self.destination.replace("{sobject}", sobject)

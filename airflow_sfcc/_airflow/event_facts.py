@@ -1,0 +1,110 @@
+"""What an asset event's `extra` says of the extract or load behind it: written by tasks, read by the page "Salesforce".
+
+An event is data that anybody with access to Airflow's API can make, so reading it is checked and bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from airflow_sfcc.extract.model import Plan
+    from airflow_sfcc.salesforce.usage import ApiUsage
+
+MOST_CHANGES = 50
+"""Schema changes that an event lists; an object may lose hundreds of columns at once."""
+
+Text = Annotated[str, msgspec.Meta(max_length=4_000)]
+Name = Annotated[str, msgspec.Meta(max_length=255)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
+class SchemaChange(msgspec.Struct, frozen=True):
+    """One change: `added`, `removed`, `access_lost`, `retyped` or `unselected`."""
+
+    column: Name = ""
+    change: Name = ""
+
+
+class Warned(msgspec.Struct, frozen=True):
+    """Something a person should know of: its kind (`rows_fell`, `nothing_new`, `schema_change`, `budget`) and a sentence."""
+
+    kind: Name
+    sentence: Text
+
+
+class Window(msgspec.Struct, frozen=True):
+    start: Name | None = None
+    end: Name | None = None
+
+
+class ExtractFacts(msgspec.Struct, frozen=True):
+    """The `extra` of an extract's event. Only what every version of the package has written is required.
+
+    `files` and `seconds` are those of the whole extract; `api_used` of `api_limit` calls is what the org reported when it
+    was committed, for all that call it, within its last 24 hours. `budget` is the connection's, in percent.
+    """
+
+    rows: Number
+    bytes: Number
+    manifest: Text
+    watermark: Name | None = None
+    sobject: Name | None = None
+    org_id: Name | None = None
+    instance: Name | None = None
+    conn_id: Name | None = None
+    mode: Name | None = None
+    api: Name | None = None
+    api_reason: Text | None = None
+    job_id: Name | None = None
+    files: Number | None = None
+    deleted_rows: Number = 0
+    window: Window | None = None
+    seconds: Seconds | None = None
+    api_calls: Number | None = None
+    api_used: Number | None = None
+    api_limit: Number | None = None
+    budget: Seconds | None = None
+    schema_changes: tuple[SchemaChange, ...] = ()
+    warnings: tuple[Warned, ...] = ()
+
+
+class LoadFacts(msgspec.Struct, frozen=True):
+    """The `extra` of a load's event; `source` is where its extracts are, as their asset is named."""
+
+    table: Text
+    rows: Number
+    inserted: Number = 0
+    updated: Number = 0
+    deleted: Number = 0
+    sobject: Name | None = None
+    source: Text | None = None
+    extracts: Number | None = None
+    seconds: Seconds | None = None
+
+
+def facts_of_extract(
+    plan: Plan, result: Mapping[str, Any], usage: ApiUsage, conn_id: object, warnings: Sequence[Warned] = ()
+) -> dict[str, Any]:
+    """The `extra` of an extract that landed; plain JSON. The SOQL is not in it: its literals may be personal data."""
+    changes = plan.increment.schema_changes[:MOST_CHANGES]
+    return {
+        **{name: result[name] for name in ("rows", "bytes", "watermark", "manifest")},
+        **{name: result[name] for name in ("deleted_rows", "api", "job_id", "window", "seconds", "api_calls")},
+        "files": len(result["files"]),
+        "sobject": plan.sobject,
+        "org_id": plan.org_id,
+        "instance": plan.instance,
+        "conn_id": conn_id if isinstance(conn_id, str) else None,
+        "mode": plan.increment.mode,
+        "api_reason": plan.api_reason,
+        "api_used": usage.used,
+        "api_limit": usage.limit,
+        "budget": usage.budget_percent,
+        "schema_changes": [{"column": each["column"], "change": each["change"]} for each in changes],
+        "warnings": [msgspec.to_builtins(each) for each in warnings],
+    }

@@ -1,0 +1,224 @@
+"""Reads from Airflow's database what the page shows. A handful of bounded queries, columns only, whatever the number of objects.
+
+Everything is filtered by the DAGs that the user may read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from airflow.models.asset import AssetEvent, AssetModel, TaskInletAssetReference
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.models.deadline import Deadline
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from sqlalchemy import Text, and_, cast, func, or_, select
+
+from airflow_sfcc._airflow.event_facts import ExtractFacts, LoadFacts
+from airflow_sfcc._airflow.failures import FAILURE_KEY
+from airflow_sfcc.page.model import Attempt, Dag, Landed, Loaded, Run, Stored, TaskKey
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+EXTRACT_OPERATORS = ("SalesforceExtractOperator", "PlanOperator", "DownloadOperator", "CommitOperator")
+LOAD_OPERATOR = "SalesforceLoadOperator"
+OPERATORS = (*EXTRACT_OPERATORS, LOAD_OPERATOR)
+
+MOST_EVENTS = 40_000
+MOST_ATTEMPTS = 20_000
+
+_EXTRACT = msgspec.json.Decoder(ExtractFacts)
+_LOAD = msgspec.json.Decoder(LoadFacts)
+
+
+def read(session: Session, readable: Collection[str], since: datetime, *, with_errors: bool = True) -> Stored:
+    """What happened since then in those of the `readable` DAGs that extract from Salesforce or load what was extracted.
+
+    :param with_errors: read the sentences of failures, which are XComs.
+    """
+    tasks = _tasks(session, readable, since)
+    if not tasks:
+        return Stored()
+    dags = sorted({dag_id for dag_id, _ in tasks})
+    landed, loaded, unreadable, is_cut = _events(session, dags, tasks, since)
+    attempts = _attempts(session, dags, tasks, since, _notes(session, dags, since) if with_errors else {})
+    return Stored(
+        landed=landed,
+        loaded=loaded,
+        attempts=attempts,
+        runs=_runs(session, dags, since),
+        dags=_dags(session, dags),
+        tasks=tasks,
+        unreadable=unreadable,
+        is_cut=is_cut or len(attempts) >= MOST_ATTEMPTS,
+    )
+
+
+def _tasks(session: Session, readable: Collection[str], since: datetime) -> dict[tuple[str, str], str]:
+    """The operator of every task of ours, by the newest run of each DAG; of operators derived from ours too, which are known
+    by the asset that they read."""
+    newest = select(func.max(DagRun.id)).where(DagRun.run_after >= since).group_by(DagRun.dag_id)
+    reads_salesforce = and_(
+        TaskInletAssetReference.dag_id == TaskInstance.dag_id, TaskInletAssetReference.task_id == TaskInstance.task_id
+    )
+    inlets = (
+        select(TaskInletAssetReference.asset_id)
+        .join(AssetModel, AssetModel.id == TaskInletAssetReference.asset_id)
+        .where(reads_salesforce, AssetModel.uri.like("salesforce://%"))
+    )
+    found = session.execute(
+        select(TaskInstance.dag_id, TaskInstance.task_id, TaskInstance.operator)
+        .join(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
+        .where(DagRun.id.in_(newest), or_(TaskInstance.operator.in_(OPERATORS), inlets.exists()))
+        .distinct()
+    )
+    allowed = frozenset(readable)
+    return {(dag_id, task_id): operator or "" for dag_id, task_id, operator in found if dag_id in allowed}
+
+
+def _events(
+    session: Session, dags: Sequence[str], tasks: Mapping[tuple[str, str], str], since: datetime
+) -> tuple[list[Landed], list[Loaded], int, bool]:
+    found = session.execute(
+        select(
+            AssetEvent.source_dag_id,
+            AssetEvent.source_run_id,
+            AssetEvent.source_task_id,
+            AssetEvent.source_map_index,
+            AssetEvent.timestamp,
+            AssetModel.uri,
+            cast(AssetEvent.extra, Text),
+        )
+        .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+        .where(AssetEvent.source_dag_id.in_(dags), AssetEvent.timestamp >= since)
+        .order_by(AssetEvent.id.desc())
+        .limit(MOST_EVENTS)
+    ).all()
+    landed: list[Landed] = []
+    loaded: list[Loaded] = []
+    unreadable = 0
+    for dag_id, run_id, task_id, map_index, at, uri, extra in found:
+        operator = tasks.get((dag_id or "", task_id or ""))
+        if operator is None:
+            continue
+        key = TaskKey(dag_id or "", run_id or "", task_id or "", -1 if map_index is None else map_index)
+        try:
+            if operator == LOAD_OPERATOR:
+                loaded.append(Loaded(key, at, uri, _LOAD.decode(extra)))
+            else:
+                landed.append(Landed(key, at, uri, _EXTRACT.decode(extra)))
+        except (msgspec.MsgspecError, RecursionError, TypeError):
+            unreadable += 1
+    return landed, loaded, unreadable, len(found) >= MOST_EVENTS
+
+
+def _attempts(
+    session: Session,
+    dags: Sequence[str],
+    tasks: Mapping[tuple[str, str], str],
+    since: datetime,
+    notes: Mapping[TaskKey, Mapping[str, Any]],
+) -> list[Attempt]:
+    """Task instances that did not succeed; those that did have events."""
+    task_ids = sorted({task_id for (_, task_id), operator in tasks.items() if operator != LOAD_OPERATOR})
+    found = session.execute(
+        select(
+            TaskInstance.dag_id,
+            TaskInstance.run_id,
+            TaskInstance.task_id,
+            TaskInstance.map_index,
+            TaskInstance.state,
+            TaskInstance._rendered_map_index,
+            TaskInstance.hostname,
+            TaskInstance.end_date,
+            TaskInstance.try_number,
+        )
+        .join(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
+        .where(
+            DagRun.run_after >= since,
+            TaskInstance.dag_id.in_(dags),
+            TaskInstance.task_id.in_(task_ids),
+            or_(TaskInstance.state.is_(None), TaskInstance.state.not_in(("success", "removed"))),
+        )
+        .order_by(DagRun.run_after.desc())
+        .limit(MOST_ATTEMPTS)
+    )
+    attempts = []
+    for dag_id, run_id, task_id, map_index, state, label, hostname, ended, try_number in found:
+        if (dag_id, task_id) not in tasks:
+            continue
+        key = TaskKey(dag_id, run_id, task_id, map_index)
+        attempts.append(
+            Attempt(key, state and str(state), label, bool(hostname), ended, try_number or 0, notes.get(key, _NO_NOTE))
+        )
+    attempts.reverse()
+    return attempts
+
+
+_NO_NOTE: Mapping[str, Any] = {}
+
+
+def _notes(session: Session, dags: Sequence[str], since: datetime) -> dict[TaskKey, Mapping[str, Any]]:
+    found = session.execute(
+        select(
+            XComModel.dag_id,
+            XComModel.run_id,
+            XComModel.task_id,
+            XComModel.map_index,
+            cast(XComModel.value, Text),
+        )
+        .where(XComModel.key == FAILURE_KEY, XComModel.dag_id.in_(dags), XComModel.timestamp >= since)
+        .order_by(XComModel.timestamp.desc())
+        .limit(MOST_ATTEMPTS)
+    )
+    return {
+        TaskKey(dag_id, run_id, task_id, map_index): note
+        for dag_id, run_id, task_id, map_index, value in found
+        if (note := _note(value))
+    }
+
+
+def _note(value: str | None) -> Mapping[str, Any]:
+    """A failure's XCom as it was pushed. Airflow stores the JSON of a value as JSON, so as text within text."""
+    try:
+        plain = msgspec.json.decode(value or "null")
+        if isinstance(plain, str):
+            plain = msgspec.json.decode(plain)
+    except (msgspec.MsgspecError, RecursionError):
+        return _NO_NOTE
+    if not isinstance(plain, dict):
+        return _NO_NOTE
+    return {name: each for name, each in plain.items() if isinstance(each, str)}
+
+
+def _runs(session: Session, dags: Sequence[str], since: datetime) -> dict[tuple[str, str], Run]:
+    deadlines = (
+        select(Deadline.dagrun_id, func.min(Deadline.deadline_time).label("time"))
+        .group_by(Deadline.dagrun_id)
+        .subquery()
+    )
+    found = session.execute(
+        select(DagRun.dag_id, DagRun.run_id, DagRun.run_after, DagRun.run_type, deadlines.c.time)
+        .outerjoin(deadlines, deadlines.c.dagrun_id == DagRun.id)
+        .where(DagRun.dag_id.in_(dags), DagRun.run_after >= since)
+        .order_by(DagRun.run_after.desc())
+        .limit(MOST_ATTEMPTS)
+    )
+    return {
+        (dag_id, run_id): Run(due, str(run_type).rpartition(".")[2].lower() == "scheduled", deadline)
+        for dag_id, run_id, due, run_type, deadline in found
+    }
+
+
+def _dags(session: Session, dags: Iterable[str]) -> dict[str, Dag]:
+    found = session.execute(
+        select(
+            DagModel.dag_id, DagModel.is_paused, DagModel.timetable_summary, DagModel.next_dagrun_create_after
+        ).where(DagModel.dag_id.in_(list(dags)))
+    )
+    return {dag_id: Dag(bool(is_paused), schedule, due) for dag_id, is_paused, schedule, due in found}
