@@ -27,7 +27,13 @@ def timestamp(value: str | datetime, parameter: str = "") -> datetime:
         raise QueryError(f"{shown} is no timestamp: write it like 2026-11-23T02:00:00Z.") from None
     if read.tzinfo is None:
         raise QueryError(f"{shown} has no time zone: write it like 2026-11-23T02:00:00Z.")
-    return read.astimezone(timezone.utc)
+    return plain_datetime(read)
+
+
+def plain_datetime(value: datetime) -> datetime:
+    """`value` in UTC as a datetime of Python's own, whatever subclass of it (pendulum's, in many DAGs) it is."""
+    utc = value.astimezone(timezone.utc)
+    return datetime.combine(utc.date(), utc.time(), timezone.utc)
 
 
 def iso(value: datetime) -> str:
@@ -37,7 +43,7 @@ def iso(value: datetime) -> str:
 
 def whole_second(value: datetime) -> datetime:
     """`value` in UTC without its fraction: stamps have whole seconds (salesforce-protocol.md#incremental-extracts)."""
-    return value.astimezone(timezone.utc).replace(microsecond=0)
+    return plain_datetime(value).replace(microsecond=0)
 
 
 def utc_now() -> str:

@@ -31,7 +31,7 @@ from airflow_sfcc.extract.protect.hashing import HashKey
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.salesforce import SalesforceClient, soql
 from airflow_sfcc.salesforce.bulk import poll_delays
-from airflow_sfcc.timestamps import timestamp
+from airflow_sfcc.timestamps import plain_datetime, timestamp
 from airflow_sfcc.wording import plural
 
 if TYPE_CHECKING:
@@ -326,8 +326,8 @@ def run_identity(context: Context, retries: int) -> RunIdentity:
         task_id=ti.task_id,
         run_id=ti.run_id,
         map_index=ti.map_index if ti.map_index is not None else -1,
-        due=dag_run.logical_date or dag_run.run_after,
-        interval=(start, end) if start and end and start < end else None,
+        due=plain_datetime(dag_run.logical_date or dag_run.run_after),
+        interval=(plain_datetime(start), plain_datetime(end)) if start and end and start < end else None,
         is_backfill=str(getattr(dag_run, "run_type", "")).rsplit(".", 1)[-1].lower().startswith("backfill"),
         run_key=f"{getattr(dag_run, 'clear_number', 0) or 0}/{(getattr(ti, 'max_tries', 0) or 0) - retries + 1}",
         try_number=_try_number(ti),

@@ -208,3 +208,11 @@ def test_a_foreign_footer_is_refused(what: str) -> None:
     assert joined([Source(data), with_footer(data, lambda _: None)])
     with pytest.raises(DamagedFileError, match=says):
         joined([Source(data), with_footer(data, change)])
+
+
+@pytest.mark.parametrize("magic", [b"PARE", b"\0\0\0\0"])
+def test_a_footer_under_another_magic_is_refused(magic: bytes) -> None:
+    """PARE is what a file with an encrypted footer ends with."""
+    data = parquet(pa.table({"a": [1, 2]})).open("rb").getvalue()
+    with pytest.raises(DamagedFileError, match="not a complete Parquet file"):
+        joined([Source(data[:-4] + magic)])

@@ -195,3 +195,16 @@ def test_parents_that_cannot_be_described_do_not_end_the_extract(
     deep = "SELECT Id, TYPEOF What.Owner WHEN User THEN Email END FROM Task"
     org.fail("describe", path="/Account/", status=status, times=None)
     assert make_plan(org.client(), Request(soql=deep), run_identity()).columns[1].name == "What.Owner"
+
+
+def test_what_can_be_null_is_told(client: SalesforceClient) -> None:
+    """Parents can be, whatever their fields say; counts never are."""
+
+    def nullable(soql: str) -> dict[str, bool]:
+        made = make_plan(client, Request(soql=soql), run_identity())
+        return {column.name: column.nullable for column in made.columns}
+
+    assert nullable("SELECT Id, Phone, Owner.Id FROM Contact") == {"Id": False, "Phone": True, "Owner.Id": True}
+    counts = "COUNT(Id) n, COUNT_DISTINCT(Phone) d, CALENDAR_YEAR(CreatedDate) y"
+    counted = nullable(f"SELECT {counts} FROM Contact GROUP BY CALENDAR_YEAR(CreatedDate)")
+    assert counted == {"n": False, "d": False, "y": True}
