@@ -211,16 +211,16 @@ def test_templated_options_take_effect(connected_org: RunningOrg, context: Any, 
 
 def test_lists_by_templates(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:
     """By element anywhere; as a whole where the DAG renders natively."""
-    params = {"field": "Phone", "fields": ["Id", "Phone"], "n": 5}
+    rendering: Any = {**context, "params": {"field": "Phone", "fields": ["Id", "Phone"]}}
     for fields, native in ((["Id", "{{ params.field }}"], False), ("{{ params.fields }}", True)):
         with DAG("d", schedule=None, render_template_as_native_obj=native):
             task = extract(destination=f"file://{tmp_path}/{native}", fields=fields)
-        task.render_template_fields({**context, "params": params})
-        assert task.fields == ["Id", "Phone"]
+        task.render_template_fields(rendering)
+        assert vars(task)["fields"] == ["Id", "Phone"]
         assert task.execute(context)["rows"]
     with DAG("d", schedule=None):
         task = extract(destination=f"file://{tmp_path}", fields="{{ params.fields }}")
-    task.render_template_fields({**context, "params": params})
+    task.render_template_fields(rendering)
     with pytest.raises(AirflowFailException, match=r"fields must be a list.*render_template_as_native_obj=True"):
         task.execute(context)
 
@@ -229,7 +229,8 @@ def test_timestamps_of_pendulum_are_timestamps(connected_org: RunningOrg, contex
     start, due = pendulum.datetime(2026, 1, 1, tz="Europe/Berlin"), pendulum.now("UTC")
     task = extract(destination=f"file://{tmp_path}", mode="incremental", initial_start=start, lag=pendulum.duration())
     run = SimpleNamespace(logical_date=due, run_after=due, data_interval_start=start, data_interval_end=due)
-    assert task.execute({**context, "dag_run": run})["window"]["start"] == "2025-12-31T23:00:00.000Z"
+    of_run: Any = {**context, "dag_run": run}
+    assert task.execute(of_run)["window"]["start"] == "2025-12-31T23:00:00.000Z"
 
 
 @pytest.mark.parametrize("mode", ["full", "incremental"])
