@@ -101,13 +101,14 @@ def test_the_nightly_dag_defers_and_lands_every_row_and_the_dag_on_its_asset_fol
                 "Bulk job in Salesforce": f"{big_org.url}{job_page}",
                 "Object in Salesforce": f"{big_org.url}/lightning/o/Account/list",
             }
-    assert asset_events(local_airflow, run_id, landing / "Account") == [accounts]
+    (event,) = asset_events(local_airflow, run_id, landing / "Account")
+    assert {name: event[name] for name in accounts} == accounts
     for task in local_airflow.task_states("salesforce_nightly", run_id):
         assert "InProgress" in trigger_log(local_airflow.task_log("salesforce_nightly", run_id, task))
     triggered = next_run(local_airflow, "salesforce_asset_triggered", before=set())
     assert triggered["run_type"] == "asset_triggered"
     assert local_airflow.wait("salesforce_asset_triggered", triggered["dag_run_id"]) == "success"
-    assert local_airflow.xcom("salesforce_asset_triggered", triggered["dag_run_id"], "report") == [accounts]
+    assert local_airflow.xcom("salesforce_asset_triggered", triggered["dag_run_id"], "report") == [event]
 
 
 def trigger_log(task_log: Path) -> str:
