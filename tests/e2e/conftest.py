@@ -1,4 +1,7 @@
-"""A real Airflow for the tests of this folder: one for the whole session, since it takes some twenty seconds to start."""
+"""A real Airflow for the tests of this folder: one for all of them, since it takes some twenty seconds to start.
+
+It ends with the last of them, so that it does not slow down what runs after.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from dev.local_airflow import LocalAirflow
 EXAMPLE_DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the example DAGs land: ``<landing>/<Object>``."""
     return tmp_path_factory.mktemp("landing")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def local_airflow(tmp_path_factory: pytest.TempPathFactory, landing: Path) -> Iterator[LocalAirflow]:
     """Airflow with the example DAGs; a test may write more into ``local_airflow.dags``, they appear within seconds.
 
