@@ -49,7 +49,7 @@ def salesforce_tables() -> None:
             task_id="load",
             extracts=extract.output,
             table=TABLES,
-            map_index_template="{{ task.table_name }}",
+            map_index_template="{{ task.table_name or task.table }}",
         )
 
     table.expand(sobject=OBJECTS)
