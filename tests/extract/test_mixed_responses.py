@@ -163,7 +163,9 @@ def test_the_workers_of_a_split_extract_notice_it_too(start_org: Callable[..., R
         extraction.stage_plan()
         pages = extraction.pages()
         shares = [pages[::2], pages[1::2]]
-        landed = [Extraction.resume(client_of(proxy), root, plan.extract_id).land_pages(share) for share in shares]
+        job_id = str(extraction.plan.job_id)
+        workers = [Extraction.share(client_of(proxy), root, plan.extract_id, job_id) for _ in shares]
+        landed = [worker.land_pages(share) for worker, share in zip(workers, shares)]
         result = extraction.commit(list(itertools.chain(*landed)))
         assert proxy.mixed
     assert result["rows"] == len(contacts(org))

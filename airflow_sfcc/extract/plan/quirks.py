@@ -92,7 +92,7 @@ def refuse_unwindowed(describe: Mapping[str, Any], where: str | None, *, cursor_
     name = str(describe["name"])
     lowered = name.lower()
     reason = _ONLY_SMALL.get(lowered)
-    if not has_ids(describe):
+    if reason is None and not has_ids(describe):
         reason = f"its rows have no Ids of their own (all are {NO_ID}), so a changed row cannot be told from a new one"
     if lowered.endswith("__b"):
         reason = "it is a big object, which can only be filtered along its index, never by a window of time"
