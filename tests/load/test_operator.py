@@ -96,14 +96,15 @@ def test_a_table_in_postgres_by_airflows_connection(
 def test_a_delta_table_in_an_object_store_by_airflows_connection(
     context: dict[str, Any], store: UPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A connection of its own: Airflow keeps a storage that it has opened for the whole process.
     Made("base", 10, [row(1, 1), row(2, 1)], full=True).land(store / "lake" / "Account")
     client = store.storage_options["client_kwargs"]
     connection = {"conn_type": "aws", "login": CREDENTIALS["key"], "password": CREDENTIALS["secret"], "extra": client}
-    monkeypatch.setenv("AIRFLOW_CONN_LAKE", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_LAKEHOUSE", json.dumps(connection))
     options = {
-        "extracts": f"s3://lake@{(store / 'lake').path}/{{sobject}}",
+        "extracts": f"s3://lakehouse@{(store / 'lake').path}/{{sobject}}",
         "sobject": "Account",
-        "table": f"delta+s3://lake@{(store / 'tables').path}/{{sobject}}",
+        "table": f"delta+s3://lakehouse@{(store / 'tables').path}/{{sobject}}",
     }
     assert run(context, **options)["rows"] == 2
     Made("night", 20, [row(3, 15)], {id_of(1): 16}, window=(8, 20)).land(store / "lake" / "Account")
