@@ -58,10 +58,10 @@ def destination_url(value: Any) -> str:
     Raises OptionError for what would land files where nobody looks for them: nothing, a relative path, the name of a
     variable that was not filled in.
     """
-    if isinstance(value, PurePath):
+    if not isinstance(value, str) and hasattr(value, "protocol"):
+        value = str(value)  # an ObjectStoragePath, which with older versions of universal-pathlib is a PurePath too
+    elif isinstance(value, PurePath):
         value = f"file://{value}" if value.is_absolute() else str(value)
-    elif not isinstance(value, str) and hasattr(value, "protocol"):
-        value = str(value)
     if not isinstance(value, str):
         raise OptionError(
             f"destination must be a URL such as {_EXAMPLES}, a Path or an ObjectStoragePath, not {value!r}."
