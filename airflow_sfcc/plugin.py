@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from airflow.plugins_manager import AirflowPlugin
 
 from airflow_sfcc._airflow.compat import conf
+from airflow_sfcc._airflow.versions import HAS_3_3
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -58,3 +59,6 @@ class SalesforcePlugin(AirflowPlugin):
             "icon_dark_mode": f"{page_path()}/static/icon-dark.svg",
         }
     ]
+    react_apps = [
+        {"name": "AirflowSfccCard", "bundle_url": f"{page_path()}/static/card.js", "destination": "dashboard"}
+    ] * HAS_3_3

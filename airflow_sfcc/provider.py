@@ -71,6 +71,21 @@ FORM: dict[str, Any] = {
 }
 
 
+CONFIG: dict[str, Any] = {
+    "sfcc": {
+        "description": "When an extract warns (docs/monitoring.md). 0 turns a check off.",
+        "options": {
+            name: {"description": text, "version_added": "0.1.0", "type": "float", "example": None, "default": default}
+            for name, default, text in (
+                ("rows_fell_percent", "50", "A full extract has that much fewer rows than usual."),
+                ("nothing_new_days", "7", "An incremental extract has brought no row for so many days."),
+                ("budget_percent", "80", "That much of the API calls which the connection may use are used."),
+            )
+        },
+    }
+}
+
+
 def get_provider_info() -> dict[str, Any]:
     """The metadata behind the entry point `apache_airflow_provider`."""
     return {
@@ -87,6 +102,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "task-decorators": [{"name": "soql", "class-name": "airflow_sfcc.decorators.soql_task"}],
         "extra-links": ["airflow_sfcc.links.BulkJobLink", "airflow_sfcc.links.ListViewLink"],
+        "config": CONFIG,
         "asset-uris": [
             {
                 "schemes": ["salesforce"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +47,7 @@ class LocalAirflow:
     :param extra_env: environment variables for its processes, e.g. ``AIRFLOW_CONN_…``.
     :param port: where the UI and the APIs listen on loopback; a free one is picked if not given.
     :param scheduled: whether DAGs also run at the times of their schedule; runs triggered by an asset start in any case.
+    :param components: what to start of `COMPONENTS`; the API server alone shows what is in the database.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class LocalAirflow:
         extra_env: Mapping[str, str] | None = None,
         port: int | None = None,
         scheduled: bool = False,
+        components: Collection[str] = tuple(COMPONENTS),
     ) -> None:
+        self._components = components
         self.home = home.resolve()
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.dags = dags.resolve()
@@ -113,6 +116,8 @@ class LocalAirflow:
         write_schedule_policy(self.home, scheduled=self._scheduled)
         since = datetime.now(timezone.utc)
         for name, arguments in COMPONENTS.items():
+            if name not in self._components:
+                continue
             self.processes.start(name, self._airflow(*arguments), self.env)
         self._until(
             lambda: not self._silent_components(since),
@@ -232,7 +237,8 @@ class LocalAirflow:
         return [
             component
             for component in ("scheduler", "dag_processor", "triggerer")
-            if health[component]["status"] != "healthy" or _heartbeat(health, component) < since
+            if component.replace("_", "-") in self._components
+            and (health[component]["status"] != "healthy" or _heartbeat(health, component) < since)
         ]
 
     def _not_started(self, since: datetime, timeout: float) -> str:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ CUSTOM = (
 )
 TASK = "extract"
 LOAD_TASK = "load"
+BUNDLE = "page-nights"
 DURATION = timedelta(minutes=14)
 
 
@@ -122,18 +124,36 @@ class _Seeder:
         from airflow.models.dagbundle import DagBundleModel
 
         wanted = self._wanted
-        if self._session.get(DagBundleModel, "page-nights") is None:
-            self._session.add(DagBundleModel(name="page-nights"))
-            self._session.flush()
-        dag = self._session.get(DagModel, wanted.dag_id) or DagModel(dag_id=wanted.dag_id)  # type: ignore[no-untyped-call]
-        dag.bundle_name = "page-nights"
+        if self._session.get(DagBundleModel, BUNDLE) is None:
+            self._session.add(DagBundleModel(name=BUNDLE))
+        self._session.commit()
+        self._serialize()
+        dag = self._session.get_one(DagModel, wanted.dag_id)
         dag.is_paused, dag.is_stale = False, False
-        dag.timetable_summary = "0 2 * * *"
-        dag.max_active_tasks, dag.max_active_runs, dag.max_consecutive_failed_dag_runs = 16, 1, 0
-        dag.has_task_concurrency_limits = False
-        dag.next_dagrun_create_after = wanted.due[-1] + timedelta(days=1) if wanted.nights else None
-        self._session.add(dag)
-        self._session.flush()
+        dag.next_dagrun_create_after = wanted.due[-1] + timedelta(days=1)
+        self._session.commit()
+
+    def _serialize(self) -> None:
+        """Have the DAG in the database as the dag processor would, with its timetable."""
+        from airflow.sdk import DAG
+
+        from airflow_sfcc.operators import SalesforceExtractOperator
+
+        wanted = self._wanted
+        start = wanted.now - timedelta(days=365)
+        with DAG(wanted.dag_id, schedule="0 2 * * *", start_date=start, catchup=False) as dag:
+            SalesforceExtractOperator.partial(task_id=TASK, destination="s3://lake/{sobject}").expand(
+                sobject=wanted.sobjects
+            )
+        sync: Any
+        try:
+            from airflow.dag_processing import dagbag as sync
+        except ImportError:  # Airflow 3.1
+            from airflow.models import dagbag as sync
+        with TemporaryDirectory() as nothing:
+            bag = sync.DagBag(dag_folder=nothing)
+        bag.bag_dag(dag)
+        sync.sync_bag_to_db(bag, BUNDLE, None)
 
     def _uri(self, sobject: str) -> str:
         host = self._wanted.instance.partition("://")[2].partition(".")[0]
@@ -314,12 +334,13 @@ def clear(session: Session) -> None:
     """Remove all DAGs, runs, task instances, events and assets."""
     from airflow.models.asset import AssetEvent, AssetModel
     from airflow.models.dag import DagModel
+    from airflow.models.dag_version import DagVersion
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
     from sqlalchemy import delete
 
-    for model in (XComModel, AssetEvent, TaskInstance, DagRun, AssetModel, DagModel):
+    for model in (XComModel, AssetEvent, TaskInstance, DagRun, AssetModel, DagVersion, DagModel):
         session.execute(delete(model))
     session.commit()
 

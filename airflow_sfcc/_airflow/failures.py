@@ -38,6 +38,7 @@ def noted_failures(context: Context, facts: Callable[[], Mapping[str, Any]]) -> 
     """
     from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
+    from airflow_sfcc._airflow.metrics import count_failure
     from airflow_sfcc.errors import SfccError
 
     try:
@@ -46,6 +47,8 @@ def noted_failures(context: Context, facts: Callable[[], Mapping[str, Any]]) -> 
         raise
     except Exception as problem:
         is_ours = isinstance(problem, (SfccError, AirflowFailException))
+        cause = problem.__context__ if isinstance(problem, AirflowFailException) else None
+        count_failure(type(cause or problem).__name__, facts())
         error = str(problem) if is_ours else f"{type(problem).__name__}: see the task's log."
         with suppress(Exception):  # the failure itself must reach Airflow
             context["ti"].xcom_push(FAILURE_KEY, {"error": error[:_MOST_CHARACTERS], **facts()})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_sfcc._airflow.event_facts import facts_of_extract
+from airflow_sfcc._airflow.event_facts import Warned, facts_of_extract
+from airflow_sfcc._airflow.metrics import count_extract
+from airflow_sfcc._airflow.warning_signs import WARNINGS_KEY, Thresholds, earlier_events, now, warnings_of
 from airflow_sfcc.assets import (
     announce,
     default_inlets,
@@ -79,6 +81,7 @@ class ExtractPresentation:
     salesforce_conn_id: str
     inlets: list[Any]
     outlets: list[Any]
+    log: Any
     _landed: Mapping[str, Any] | None = None
 
     @property
@@ -104,9 +107,25 @@ class ExtractPresentation:
             source = Asset(uri=salesforce_uri(plan.instance, plan.sobject))
             known = [each for each in self.inlets if not is_default_inlet(each)]
             self.inlets = known if known else [source]
-            extra = facts_of_extract(plan, result, self._extraction.client.usage, self.salesforce_conn_id)
-            announce(context, self.outlets, destination_uri(self._destination_of(plan.sobject)), extra)
+            uri, usage = destination_uri(self._destination_of(plan.sobject)), self._extraction.client.usage
+            warnings = self._warnings(context, result, uri)
+            extra = facts_of_extract(plan, result, usage, self.salesforce_conn_id, warnings)
+            announce(context, self.outlets, uri, extra)
+            count_extract(plan, result, usage, warnings)
         return result
+
+    def _warnings(self, context: Context, result: Mapping[str, Any], uri: str) -> list[Warned]:
+        """What a person should be told, in the log and as an XCom."""
+        if self._extraction is None or context.get("outlet_events") is None:
+            return []
+        plan, usage = self._extraction.plan, self._extraction.client.usage
+        earlier = earlier_events(self.outlets, uri)
+        found = warnings_of(plan, result, usage, earlier, Thresholds.configured(), now())
+        for each in found:
+            self.log.warning("%s", each.sentence)
+        if found:
+            context["ti"].xcom_push(WARNINGS_KEY, [each.sentence for each in found])
+        return found
 
     def failure_facts(self) -> dict[str, Any]:
         """What is known of an extract that failed: which object of which org, and its Bulk job."""

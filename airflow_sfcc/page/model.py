@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from enum import Enum
+from functools import cache, cached_property
+from itertools import groupby
 from statistics import median
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -139,11 +141,12 @@ class Run(NamedTuple):
 
 
 class Dag(NamedTuple):
-    """A DAG's schedule as Airflow has it: `next_due` is when its next run is created."""
+    """A DAG's schedule: `next_due` is when Airflow creates its next run, `due` when its timetable had runs, oldest first."""
 
     is_paused: bool
     schedule: str | None
     next_due: datetime | None
+    due: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,15 +164,6 @@ class Stored:
     is_cut: bool = False
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """When something is worth a person's attention; from Airflow's configuration, section `sfcc`."""
-
-    rows_fell_percent: float = 50.0
-    nothing_new_nights: int = 7
-    budget_percent: float = 80.0
-
-
 @dataclass
 class Night:
     """What happened to an object in one night: all its runs, in their order."""
@@ -178,6 +172,8 @@ class Night:
     attempts: list[Attempt] = field(default_factory=list)
     state: State = State.NONE
     is_late: bool = False
+    run: Run | None = None
+    """The run of the last that landed, while Airflow has it."""
 
     @property
     def last(self) -> Landed | None:
@@ -225,6 +221,8 @@ class ObjectLine:
     allowance: timedelta = SHORTEST_ALLOWANCE
     is_retired: bool = False
     is_shared_name: bool = False
+    delays: list[float] = field(default_factory=list)
+    """Seconds from due to landed, of the newest scheduled runs."""
 
     @property
     def id(self) -> str:
@@ -243,13 +241,13 @@ class ObjectLine:
         """The newest nights in which something landed, newest first."""
         return [night for _, night in sorted(self.nights.items(), reverse=True) if night.landed][:number]
 
-    @property
+    @cached_property
     def seconds(self) -> float | None:
         """The usual duration."""
         known = [n.last.facts.seconds for n in self.recent(FRESH_NIGHTS) if n.last and n.last.facts.seconds is not None]
         return median(known) if known else None
 
-    @property
+    @cached_property
     def growth(self) -> float | None:
         """How much larger (as a share) the newest full extract is than the oldest of the nights shown; None where unknown."""
         full = [
@@ -369,10 +367,7 @@ class Org:
         else:
             parts = [f"{complete:,} of {plural(total, 'object')} complete"]
         parts[0] += f" as of {when}" if when and complete else ""
-        wrong = [each.problem or "" for each in self.problems]
-        parts += wrong[:3]
-        if len(wrong) > 3:
-            parts.append(f"{len(wrong) - 3:,} more need a look")
+        parts += _told(self.problems)
         if self.running:
             parts.append(f"{len(self.running):,} still running")
         return "; ".join(parts) + "."
@@ -391,6 +386,36 @@ class Overview:
 
     def line(self, line_id: str) -> tuple[Org, ObjectLine] | None:
         return next(((org, line) for org in self.orgs for line in org.objects if line.id == line_id), None)
+
+
+def _told(problems: Sequence[ObjectLine]) -> list[str]:
+    """The problems as parts of a sentence: by name where they are few, else by number."""
+    if len(problems) <= MOST_NAMED:
+        return [each.problem or "" for each in problems]
+    parts: list[str] = []
+    for state, same in groupby(problems, key=lambda each: each.state):
+        lines = list(same)
+        if len(lines) == 1:
+            parts.append(lines[0].problem or "")
+            continue
+        longest = max(lines, key=lambda each: each.late_by or timedelta())
+        late = (
+            f", the longest {longest.name} by {hours(longest.late_by)}"
+            if state is State.LATE and longest.late_by
+            else ""
+        )
+        parts.append(f"{len(lines):,} {_MANY[state]}{late}")
+    return parts
+
+
+MOST_NAMED = 3
+_MANY = {
+    State.FAILED: "failed",
+    State.LATE: "are late",
+    State.NOT_RUN: "were not run",
+    State.INCOMPLETE: "are incomplete",
+    State.SCHEMA: "have other columns",
+}
 
 
 def hours(late_by: timedelta | None) -> str:
@@ -423,31 +448,28 @@ def changes_of(facts: ExtractFacts) -> int:
     return sum(each.change != "unselected" for each in facts.schema_changes)
 
 
-def overview(
-    stored: Stored, now: datetime, *, zone: tzinfo, nights: int, thresholds: Thresholds | None = None
-) -> Overview:
+def overview(stored: Stored, now: datetime, *, zone: tzinfo, nights: int) -> Overview:
     """The page's model.
 
     :param nights: how many nights are shown; the last is today.
     :param zone: the time zone whose dates nights are.
     """
-    return _Builder(stored, now, zone, nights, thresholds or Thresholds()).build()
+    return _Builder(stored, now, zone, nights).build()
 
 
 class _Builder:
-    def __init__(self, stored: Stored, now: datetime, zone: tzinfo, nights: int, thresholds: Thresholds) -> None:
+    def __init__(self, stored: Stored, now: datetime, zone: tzinfo, nights: int) -> None:
         self._stored = stored
         self._now = now
         self._zone = zone
-        self._thresholds = thresholds
         today = now.astimezone(zone).date()
         self._nights = tuple(today - timedelta(days=ago) for ago in reversed(range(nights)))
         self._night_of_run = {key: run.due.astimezone(zone).date() for key, run in stored.runs.items()}
         scheduled = {key: run for key, run in stored.runs.items() if run.is_scheduled}
         self._run_by_due = {(dag_id, run.due): run for (dag_id, _), run in scheduled.items()}
-        self._due_times: dict[str, list[datetime]] = defaultdict(list)
-        for dag_id, due in sorted(self._run_by_due):
-            self._due_times[dag_id].append(due)
+        self._expected = cache(self._find_expected)  # for each DAG once
+        self._expected_nights = cache(self._find_expected_nights)
+        self._newest_run = cache(self._find_newest_run)
         self._lines: dict[ObjectKey, ObjectLine] = {}
         self._by_index: dict[tuple[str, str, int], ObjectLine] = {}
         self._by_task: dict[tuple[str, str], dict[ObjectKey, ObjectLine]] = defaultdict(dict)
@@ -481,33 +503,53 @@ class _Builder:
         return key.task_id.rpartition(".")[0] if operator in GROUP_OPERATORS else key.task_id
 
     def _add_landed(self) -> None:
+        newest_first = sorted(self._stored.landed, key=_landed_at, reverse=True)
         orgs: dict[tuple[str, str], str] = {}
-        known: dict[tuple[str, str, int, str, str | None, str | None], ObjectLine] = {}
-        newest_first = sorted(self._stored.landed, key=lambda each: each.at, reverse=True)
         for each in newest_first:
-            if each.facts.instance:
-                orgs.setdefault((each.key.dag_id, each.key.task_id), host_of(each.facts.instance))
+            task = (each.key.dag_id, each.key.task_id)
+            if task not in orgs and each.facts.instance:
+                orgs[task] = host_of(each.facts.instance)
+        known: dict[tuple[Any, ...], ObjectLine] = {}
         seen: set[TaskKey] = set()
         for each in newest_first:
+            key, facts = each.key, each.facts
             if (
-                each.key in seen
+                key in seen
             ):  # a task with several outlets has an event for each; of a task that ran twice the newest counts
                 continue
-            seen.add(each.key)
-            key, facts = each.key, each.facts
+            seen.add(key)
             short = (key.dag_id, key.task_id, key.map_index, each.uri, facts.sobject, facts.instance)
             line = known.get(short)
             if line is None:
-                org = host_of(facts.instance) if facts.instance else orgs.get((key.dag_id, key.task_id), "")
-                sobject = facts.sobject or urlsplit(each.uri).path.rstrip("/").rpartition("/")[2]
-                line = known[short] = self._line(ObjectKey(org, key.dag_id, self._task(key), sobject, each.uri))
-                self._by_index.setdefault((key.dag_id, line.key.task_id, key.map_index), line)
-            if line.newest is None:
-                line.newest = each
-            self._night(line, key, each.at).landed.append(each)
+                line = known[short] = self._line_of(each, orgs)
+            self._add(line, each)
         for line in self._lines.values():
             for night in line.nights.values():
                 night.landed.reverse()
+
+    def _add(self, line: ObjectLine, landed: Landed) -> None:
+        """Called with the newest first."""
+        run_key = landed.key[:2]
+        run = self._stored.runs.get(run_key)
+        if line.newest is None:
+            line.newest = landed
+        when = self._night_of_run.get(run_key) or landed.at.astimezone(self._zone).date()
+        night = line.nights.get(when)
+        if night is None:
+            night = line.nights[when] = Night()
+        if not night.landed:
+            night.run = run
+        night.landed.append(landed)
+        if run is not None and run.is_scheduled and len(line.delays) < USUAL_NIGHTS:
+            line.delays.append((landed.at - run.due).total_seconds())
+
+    def _line_of(self, landed: Landed, orgs: Mapping[tuple[str, str], str]) -> ObjectLine:
+        key, facts = landed.key, landed.facts
+        org = host_of(facts.instance) if facts.instance else orgs.get((key.dag_id, key.task_id), "")
+        sobject = facts.sobject or urlsplit(landed.uri).path.rstrip("/").rpartition("/")[2]
+        line = self._line(ObjectKey(org, key.dag_id, self._task(key), sobject, landed.uri))
+        self._by_index.setdefault((key.dag_id, line.key.task_id, key.map_index), line)
+        return line
 
     def _line(self, key: ObjectKey) -> ObjectLine:
         line = self._lines.get(key)
@@ -540,14 +582,14 @@ class _Builder:
         siblings = self._by_task.get((key.dag_id, task), {})
         named = attempt.note.get("sobject") or attempt.label
         if named:
-            found = [line for line in siblings.values() if line.key.sobject == named]
+            found = [line for line in siblings.values() if line.key.sobject.lower() == str(named).lower()]
             if len(found) == 1:
                 return found
         is_of_group = self._stored.tasks.get((key.dag_id, key.task_id)) in GROUP_OPERATORS
         if siblings and (is_of_group or (key.map_index < 0 and not named)):
             return list(siblings.values())
         by_index = self._by_index.get((key.dag_id, task, key.map_index))
-        if by_index is not None and (not named or by_index.key.sobject == named):
+        if by_index is not None and (not named or by_index.key.sobject.lower() == str(named).lower()):
             return [by_index]
         if attempt.state is None or (key.map_index >= 0 and not named and not attempt.ran):
             return []  # nobody knows yet what it will be
@@ -565,23 +607,18 @@ class _Builder:
         self._fill_gaps(line, expected)
         self._judge_now(line, expected)
 
-    def _expected(self, dag_id: str) -> list[datetime]:
-        """When the DAG's schedule had runs, and has one that is overdue, oldest first."""
-        due = self._due_times.get(dag_id, [])
+    def _find_expected(self, dag_id: str) -> Sequence[datetime]:
+        """When the DAG was due by its schedule, oldest first: runs that it had, and those that it should have had."""
         dag = self._stored.dags.get(dag_id)
-        if dag and dag.next_due and dag.next_due <= self._now and (not due or dag.next_due > due[-1]):
-            return [*due, dag.next_due]
-        return due
+        times = {due for owner, due in self._run_by_due if owner == dag_id}
+        times |= set(dag.due if dag else ())
+        if dag and dag.next_due and dag.next_due <= self._now:
+            times.add(dag.next_due)
+        return sorted(times)
 
     def _allowance(self, line: ObjectLine, expected: Sequence[datetime]) -> timedelta:
         """How long after it is due an object may land: twice what is usual, an hour at least, the schedule's interval at most."""
-        delays = []
-        for night in line.recent(USUAL_NIGHTS):
-            for each in night.landed:
-                run = self._stored.runs.get(each.key[:2])
-                if run and run.is_scheduled:
-                    delays.append((each.at - run.due).total_seconds())
-        usual = timedelta(seconds=2 * median(delays)) if delays else timedelta()
+        usual = timedelta(seconds=2 * median(line.delays)) if line.delays else timedelta()
         interval = _interval(expected)
         return max(SHORTEST_ALLOWANCE, min(usual, interval) if interval else usual)
 
@@ -593,14 +630,16 @@ class _Builder:
             worst = self._state_of_attempts(line, night)
             if worst is not None:
                 return worst
-        if night.last is None:
+        landed = night.landed
+        if not landed:
             return State.COMPLETE if any(is_empty(each) for each in night.attempts) else State.NOT_RUN
-        run = self._stored.runs.get(night.last.key[:2])
-        night.is_late = bool(run and run.is_scheduled and night.last.at > self._deadline(line, run))
-        if any(each.kind == "rows_fell" for each in night.last.facts.warnings):
+        last, run = landed[-1], night.run
+        night.is_late = run is not None and run.is_scheduled and last.at > self._deadline(line, run)
+        if last.facts.warnings and any(each.kind == "rows_fell" for each in last.facts.warnings):
             return State.INCOMPLETE
-        if any(changes_of(each.facts) for each in night.landed):
-            return State.SCHEMA
+        for each in landed:
+            if each.facts.schema_changes and changes_of(each.facts):
+                return State.SCHEMA
         return State.LATE if night.is_late else State.COMPLETE
 
     def _state_of_attempts(self, line: ObjectLine, night: Night) -> State | None:
@@ -627,16 +666,20 @@ class _Builder:
         if not line.nights:
             return
         first, last = min(line.nights), max(line.nights)
-        nights = {due.astimezone(self._zone).date(): due for due in expected}
-        runs_since = [
-            key
-            for key, run in self._stored.runs.items()
-            if key[0] == line.key.dag_id and self._night_of_run[key] > last
-        ]
-        line.is_retired = bool(runs_since) and self._ran_without(line, runs_since)
-        for when in nights:
-            if when > first and when not in line.nights and not (line.is_retired and when > last):
+        if self._newest_run(line.key.dag_id) > last:
+            runs = [key for key, when in self._night_of_run.items() if key[0] == line.key.dag_id and when > last]
+            line.is_retired = self._ran_without(line, runs)
+        for due, when in self._expected_nights(line.key.dag_id):
+            if when in line.nights or when <= first or (line.is_retired and when > last):
+                continue
+            if self._now > due + line.allowance:
                 line.nights[when] = Night(state=State.NOT_RUN)
+
+    def _find_newest_run(self, dag_id: str) -> date:
+        return max((when for key, when in self._night_of_run.items() if key[0] == dag_id), default=date.min)
+
+    def _find_expected_nights(self, dag_id: str) -> Sequence[tuple[datetime, date]]:
+        return [(due, due.astimezone(self._zone).date()) for due in self._expected(dag_id)]
 
     def _ran_without(self, line: ObjectLine, runs: Sequence[tuple[str, str]]) -> bool:
         """Whether other objects of the same task landed in those runs: then this one was taken out of the DAG."""
@@ -655,6 +698,8 @@ class _Builder:
         since = done or self._start_of(min(line.nights, default=self._nights[-1])) - timedelta(microseconds=1)
         missing = next((due for due in expected if due > since), None)
         if missing is None:
+            if line.state is State.LATE and night and night.last:
+                line.state = State.COMPLETE  # it came late, and it is there
             return
         run = self._run_by_due.get((line.key.dag_id, missing))
         until = self._deadline(line, run) if run else missing + line.allowance
@@ -679,9 +724,10 @@ class _Builder:
         newest = max(reported, key=lambda each: each.at)
         by_night: dict[date, int] = defaultdict(int)
         last_day = 0
+        since = newest.at.date() - timedelta(days=2 * FRESH_NIGHTS)
         for line in lines:
             for when, night in line.nights.items():
-                for each in night.landed:
+                for each in night.landed if when > since else ():
                     by_night[when] += each.facts.api_calls or 0
                     if newest.at - timedelta(days=1) < each.at:
                         last_day += each.facts.api_calls or 0
@@ -712,6 +758,10 @@ class _Builder:
 
 GROUP_OPERATORS = frozenset({"PlanOperator", "DownloadOperator", "CommitOperator"})
 """The operators of the task group `salesforce_extract`: its tasks are one line."""
+
+
+def _landed_at(landed: Landed) -> datetime:
+    return landed.at
 
 
 def is_empty(attempt: Attempt) -> bool:

@@ -21,6 +21,7 @@ from sqlalchemy import Text, and_, cast, func, or_, select
 from airflow_sfcc._airflow.event_facts import ExtractFacts, LoadFacts
 from airflow_sfcc._airflow.failures import FAILURE_KEY
 from airflow_sfcc.page.model import Attempt, Dag, Landed, Loaded, Run, Stored, TaskKey
+from airflow_sfcc.page.schedules import due_times
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -36,8 +37,10 @@ _EXTRACT = msgspec.json.Decoder(ExtractFacts)
 _LOAD = msgspec.json.Decoder(LoadFacts)
 
 
-def read(session: Session, readable: Collection[str], since: datetime, *, with_errors: bool = True) -> Stored:
-    """What happened since then in those of the `readable` DAGs that extract from Salesforce or load what was extracted.
+def read(
+    session: Session, readable: Collection[str], since: datetime, now: datetime, *, with_errors: bool = True
+) -> Stored:
+    """What happened from `since` to `now` in those of the `readable` DAGs that extract from Salesforce or load extracts.
 
     :param with_errors: read the sentences of failures, which are XComs.
     """
@@ -52,7 +55,7 @@ def read(session: Session, readable: Collection[str], since: datetime, *, with_e
         loaded=loaded,
         attempts=attempts,
         runs=_runs(session, dags, since),
-        dags=_dags(session, dags),
+        dags=_dags(session, dags, due_times(session, dags, since, now)),
         tasks=tasks,
         unreadable=unreadable,
         is_cut=is_cut or len(attempts) >= MOST_ATTEMPTS,
@@ -215,10 +218,13 @@ def _runs(session: Session, dags: Sequence[str], since: datetime) -> dict[tuple[
     }
 
 
-def _dags(session: Session, dags: Iterable[str]) -> dict[str, Dag]:
+def _dags(session: Session, dags: Iterable[str], due: Mapping[str, Sequence[datetime]]) -> dict[str, Dag]:
     found = session.execute(
         select(
             DagModel.dag_id, DagModel.is_paused, DagModel.timetable_summary, DagModel.next_dagrun_create_after
         ).where(DagModel.dag_id.in_(list(dags)))
     )
-    return {dag_id: Dag(bool(is_paused), schedule, due) for dag_id, is_paused, schedule, due in found}
+    return {
+        dag_id: Dag(bool(is_paused), schedule, next_due, tuple(due.get(dag_id, ())))
+        for dag_id, is_paused, schedule, next_due in found
+    }

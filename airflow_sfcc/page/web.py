@@ -82,11 +82,11 @@ _PROTECTED = [Depends(requires_access_asset("GET")), Depends(requires_access_dag
 def make_app() -> FastAPI:
     """The FastAPI app that the plugin mounts."""
     app = FastAPI(title="airflow-sfcc", docs_url=None, redoc_url=None, openapi_url=None, dependencies=_PROTECTED)
-    app.get("/", response_class=HTMLResponse)(_page)
-    app.get("/object", response_class=HTMLResponse)(_object)
-    app.get("/night", response_class=HTMLResponse)(_night)
-    app.get("/summary")(_summary)
-    app.get("/static/{name}")(_static)
+    app.get("/", response_class=HTMLResponse)(show_page)
+    app.get("/object", response_class=HTMLResponse)(show_object)
+    app.get("/night", response_class=HTMLResponse)(show_night)
+    app.get("/summary")(show_summary)
+    app.get("/static/{name}")(static_file)
     app.middleware("http")(_with_headers)
     return app
 
@@ -98,7 +98,7 @@ async def _with_headers(request: Request, call_next: Any) -> Response:
     return response
 
 
-def _page(
+def show_page(
     reader: ReaderDep,
     org: str | None = None,
     q: str = "",
@@ -111,7 +111,7 @@ def _page(
     return _html("page.html", OverviewPage(model, shown, links(), time_zone()))
 
 
-def _object(
+def show_object(
     reader: ReaderDep, id: str, night: date | None = None, nights: Annotated[int, Query(ge=1, le=MOST_NIGHTS)] = NIGHTS
 ) -> HTMLResponse:
     model = _overview(reader, nights)
@@ -121,7 +121,7 @@ def _object(
     return _html("object.html", ObjectPage(model, *found, links(), time_zone(), night))
 
 
-def _night(
+def show_night(
     reader: ReaderDep, id: str, night: date, nights: Annotated[int, Query(ge=1, le=MOST_NIGHTS)] = NIGHTS
 ) -> HTMLResponse:
     model = _overview(reader, nights)
@@ -131,13 +131,13 @@ def _night(
     return _html("night.html", NightDetails(model, *found, night, links(), time_zone()))
 
 
-def _summary(reader: ReaderDep) -> JSONResponse:
+def show_summary(reader: ReaderDep) -> JSONResponse:
     """For the card on Airflow's dashboard, and for other programs: each org's verdict and sentence."""
     page = OverviewPage(_overview(reader, NIGHTS), Shown(), links(), time_zone())
     return JSONResponse(page.summary())
 
 
-def _static(name: str) -> FileResponse:
+def static_file(name: str) -> FileResponse:
     media_type = _MEDIA_TYPES.get(name)
     if media_type is None:
         raise HTTPException(404, "There is no such file.")
@@ -152,7 +152,7 @@ def _overview(reader: Reader, nights: int) -> Overview:
     zone, now = time_zone(), datetime.now(timezone.utc)
     start = (now.astimezone(zone) - timedelta(days=nights - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     with create_session() as session:
-        found = stored.read(session, reader.dags, start, with_errors=reader.sees_errors)
+        found = stored.read(session, reader.dags, start, now, with_errors=reader.sees_errors)
     return overview(found, now, zone=zone, nights=nights)
 
 

@@ -31,25 +31,24 @@ class Permissions:
     """What the signed-in user may do; tests change it."""
 
     def __init__(self) -> None:
+        self.everything()
+
+    def everything(self) -> None:
         self.assets = True
         self.task_instances = True
         self.xcoms = True
         self.dags: set[str] | None = None
 
 
-@pytest.fixture
-def permissions() -> Permissions:
-    return Permissions()
-
-
-@pytest.fixture
-def page(nights: object, permissions: Permissions, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A browser without a browser: a client of Airflow's whole app with the plugin in it, signed in."""
+@pytest.fixture(scope="session")
+def signed_in(sfcc_airflow: Path) -> Iterator[tuple[Any, Permissions]]:
+    """A client of Airflow's whole app with the plugin in it, and what its user may do."""
     from airflow.api_fastapi import app as airflow_app
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
     from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
     from fastapi.testclient import TestClient
 
+    permissions = Permissions()
     may_see = SimpleAuthManager.is_authorized_dag
 
     def is_authorized_dag(self: Any, *, access_entity: Any = None, **known: Any) -> bool:
@@ -62,14 +61,28 @@ def page(nights: object, permissions: Permissions, monkeypatch: pytest.MonkeyPat
     def filter_authorized_dag_ids(self: Any, *, dag_ids: set[str], **known: Any) -> set[str]:
         return dag_ids if permissions.dags is None else dag_ids & permissions.dags
 
-    monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", is_authorized_dag)
-    monkeypatch.setattr(SimpleAuthManager, "is_authorized_asset", lambda self, **known: permissions.assets)
-    monkeypatch.setattr(SimpleAuthManager, "filter_authorized_dag_ids", filter_authorized_dag_ids)
-    airflow_app.purge_cached_app()
-    app = airflow_app.create_app(apps="core")
-    with TestClient(app, base_url="http://localhost") as client:
-        client.headers["Authorization"] = f"Bearer {_token()}"
-        yield client
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SimpleAuthManager, "is_authorized_dag", is_authorized_dag)
+        patch.setattr(SimpleAuthManager, "is_authorized_asset", lambda self, **known: permissions.assets)
+        patch.setattr(SimpleAuthManager, "filter_authorized_dag_ids", filter_authorized_dag_ids)
+        airflow_app.purge_cached_app()
+        app = airflow_app.create_app(apps="core")
+        with TestClient(app, base_url="http://localhost") as client:
+            yield client, permissions
+
+
+@pytest.fixture
+def permissions(signed_in: tuple[Any, Permissions]) -> Permissions:
+    signed_in[1].everything()
+    return signed_in[1]
+
+
+@pytest.fixture
+def page(nights: object, permissions: Permissions, signed_in: tuple[Any, Permissions]) -> Any:
+    """A browser without a browser, signed in."""
+    client, _ = signed_in
+    client.headers["Authorization"] = f"Bearer {_token()}"
+    return client
 
 
 def _token() -> str:

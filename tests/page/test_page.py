@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from dev.page_nights import Nights
 from tests.page.conftest import Permissions
 
 ROUTES = (
@@ -33,7 +35,7 @@ def test_the_sentence_and_the_grid(page: Any, nights: Callable[..., None]) -> No
     )
     assert re.findall(r'data-name="(\w+)"', html) == ["Account", "Asset", "Case", "Contact", "Quote"]
     assert html.count('<td class="complete">') > 200
-    assert 'class="failed">F' in html and 'class="schema">S' in html
+    assert 'class="failed">F' in html and 'class="schema">S' in html and 'class="not-run">–' in html
 
 
 def test_a_calm_night_is_all_complete(page: Any, nights: Callable[..., None]) -> None:
@@ -65,3 +67,124 @@ def test_only_dags_that_the_user_may_read(page: Any, nights: Callable[..., None]
     html = page.get("/sfcc/").text
     assert "Account" in html and "Secret" not in html and "closed_dag" not in html and "other.my" not in html
     assert [each["org"] for each in page.get("/sfcc/summary").json()["orgs"]] == ["acme.my.salesforce.com"]
+
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
+
+
+def test_nothing_hostile_is_taken_for_html(page: Any, nights: Callable[..., None]) -> None:
+    """Names, errors, addresses and notes are whatever DAG authors, orgs and API clients put there."""
+    nights(nights=3, objects=[HOSTILE, "Case"], dag_id="hostile", with_loads=False)
+    spoil_events(instance='javascript:alert(1)//"', api_reason=HOSTILE, job_id='"><script>', manifest=HOSTILE)
+    spoil_notes(error=HOSTILE, instance="javascript:alert(1)", job_id=HOSTILE, sobject="Case")
+    html = page.get("/sfcc/").text
+    for url in page_addresses(html):
+        html += page.get(url).text
+    assert "&lt;img" in html and "<img" not in html and "alert(1)&gt;" in html
+    assert "<script>" not in html and 'href="javascript' not in html
+    assert not re.search(
+        r"<(?!/?(html|head|body|main|meta|title|link|script src|div|a |a>|span|p>|p |section|h\d|form|input|"
+        r"select|option|noscript|button|table|caption|thead|tbody|tr|th|td|i |aside|dl|dt|dd|dialog|article|"
+        r"figure|figcaption|svg|line|text|rect|title|ul|li|small|code|!doctype))",
+        html,
+    )
+
+
+def page_addresses(html: str) -> list[str]:
+    """The object pages of the grid, and the details of each object's newest nights."""
+    ids = re.findall(r'data-id="(\w+)"', html)
+    newest = re.findall(r'data-night="([\d-]+)"', html)[-3:]
+    assert ids and newest
+    nights = [f"/sfcc/night?id={line}&night={night}" for line in ids for night in newest]
+    return [f"/sfcc/object?id={line}" for line in ids] + nights
+
+
+def spoil_events(**extra: Any) -> None:
+    """Change what all events say."""
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        for event in session.scalars(select(AssetEvent)):
+            event.extra = {**event.extra, **extra}
+
+
+def spoil_notes(**note: Any) -> None:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        notes = list(session.scalars(select(XComModel)))
+        assert notes
+        for each in notes:
+            each.value = json.dumps(note)
+
+
+def test_events_of_another_shape_are_counted_and_left_out(page: Any, nights: Callable[..., None]) -> None:
+    nights(nights=2, objects=["Account"], is_calm=True, with_loads=False)
+    spoil_events(rows="many")
+    html = page.get("/sfcc/").text
+    assert "2 asset events could not be read" in html
+
+
+def test_the_browser_may_load_nothing_from_elsewhere(page: Any) -> None:
+    response = page.get("/sfcc/")
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", response.text)
+    static = page.get("/sfcc/static/page.css").text + page.get("/sfcc/static/page.js").text
+    assert "http://" not in static and "https://" not in static
+
+
+def test_a_night_opens(page: Any, nights: Callable[..., None], permissions: Permissions) -> None:
+    nights(nights=3, objects=["Account", "Case"])
+    grid = page.get("/sfcc/").text
+    night = re.findall(r'data-night="([\d-]+)"', grid)
+    ids = dict(re.findall(r'data-id="(\w+)" data-name="(\w+)"', grid))
+    account, case = (line for name in ("Account", "Case") for line, known in ids.items() if known == name)
+    newest = newest_night()
+    assert newest in night
+    details = page.get(f"/sfcc/night?id={account}&night={newest}").text
+    for words in ("Rows", "Bulk API 2.0", "Why this API", "MB/s", "Watermark", "_manifest.json", "AsyncApiJobStatus"):
+        assert words in details
+    assert 'href="/dags/crm_nightly/runs/scheduled__' in details and "/tasks/extract/mapped/0" in details
+    failed = page.get(f"/sfcc/night?id={case}&night={newest}").text
+    assert "Index the fields of the condition" in failed
+    permissions.xcoms = False
+    hidden = page.get(f"/sfcc/night?id={case}&night={newest}").text
+    assert "Index the fields" not in hidden and "See its log" in hidden
+
+
+def newest_night() -> str:
+    return Nights().due[-1].date().isoformat()
+
+
+def test_an_object_has_charts_and_their_text(page: Any, nights: Callable[..., None]) -> None:
+    nights(nights=5, objects=["Account"], is_calm=True)
+    line = re.findall(r'data-id="(\w+)"', page.get("/sfcc/").text)[0]
+    html = page.get(f"/sfcc/object?id={line}").text
+    assert html.count("<svg") == 3 and html.count('role="img" aria-label="') == 3
+    assert len(re.findall(r'<th scope="row">', html)) == 5
+    assert page.get("/sfcc/object?id=0000000000000000").status_code == 404
+
+
+def test_search_filter_and_order_are_in_the_address(page: Any, nights: Callable[..., None]) -> None:
+    nights(nights=3, objects=["Account", "Case", "Contact", "Quote"])
+
+    def names(address: str) -> list[str]:
+        return re.findall(r'data-name="(\w+)"', page.get(address).text)
+
+    assert names("/sfcc/?q=con") == ["Contact"]
+    assert names("/sfcc/?show=problems") == ["Case", "Quote"]
+    assert names("/sfcc/?sort=state")[:2] == ["Case", "Quote"]
+    assert page.get("/sfcc/?sort=sideways").status_code == 422
+
+
+def test_orgs_have_a_sentence_each_and_one_is_open(page: Any, nights: Callable[..., None]) -> None:
+    nights(nights=2, objects=["Account"], is_calm=True)
+    nights(nights=2, objects=["Case"], dag_id="beta", instance="https://beta.my.salesforce.com")
+    html = page.get("/sfcc/").text
+    assert len(sentences(html)) == 2 and re.findall(r'data-name="(\w+)"', html) == ["Case"]  # the one that needs a look
+    assert re.findall(r'data-name="(\w+)"', page.get("/sfcc/?org=acme.my.salesforce.com").text) == ["Account"]

@@ -69,7 +69,7 @@ def har(home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser_context(processes: ProcessGroup, har: Path) -> Iterator[Any]:
+def browser(processes: ProcessGroup) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     environment: dict[str, Any] = {**os.environ, MARK: str(processes.home)}
@@ -79,23 +79,34 @@ def browser_context(processes: ProcessGroup, har: Path) -> Iterator[Any]:
             args=["--no-sandbox"],
             env=environment,
         )
-        context = browser.new_context(
-            viewport={"width": 1440, "height": 1000},
-            locale="en-US",
-            record_har_path=har,
-            record_har_content="embed",
-        )
-        yield context
-        context.close()
+        yield browser
         browser.close()
 
 
 @pytest.fixture(scope="session")
-def ui(stack: Stack, browser_context: Any) -> AirflowUi:
-    """Airflow's UI, signed in; screenshots of an earlier run are gone."""
+def browser_context(browser: Any, har: Path) -> Iterator[Any]:
+    context = browser.new_context(
+        viewport={"width": 1440, "height": 1000},
+        locale="en-US",
+        record_har_path=har,
+        record_har_content="embed",
+    )
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """The folder for pictures, without those of an earlier run."""
     shutil.rmtree(SCREENSHOTS, ignore_errors=True)
     SCREENSHOTS.mkdir()
-    ui = AirflowUi(browser_context.new_page(), stack.url, SCREENSHOTS)
+    return SCREENSHOTS
+
+
+@pytest.fixture(scope="session")
+def ui(stack: Stack, browser_context: Any, screenshots: Path) -> AirflowUi:
+    """Airflow's UI, signed in."""
+    ui = AirflowUi(browser_context.new_page(), stack.url, screenshots)
     ui.sign_in(stack.username, stack.password)
     return ui
 
