@@ -116,7 +116,8 @@ class _Seeder:
                         events.append(self._load(run, due, index, sobject, assets[f"table {sobject}"], assets[sobject]))
         for model, rows in ((TaskInstance, instances), (AssetEvent, events), (XComModel, errors)):
             if rows:
-                self._session.execute(insert(model), rows)
+                table: Any = model.__table__  # by the names of columns, in SQLAlchemy 1.4 (Airflow 3.1) too
+                self._session.execute(insert(table), rows)
         self._session.commit()
 
     def _make_dag(self) -> None:
@@ -128,9 +129,10 @@ class _Seeder:
             self._session.add(DagBundleModel(name=BUNDLE))
         self._session.commit()
         self._serialize()
-        dag = self._session.get_one(DagModel, wanted.dag_id)
+        dag = self._session.get(DagModel, wanted.dag_id)
+        assert dag is not None  # noqa: S101
         dag.is_paused, dag.is_stale = False, False
-        dag.next_dagrun_create_after = wanted.due[-1] + timedelta(days=1)
+        dag.next_dagrun_create_after = wanted.due[-1] + timedelta(days=1) if wanted.nights else None
         self._session.commit()
 
     def _serialize(self) -> None:
@@ -217,7 +219,7 @@ class _Seeder:
             "map_index": index,
             "state": state,
             "operator": "SalesforceLoadOperator" if task == LOAD_TASK else "SalesforceExtractOperator",
-            "_rendered_map_index": sobject,
+            "rendered_map_index": sobject,
             "hostname": "worker-1",
             "pool": "default_pool",
             "pool_slots": 1,
@@ -332,7 +334,7 @@ class _Seeder:
 
 def clear(session: Session) -> None:
     """Remove all DAGs, runs, task instances, events and assets."""
-    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.models.asset import AssetEvent, AssetModel, TaskInletAssetReference
     from airflow.models.dag import DagModel
     from airflow.models.dag_version import DagVersion
     from airflow.models.dagrun import DagRun
@@ -340,7 +342,16 @@ def clear(session: Session) -> None:
     from airflow.models.xcom import XComModel
     from sqlalchemy import delete
 
-    for model in (XComModel, AssetEvent, TaskInstance, DagRun, AssetModel, DagVersion, DagModel):
+    for model in (
+        XComModel,
+        AssetEvent,
+        TaskInstance,
+        DagRun,
+        TaskInletAssetReference,
+        AssetModel,
+        DagVersion,
+        DagModel,
+    ):
         session.execute(delete(model))
     session.commit()
 

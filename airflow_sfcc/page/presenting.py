@@ -177,7 +177,7 @@ class OverviewPage(_Page):
         """The grid's months, each with its number of nights."""
         by_month = groupby(self.model.nights, key=lambda night: (night.year, night.month))
         grouped = [list(nights) for _, nights in by_month]
-        return [(f"{nights[0]:%b %Y}" if len(nights) > 5 else f"{nights[0]:%b}", len(nights)) for nights in grouped]
+        return [(_month(nights), len(nights)) for nights in grouped]
 
     @property
     def days(self) -> list[tuple[str, str]]:
@@ -303,7 +303,8 @@ class OverviewPage(_Page):
     @property
     def paused(self) -> list[str]:
         """DAGs that are paused, whose objects grow old."""
-        return sorted(dag_id for dag_id, dag in self.model.dags.items() if dag.is_paused)
+        ours = {line.key.dag_id for org in self.model.orgs for line in org.current}
+        return sorted(dag_id for dag_id, dag in self.model.dags.items() if dag.is_paused and dag_id in ours)
 
     @property
     def has_landed(self) -> bool:
@@ -513,6 +514,13 @@ def _seconds(night: Night | None) -> float | None:
 
 def _largest(points: Sequence[Point]) -> float:
     return max((each.value or 0.0 for each in points), default=0.0)
+
+
+def _month(nights: Sequence[date]) -> str:
+    """The month's name as far as there is room for it."""
+    if len(nights) < 3:
+        return ""
+    return f"{nights[0]:%b %Y}" if len(nights) > 5 else f"{nights[0]:%b}"
 
 
 def web_origin(instance: object) -> str | None:

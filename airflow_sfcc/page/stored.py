@@ -49,6 +49,8 @@ def read(
         return Stored()
     dags = sorted({dag_id for dag_id, _ in tasks})
     landed, loaded, unreadable, is_cut = _events(session, dags, tasks, since)
+    landing = {(each.key.dag_id, each.key.task_id) for each in landed}
+    tasks = {key: operator for key, operator in tasks.items() if operator or key in landing}
     attempts = _attempts(session, dags, tasks, since, _notes(session, dags, since) if with_errors else {})
     return Stored(
         landed=landed,
@@ -63,25 +65,28 @@ def read(
 
 
 def _tasks(session: Session, readable: Collection[str], since: datetime) -> dict[tuple[str, str], str]:
-    """The operator of every task of ours, by the newest run of each DAG; of operators derived from ours too, which are known
-    by the asset that they read."""
+    """The operator of every task of ours, by the newest run of each DAG.
+
+    Those of DAGs that have not run yet, and of operators derived from ours, are known by the asset that they read, and have no
+    operator here.
+    """
     newest = select(func.max(DagRun.id)).where(DagRun.run_after >= since).group_by(DagRun.dag_id)
-    reads_salesforce = and_(
-        TaskInletAssetReference.dag_id == TaskInstance.dag_id, TaskInletAssetReference.task_id == TaskInstance.task_id
-    )
-    inlets = (
-        select(TaskInletAssetReference.asset_id)
-        .join(AssetModel, AssetModel.id == TaskInletAssetReference.asset_id)
-        .where(reads_salesforce, AssetModel.uri.like("salesforce://%"))
-    )
-    found = session.execute(
+    ran = session.execute(
         select(TaskInstance.dag_id, TaskInstance.task_id, TaskInstance.operator)
         .join(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
-        .where(DagRun.id.in_(newest), or_(TaskInstance.operator.in_(OPERATORS), inlets.exists()))
+        .where(DagRun.id.in_(newest), TaskInstance.operator.in_(OPERATORS))
         .distinct()
-    )
+    ).all()
+    reading = session.execute(
+        select(TaskInletAssetReference.dag_id, TaskInletAssetReference.task_id)
+        .join(AssetModel, AssetModel.id == TaskInletAssetReference.asset_id)
+        .where(AssetModel.uri.like("salesforce://%"))
+        .distinct()
+    ).all()
+    found = dict.fromkeys(reading, "")
+    found.update({(dag_id, task_id): operator or "" for dag_id, task_id, operator in ran})
     allowed = frozenset(readable)
-    return {(dag_id, task_id): operator or "" for dag_id, task_id, operator in found if dag_id in allowed}
+    return {key: operator for key, operator in found.items() if key[0] in allowed}
 
 
 def _events(
@@ -116,7 +121,7 @@ def _events(
             else:
                 landed.append(Landed(key, at, uri, _EXTRACT.decode(extra)))
         except (msgspec.MsgspecError, RecursionError, TypeError):
-            unreadable += 1
+            unreadable += bool(operator)  # a task that reads the asset may be anybody's
     return landed, loaded, unreadable, len(found) >= MOST_EVENTS
 
 
