@@ -10,7 +10,7 @@ S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py t
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test localorg-test client-suites kill-test chaos s3-test sample-test stack-test scale-test conformance bench soql-differential fuzz lint format clean quarter quarter-load load-kill-test docs build test-matrix ui-test
+.PHONY: help demo up test localorg-test client-suites kill-test chaos s3-test sample-test stack-test scale-test sync-test conformance bench soql-differential fuzz lint format clean quarter quarter-load load-kill-test docs build test-matrix ui-test
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -50,6 +50,9 @@ stack-test: $(READY)  ## bring up the stack of docker-compose.yaml, run its DAGs
 scale-test: $(READY)  ## 5 million rows by the task group on Celery workers, one killed (needs redis-server and postgresql; ROWS=…)
 	@$(PYTHON) dev/bootstrap.py $(SCALE_NEEDS:%=--with %)
 	@$(BIN)/python -m dev.scale_test --rows $(or $(ROWS),5000000)
+
+sync-test: $(READY)  ## a whole org of 800 objects, two nights in a real Airflow, of which the second is to be cheap (half an hour; OBJECTS=800)
+	@$(BIN)/python -m dev.sync_test --objects $(or $(OBJECTS),800)
 
 s3-test: $(READY)  ## land every test's files in an S3-compatible server, not on the disk (TESTS=...; make test does so with some)
 	@TEST_STORAGE=s3 $(BIN)/python -m pytest $(or $(TESTS),$(S3_TESTS)) $(SIDE_BY_SIDE) $(PYTEST_ARGS)

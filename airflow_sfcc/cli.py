@@ -74,6 +74,25 @@ def check(conn_id: str, sobjects: tuple[str, ...]) -> None:
         sys.exit(1)
 
 
+@commands.command()
+@click.argument("conn_id", metavar="CONNECTION", default="sfcc_default")
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+def objects(conn_id: str, patterns: tuple[str, ...]) -> None:
+    """Show how a sync would read each object of an org: class, rows, size, and why not otherwise.
+
+    A PATTERN is a name with `*` and `?`; `!` excludes, later ones win: `airflow-sfcc objects sfcc_default '*' '!*History'`. Rows
+    are Salesforce's own counts, hours old at times; sizes are 2 KB a row, as Salesforce counts its storage.
+    """
+    from airflow_sfcc._airflow.objects_command import lines_of
+    from airflow_sfcc.errors import SfccError
+
+    try:
+        for line in lines_of(_client(conn_id), patterns):
+            click.echo(line)
+    except SfccError as problem:
+        raise click.ClickException(str(problem)) from problem
+
+
 def _client(conn_id: str) -> SalesforceClient:
     """The client of a connection, from wherever Airflow keeps it: environment, secrets backend or metadata database."""
     from airflow.models.connection import Connection

@@ -31,6 +31,7 @@
         DeleteLogError                the org's deletion log does not reach back far enough *
         DamagedFileError              a staged file is not what was written
         ContentChangedError           a page's bytes cannot be kept as they are (handled inside)
+      SyncError                       objects of a sync failed, or its plan did
       OptionError                     an operator's or sensor's option that cannot have this value (also a ValueError) *
       StorageError                    the destination's storage: a full disk, a missing bucket
       LoadError                       tables that extracts are loaded into
@@ -249,6 +250,10 @@ class DamagedFileError(ExtractError):
 
 class ContentChangedError(ExtractError):
     """The bytes of a result page cannot be kept as they are: the page has to be requested again and converted."""
+
+
+class SyncError(SfccError):
+    """Objects of a sync failed, each for the reason that is told, or there was no plan to report on."""
 
 
 class OptionError(SfccError, ValueError):

@@ -20,6 +20,7 @@ from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
 from airflow_sfcc._airflow.options import option_names
 from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_defaults
 from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator
+from airflow_sfcc.sync_group import salesforce_sync as salesforce_sync
 from airflow_sfcc.wording import did_you_mean
 
 if TYPE_CHECKING:

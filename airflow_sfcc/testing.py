@@ -147,6 +147,7 @@ class StartOrg(Protocol):
         rows: Mapping[str, int] | None = None,
         conn_id: str = DEFAULT_CONN_ID,
         flow: Flow = "client-credentials",
+        objects: int | None = None,
         **config: Any,
     ) -> SalesforceOrg: ...
 
@@ -157,9 +158,12 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
 
     records: records by name, `{"Account": [{"Name": "Acme"}]}`; rows: made-up records by number, `{"Contact": 500}`;
     conn_id: the Airflow connection, by which the org has its id; flow: how it logs in, "client-credentials" or "jwt", for which a
-    key pair is made; config: anything else of `salesforce_localorg.org.OrgConfig`.
+    key pair is made; objects: how many objects the org has, all above the standard ones generated; config: anything else
+    of `salesforce_localorg.org.OrgConfig`.
     """
     from salesforce_localorg.org import LocalOrg, OrgConfig
+    from salesforce_localorg.schema import Schema
+    from salesforce_localorg.schema.generated import generated_counts
     from salesforce_localorg.server import OrgServer
 
     started: list[SalesforceOrg] = []
@@ -171,11 +175,14 @@ def start_sfcc_org(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartOrg]:
             rows: Mapping[str, int] | None = None,
             conn_id: str = DEFAULT_CONN_ID,
             flow: Flow = "client-credentials",
+            objects: int | None = None,
             **config: Any,
         ) -> SalesforceOrg:
             private_key, certificate = _key_pair(flow)
             settings = {"org_id": _org_id(conn_id), **certificate, **config}
-            local_org = running.enter_context(LocalOrg(OrgConfig(counts={"User": 1, **(rows or {})}, **settings)))
+            schema = Schema.standard() if objects is None else Schema.sized(objects)
+            counts = {"User": 1, **generated_counts(schema), **(rows or {})}
+            local_org = running.enter_context(LocalOrg(OrgConfig(counts=counts, **settings), schema=schema))
             local_org.generate()
             org = SalesforceOrg(local_org, running.enter_context(OrgServer(local_org)), conn_id, private_key)
             for sobject, given in (records or {}).items():

@@ -21,7 +21,7 @@ MODULES = {
             "SalesforceVacuumOperator",
         ],
     ),
-    "Task groups": ("taskgroups", ["salesforce_extract"]),
+    "Task groups": ("taskgroups", ["salesforce_extract", "salesforce_sync"]),
     "Sensor": ("sensors", ["SalesforceQuerySensor"]),
     "Watchers": ("watchers", ["SalesforceRecordsTrigger"]),
     "Hook": ("hooks", ["SalesforceClientCredentialsHook"]),

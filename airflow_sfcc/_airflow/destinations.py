@@ -135,6 +135,21 @@ def filled_in(destination: str, sobject: str | None) -> str:
     return destination.replace(PLACEHOLDERS[0], sobject) if sobject else destination
 
 
+def sync_root(destination: str) -> str:
+    """The folder that the objects' folders of a destination are in: what comes before the part with `{sobject}`.
+
+    Raises OptionError where the objects would have no folder of their own below one that they share.
+    """
+    before, found, _ = destination.partition(PLACEHOLDERS[0])
+    root = before.rpartition("/")[0]
+    if not found or root.endswith((":/", ":")) or not root:
+        raise OptionError(
+            f"destination={destination!r} needs {{sobject}} as a part of its path, such as {_EXAMPLES}: each object has a folder "
+            "of its own, and what is known of all of them lies beside these."
+        )
+    return root
+
+
 _STORAGE_LIBRARIES = frozenset({"botocore", "aiobotocore", "s3fs", "gcsfs", "google", "adlfs", "azure", "fsspec"})
 """Where storages raise what is no OSError, such as credentials or an endpoint that are missing."""
 

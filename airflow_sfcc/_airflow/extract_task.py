@@ -131,16 +131,19 @@ class ExtractTask:
         )
 
     def _plan(self) -> Extraction:
-        run = run_identity(self._context, self._options.retries or 0)
         self.extraction = Extraction.planned(
             self._client(),
             self.request(),
-            run,
+            self.run_identity(),
             self._destination,
             durable=self._options.durable,
             hash_key=hash_key_of(self._options.hash_key_conn_id),
         )
         return self.extraction
+
+    def run_identity(self) -> RunIdentity:
+        """Which run the extract belongs to."""
+        return run_identity(self._context, self._options.retries or 0)
 
     def _resume(self) -> Extraction:
         client = self._client()
@@ -148,7 +151,7 @@ class ExtractTask:
         self.extraction = Extraction.resume(
             client,
             destination,
-            run_identity(self._context, 0).extract_id,
+            self.run_identity().extract_id,
             hash_key=hash_key_of(self._options.hash_key_conn_id),
         )
         return self.extraction

@@ -89,6 +89,8 @@ class Extraction:
         self.landing = Landing(destination, plan.extract_id)
         self.continues = False
         """Whether it goes on with the job of an earlier attempt."""
+        self.calls_before = 0
+        """Calls that the client had made for others before."""
         self._jobs: dict[str, BulkJob] = {}
         self._stop = Stop()
         self._parts: dict[Part, str] = {}
@@ -289,7 +291,7 @@ class Extraction:
 
     @property
     def _calls(self) -> int:
-        return self.plan.api_calls + self.client.usage.calls
+        return self.plan.api_calls + self.client.usage.calls - self.calls_before
 
     def stage_plan(self) -> None:
         """Leave the plan for the process that goes on from here, with the calls made so far."""

@@ -60,7 +60,26 @@ def test_every_object_is_described_and_its_rows_are_all_there(sized: Caller, cou
 
 
 def test_only_generated_objects_have_generated_counts(counts: dict[str, int]) -> None:
-    assert len(counts) == OBJECTS - len(Schema.standard())
+    assert len(counts) == OBJECTS - len(Schema.standard()) - 1, "EntityDefinition has no rows of its own"
+
+
+def test_entity_definition_lists_objects_that_are_hidden_and_none_that_are_gone(sized: Caller) -> None:
+    own = {
+        **sized.get("/sobjects/Case/describe").json(),
+        "name": "Passing__c",
+        "keyPrefix": "zz8",
+        "childRelationships": [],
+    }
+    sized.org.add_object(own)
+    sized.org.hidden_objects.add("Passing__c")
+    listing = (
+        "SELECT QualifiedApiName FROM EntityDefinition WHERE QualifiedApiName IN ('Case', 'Passing__c', 'Nothing__c')"
+    )
+    names = [record["QualifiedApiName"] for record in sized.query(listing).json()["records"]]
+    assert sorted(names) == ["Case", "Passing__c"]
+    sized.org.drop_object("Passing__c")
+    sized.org.hidden_objects.clear()
+    assert [record["QualifiedApiName"] for record in sized.query(listing).json()["records"]] == ["Case"]
 
 
 def test_references_name_records_that_are_there(sized: Caller, counts: dict[str, int]) -> None:

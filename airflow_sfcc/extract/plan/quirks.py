@@ -62,7 +62,7 @@ _ARCHIVING = frozenset({"task", "event"})
 def has_ids(describe: Mapping[str, Any]) -> bool:
     """Whether the object's rows can be told apart by their Ids, as far as is known from its name and fields."""
     name = str(describe["name"]).lower()
-    durable = any(str(field["name"]) == "DurableId" for field in describe["fields"])
+    durable = any(str(field["name"]) == "DurableId" for field in describe.get("fields", ()))
     return not (durable or name in _WITHOUT_IDS or name.endswith("__b"))
 
 
@@ -90,35 +90,54 @@ def refuse_unwindowed(describe: Mapping[str, Any], where: str | None, *, cursor_
     choice of the cursor is in doubt.
     """
     name = str(describe["name"])
-    lowered = name.lower()
-    reason = _ONLY_SMALL.get(lowered)
-    if reason is None and not has_ids(describe):
-        reason = f"its rows have no Ids of their own (all are {NO_ID}), so a changed row cannot be told from a new one"
-    if lowered.endswith("__b"):
-        reason = "it is a big object, which can only be filtered along its index, never by a window of time"
-    elif lowered.endswith("__x"):
-        reason = "it is an external object: its rows live elsewhere and bear no stamps of Salesforce"
-    elif lowered.endswith("changeevent"):
-        reason = "it is a change event, which is subscribed to and not queried"
-    elif lowered in _EVENTS and not cursor_asked:
-        reason = "event objects refuse filters other than on EventDate, which is no stamp of a change"
+    reason = why_not_incremental(describe, cursor_asked=cursor_asked)
     if reason:
         raise QueryError(
             f"{name} cannot be extracted incrementally: {reason}. Use mode='full', with a where that fits it."
         )
-    if not (where or "").strip():
-        _refuse_unfiltered(name)
+    needed = None if (where or "").strip() else filter_needed(name)
+    if needed:
+        raise QueryError(f"{name} cannot be extracted by a window of time alone: {needed}.")
 
 
-def _refuse_unfiltered(name: str) -> None:
-    lowered = name.lower()
-    if lowered in _NEED_FILTER:
-        raise QueryError(f"{name} cannot be extracted by a window of time alone: {_NEED_FILTER[lowered]}.")
-    if lowered.endswith("__kav") or lowered == "knowledgearticleversion":
-        raise QueryError(
-            f"{name} cannot be extracted by a window of time alone: Salesforce wants one publication status. Give where, such "
-            "as PublishStatus = 'Online' (and a task of its own for 'Draft' and 'Archived')."
+def why_not_incremental(describe: Mapping[str, Any], *, cursor_asked: bool = False) -> str | None:
+    """Why an object's changes cannot be read by windows of time; None where nothing is known to stand against it.
+
+    Of `describe` the name suffices, as describeGlobal has it; with fields more is known.
+    """
+    name = str(describe["name"]).lower()
+    if name.endswith("__b"):
+        return "it is a big object, which can only be filtered along its index, never by a window of time"
+    if name.endswith("__x"):
+        return "it is an external object: its rows live elsewhere and bear no stamps of Salesforce"
+    if name.endswith("changeevent"):
+        return "it is a change event, which is subscribed to and not queried"
+    if name in _EVENTS and not cursor_asked:
+        return "event objects refuse filters other than on EventDate, which is no stamp of a change"
+    if name not in _ONLY_SMALL and not has_ids(describe):
+        return f"its rows have no Ids of their own (all are {NO_ID}), so a changed row cannot be told from a new one"
+    return _ONLY_SMALL.get(name)
+
+
+def filter_needed(sobject: str) -> str | None:
+    """Which filter Salesforce wants in queries on an object, and how to give it; None where it wants none."""
+    name = sobject.lower()
+    if name.endswith("__kav") or name == "knowledgearticleversion":
+        return (
+            "Salesforce wants one publication status. Give where, such as PublishStatus = 'Online' (and a task of its own for "
+            "'Draft' and 'Archived')"
         )
+    return _NEED_FILTER.get(name)
+
+
+def why_not_whole(sobject: str) -> str | None:
+    """Why no query returns all rows of an object; None where nothing is known to stand against it."""
+    name = sobject.lower()
+    if name.endswith("changeevent"):
+        return why_not_incremental({"name": sobject})
+    if name in _WITHOUT_IDS and name not in _ONLY_SMALL:
+        return "it describes the org and holds no records, and Salesforce answers queries on most such objects only in part"
+    return _ONLY_SMALL.get(name)
 
 
 _NOT_BY_BULK = frozenset(

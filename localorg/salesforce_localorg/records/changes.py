@@ -12,9 +12,9 @@ import duckdb
 import pyarrow as pa
 
 from salesforce_localorg.records import delete_log
-from salesforce_localorg.records.activity_views import is_view
 from salesforce_localorg.records.derived import SETTABLE, Formulas
 from salesforce_localorg.records.tables import identifier, stored_fields
+from salesforce_localorg.records.views import is_view
 from salesforce_localorg.schema import Schema, SObject
 
 _CHANGED = "sf_changed_rows"  # the name under which a statement finds the rows of a change

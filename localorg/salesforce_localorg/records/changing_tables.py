@@ -14,7 +14,6 @@ import duckdb
 
 from salesforce_localorg.clock import Clock
 from salesforce_localorg.ids import INTEGRATION_USER
-from salesforce_localorg.records.activity_views import create_views, is_view
 from salesforce_localorg.records.changes import Stamp, Tables, remove_records
 from salesforce_localorg.records.delete_log import create_delete_log, due_for_purge, next_purge
 from salesforce_localorg.records.derived import Formulas
@@ -22,10 +21,11 @@ from salesforce_localorg.records.numbering import Numbering
 from salesforce_localorg.records.stored_values import naive_utc, stored_values
 from salesforce_localorg.records.tables import column_type, create_table, identifier
 from salesforce_localorg.records.transaction import Change, Stamps, Transaction, Workspace, matching_ids
+from salesforce_localorg.records.views import create_views, is_view
 from salesforce_localorg.schema import Field, Schema, SObject
 
 NOW = timedelta(0)
-OUTDATED = datetime(1970, 1, 1)  # of the views of activities: they are made anew before the next reading
+OUTDATED = datetime(1970, 1, 1)  # of the views: they are made anew before the next reading
 VIEWS_KEPT = timedelta(hours=1)  # how late an event may be seen to be over
 RECYCLE_BIN = timedelta(days=15)  # Salesforce Help, "Manage the Recycle Bin"
 
@@ -276,6 +276,7 @@ class ChangingTables:
         """Make the table of a new object."""
         with self._writing:
             self._connect().execute(create_table(sobject))
+            self._views_since = OUTDATED
 
     def drop_table(self, sobject: SObject) -> None:
         """Take the table of a dropped object away."""

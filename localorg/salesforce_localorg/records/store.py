@@ -13,7 +13,6 @@ import duckdb
 
 from salesforce_localorg.clock import Clock
 from salesforce_localorg.ids import is_id
-from salesforce_localorg.records.activity_views import is_view
 from salesforce_localorg.records.changing_tables import RECYCLE_BIN, ChangingTables
 from salesforce_localorg.records.csv_export import CsvExport, export_pages
 from salesforce_localorg.records.cursor import SNAPSHOTS, Cursor
@@ -25,6 +24,7 @@ from salesforce_localorg.records.generate import generate_rows
 from salesforce_localorg.records.macros import create_macros
 from salesforce_localorg.records.stored_values import naive_utc, stored_values
 from salesforce_localorg.records.tables import identifier
+from salesforce_localorg.records.views import is_view
 from salesforce_localorg.schema import Schema, SObject, Viewer
 from salesforce_localorg.soql import Plan, SoqlError, compile_query, parse
 from salesforce_localorg.soql.column_metadata import column_metadata

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from salesforce_localorg.schema.generated import generated_objects
+from salesforce_localorg.schema.generated import entity_definition, generated_objects
 from salesforce_localorg.schema.sobject import SObject, object_defaults
 from salesforce_localorg.schema.standard import read_standard_objects
 
@@ -24,11 +24,11 @@ class Schema:
 
     @classmethod
     def sized(cls, objects: int) -> Schema:
-        """An org with that many objects: the standard ones, and generated ones of every kind that real orgs have.
+        """An org with that many objects: the standard ones, EntityDefinition, and generated ones of every kind.
 
         Raises ValueError for fewer than the standard ones.
         """
-        standard = read_standard_objects()
+        standard = [*read_standard_objects(), entity_definition()]
         if objects < len(standard):
             raise ValueError(f"An org has {len(standard)} objects at least; {objects} are too few.")
         return cls([*standard, *generated_objects(objects - len(standard))])

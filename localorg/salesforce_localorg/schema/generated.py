@@ -40,6 +40,15 @@ def generated_objects(number: int) -> list[SObject]:
     return [SObject.from_describe(describe) for describe in _with_children(list(islice(_describes(), number)))]
 
 
+def entity_definition() -> SObject:
+    """The object that lists the objects, which has no rows of its own to make."""
+    text: Mapping[str, Any] = {"type": "string", "length": 255, **_READ_ONLY}
+    names = ("DurableId", "QualifiedApiName", "DeveloperName", "MasterLabel", "KeyPrefix")
+    fields: list[Describe] = [{"name": "Id", "type": "id"}, *({"name": name, **text} for name in names)]
+    flags = {**_NOBODY_WRITES, "custom": False, "replicateable": False}
+    return SObject.from_describe({**_object("EntityDefinition", "4ie", fields, **flags), "childRelationships": []})
+
+
 def generated_counts(objects: Iterable[SObject]) -> dict[str, int]:
     """How many rows each generated one of the objects has, unless somebody says otherwise: none to sixty; platform events
     keep none."""

@@ -1,7 +1,10 @@
-"""ActivityHistory and OpenActivity: what Account, Contact, ... show of tasks and events, as views of those two.
+"""Objects without rows of their own, as views.
 
-Facts: Object Reference, "ActivityHistory" and "OpenActivity": closed tasks and past events, and all others. Archived
-activities are in neither.
+ActivityHistory and OpenActivity: what Account, Contact, ... show of tasks and events. Facts: Object Reference,
+"ActivityHistory" and "OpenActivity": closed tasks and past events, and all others. Archived activities are in neither.
+
+EntityDefinition: a row for each object of the org, those included that the user may not read (UserEntityAccess says which; nobody
+could confirm it for users without View Setup). Facts: Object Reference, "EntityDefinition".
 """
 
 from __future__ import annotations
@@ -11,25 +14,49 @@ from datetime import datetime
 
 import duckdb
 
-from salesforce_localorg.records.tables import column_type, identifier, stored_fields
+from salesforce_localorg.records.tables import column_type, identifier, literal, stored_fields
 from salesforce_localorg.schema import Schema, SObject
 
 SHOWS_CLOSED: Mapping[str, bool] = {"ActivityHistory": True, "OpenActivity": False}
+DEFINITIONS = "EntityDefinition"
 SOURCES = ("Task", "Event")
 
 
 def is_view(sobject: SObject) -> bool:
     """Whether the object has no table of its own."""
-    return sobject.name in SHOWS_CLOSED and not sobject.flag("createable")
+    return sobject.name in (*SHOWS_CLOSED, DEFINITIONS) and not sobject.flag("createable")
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, schema: Schema, now: datetime) -> None:
     """Define the views anew, for tables that have changed and events that are past by now (naive, UTC)."""
     for sobject in schema:
-        if is_view(sobject):
+        if sobject.name == DEFINITIONS and is_view(sobject):
+            connection.execute(f"CREATE OR REPLACE VIEW {identifier(sobject.name)} AS {_definitions(sobject, schema)}")
+        elif is_view(sobject):
             sources = [source for name in SOURCES if (source := schema.sobject(name))]
             parts = [_part(sobject, source, now) for source in sources] or [_nothing(sobject)]
             connection.execute(f"CREATE OR REPLACE VIEW {identifier(sobject.name)} AS {' UNION ALL '.join(parts)}")
+
+
+def _definitions(view: SObject, schema: Schema) -> str:
+    rows = []
+    for each in schema:
+        told = {
+            "Id": "000000000000000AAA",
+            "DurableId": each.name,
+            "QualifiedApiName": each.name,
+            "DeveloperName": each.name.removesuffix("__c"),
+            "MasterLabel": each.label,
+            "KeyPrefix": each.key_prefix,
+        }
+        values = [literal(value) if (value := told.get(field.name)) else "NULL" for field in stored_fields(view)]
+        rows.append(f"({', '.join(values)})")
+    columns = ", ".join(
+        f"CAST({identifier(field.name)} AS {column_type(field)}) AS {identifier(field.name)}"
+        for field in stored_fields(view)
+    )
+    names = ", ".join(identifier(field.name) for field in stored_fields(view))
+    return f"SELECT {columns} FROM (VALUES {', '.join(rows)}) AS made({names})"
 
 
 def _part(view: SObject, source: SObject, now: datetime) -> str:

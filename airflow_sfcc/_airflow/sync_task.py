@@ -1,0 +1,355 @@
+"""The tasks of a sync: plan, one batch of objects, report."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Protocol
+
+import tenacity
+from msgspec import structs
+
+from airflow_sfcc._airflow.destinations import destination_path, filled_in, storage_failures, sync_root
+from airflow_sfcc._airflow.extract_task import ExtractTask, run_identity
+from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.load_task import LoadTask
+from airflow_sfcc._airflow.options import ExtractOptions
+from airflow_sfcc.errors import ApiBudgetError, SyncError, TableBusyError
+from airflow_sfcc.extract.extraction import Extraction
+from airflow_sfcc.extract.incremental.state import latest_state
+from airflow_sfcc.extract.land.staging import attempt_in
+from airflow_sfcc.extract.manifests import Manifest
+from airflow_sfcc.extract.model import Deletes, Mode, RunIdentity, from_plain, plain
+from airflow_sfcc.hooks import SalesforceClientCredentialsHook
+from airflow_sfcc.load.loading import OnSchemaChange
+from airflow_sfcc.load.model import Mode as TableMode
+from airflow_sfcc.salesforce import SalesforceClient
+from airflow_sfcc.sync.model import Batch, Done, Outcome, Report, SyncPlan, Wanted
+from airflow_sfcc.sync.planning import SyncRequest, plan_sync
+from airflow_sfcc.sync.report import Reports, counts_of, outcomes_of, summary, table
+from airflow_sfcc.timestamps import timestamp
+from airflow_sfcc.wording import plural
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, ObjectStoragePath
+
+PLAN = "sync_plan"
+OUTCOMES = "outcomes"
+"""XComs: what is going to be done, and what one task has done so far, which a task leaves that fails, too."""
+
+_BUSY_SECONDS = 120.0
+"""How long a load waits for one of its neighbours to leave a table, which in a DuckDB file is the whole file."""
+
+Announce = Callable[[str, Mapping[str, Any]], None]
+"""Tells Airflow what landed at a destination URL, or in a table."""
+
+
+class SyncSettings(Protocol):
+    """What the tasks read of their operators."""
+
+    destination: str
+    salesforce_conn_id: str
+    table: str | None
+
+    @property
+    def log(self) -> Any: ...
+
+
+class PlanSettings(SyncSettings, Protocol):
+    objects: Any
+    where: Mapping[str, str]
+    shared_tasks: int
+    mode: Mode
+    deletes: Deletes
+    lookback: timedelta
+    lag: timedelta
+    initial_start: Any
+
+
+class BatchSettings(SyncSettings, Protocol):
+    batch: Any
+    table_mode: TableMode
+
+
+def _sync_run(context: Context, group_id: str) -> RunIdentity:
+    """The run as the objects' extracts know it: the same for all of them, whichever task reads an object."""
+    return structs.replace(run_identity(context, 0), task_id=f"{group_id}.sync" if group_id else "sync", map_index=-1)
+
+
+def _reports(settings: SyncSettings, context: Context, group_id: str) -> Reports:
+    return Reports(destination_path(sync_root(settings.destination)), context["ti"].dag_id, group_id or "sync")
+
+
+def plan_task(settings: PlanSettings, context: Context, group_id: str) -> list[dict[str, Any]]:
+    """The batches; the whole plan is an XCom of its own, and a report that has all of them late."""
+    run = _sync_run(context, group_id)
+    request = SyncRequest(
+        objects=settings.objects,
+        where=settings.where,
+        mode=settings.mode,
+        deletes=settings.deletes,
+        lookback=settings.lookback,
+        lag=settings.lag,
+        initial_start=None if settings.initial_start is None else timestamp(settings.initial_start, "initial_start"),
+        table=settings.table,
+        shared_tasks=settings.shared_tasks,
+    )
+    with airflow_failures(), storage_failures(settings.destination):
+        client = SalesforceClientCredentialsHook(settings.salesforce_conn_id).client
+        reports = _reports(settings, context, group_id)
+        plan = plan_sync(client, request, run, _folders(settings.destination), reports.last(run.extract_id))
+        pending = [
+            Outcome(each.name, "late", sentence="the run ended before its turn")
+            for batch in plan.batches
+            for each in batch.objects
+        ]
+        report = Report(run.run_id, run.due, (*plan.settled, *pending), settings.table, plan.api_calls)
+        reports.write(run.extract_id, report)
+    for outcome in plan.settled:
+        if outcome.sentence:
+            settings.log.info("%s %s: %s", outcome.name, outcome.result.replace("_", " "), outcome.sentence)
+    batches = [plain(batch) for batch in plan.batches]
+    context["ti"].xcom_push(key=PLAN, value=plain(plan))
+    return batches
+
+
+def _folders(destination: str) -> Callable[[str], ObjectStoragePath]:
+    return lambda sobject: destination_path(filled_in(destination, sobject))
+
+
+@dataclass
+class _LoadSettings:
+    """How the load of one object's table reads its operator."""
+
+    extracts: Any
+    table: str
+    sobject: str | None
+    mode: TableMode
+    on_schema_change: OnSchemaChange
+    log: Any
+    memory_limit: str = "256MB"
+
+
+class _ObjectExtract(ExtractTask):
+    """The extract of one object of a batch, by the client that the batch shares."""
+
+    def __init__(self, options: ExtractOptions, context: Context, client: SalesforceClient, group_id: str) -> None:
+        super().__init__(options, context)
+        self._shared_client = client
+        self._calls_before = client.usage.calls
+        self._group_id = group_id
+
+    def _client(self) -> SalesforceClient:
+        return self._shared_client
+
+    def run_identity(self) -> RunIdentity:
+        return structs.replace(
+            super().run_identity(), task_id=_sync_run(self._context, self._group_id).task_id, map_index=-1
+        )
+
+    def _plan(self) -> Extraction:
+        return self._counting(super()._plan())
+
+    def _resume(self) -> Extraction:
+        return self._counting(super()._resume())
+
+    def _counting(self, extraction: Extraction) -> Extraction:
+        """The client has made calls for other objects, which are not this one's."""
+        extraction.calls_before = self._calls_before
+        return extraction
+
+    def before(self) -> Manifest | None:
+        """What an earlier attempt of this run committed of the object; None after the task was cleared."""
+        run = self.run_identity()
+        own = latest_state(self._destination(str(self._options.sobject))).own(run.extract_id)
+        first_try = int(run.run_key.rpartition("/")[2])
+        attempt = attempt_in(str(own.get("attempt"))) if own else ""
+        return own if attempt and int(attempt[1:6]) >= first_try else None
+
+
+class BatchTask:
+    """Extracts the objects of one batch, and loads their tables. What fails fails alone, and is tried again alone."""
+
+    def __init__(
+        self,
+        settings: BatchSettings,
+        context: Context,
+        group_id: str,
+        extract_of: Callable[[Wanted, bool], ExtractOptions],
+        announce: Announce,
+    ) -> None:
+        self._settings = settings
+        self._context = context
+        self._group_id = group_id
+        self._extract_of = extract_of
+        self._announce = announce
+        self._stop = threading.Event()
+        self._problems: dict[str, Exception] = {}
+        self._outcomes: list[Outcome] = []
+        self._calls = 0
+        self.current: _ObjectExtract | None = None
+        with airflow_failures():
+            self._batch = from_plain(settings.batch, Batch, "The batch that the plan dealt to this task")
+
+    def run(self, event: dict[str, Any] | None = None) -> dict[str, int]:
+        """How many objects have each result. Raises TaskDeferred where the only object waits for its Bulk job, and at the
+        end SyncError, or the only object's own error."""
+        if not self._batch.objects:
+            self._settings.log.info("Nothing changed, so there is nothing to extract.")
+            return {}
+        with airflow_failures():
+            client = SalesforceClientCredentialsHook(self._settings.salesforce_conn_id).client
+            _ = client.instance  # a login that fails would fail for each object alike
+        for wanted in self._batch.objects:
+            if self._stop.is_set():
+                raise SyncError(
+                    "The task was killed; what it had committed stays, and a retry goes on with the others."
+                )
+            self._keep(self._outcome(wanted, client, event))
+        self._raise_failures()
+        return {name: number for name, number in counts_of(self._outcomes).items() if number}
+
+    def kill(self) -> None:
+        """Stop after what is under way has been ended."""
+        self._stop.set()
+        if self.current is not None:
+            self.current.kill()
+
+    def _keep(self, outcome: Outcome) -> None:
+        """Tell it at once: a task that is killed keeps what it has told."""
+        self._outcomes.append(outcome)
+        if outcome.sentence:
+            self._settings.log.warning("%s %s: %s", outcome.name, outcome.result, outcome.sentence)
+        self._context["ti"].xcom_push(key=OUTCOMES, value=plain(Done(tuple(self._outcomes), self._calls)))
+
+    def _outcome(self, wanted: Wanted, client: SalesforceClient, event: dict[str, Any] | None) -> Outcome:
+        from airflow.providers.common.compat.sdk import TaskDeferred
+
+        try:
+            result = self._extracted(wanted, client, event)
+            if wanted.is_table:
+                self._load(wanted)
+        except TaskDeferred:
+            raise
+        except ApiBudgetError as problem:
+            return Outcome(wanted.name, "late", sentence=problem.message)
+        except Exception as problem:
+            self._problems[wanted.name] = problem
+            return Outcome(wanted.name, "failed", sentence=str(problem) or type(problem).__name__)
+        deleted = result["deleted_rows"] or 0
+        has_changed = wanted.mode == "full" or result["rows"] or deleted
+        return Outcome(
+            wanted.name,
+            "new" if wanted.is_new else "changed" if has_changed else "unchanged",
+            rows=result["rows"],
+            deleted_rows=deleted,
+            bytes=result["bytes"],
+        )
+
+    def _extracted(self, wanted: Wanted, client: SalesforceClient, event: dict[str, Any] | None) -> Mapping[str, Any]:
+        options = self._extract_of(wanted, len(self._batch.objects) == 1)
+        extract = self.current = _ObjectExtract(options, self._context, client, self._group_id)
+        calls = client.usage.calls
+        try:
+            committed = None if event else extract.before()
+            if committed is not None:
+                self._settings.log.info("%s was committed by an earlier attempt", wanted.name)
+                self._calls += committed["api_calls"]
+                return committed
+            result: Mapping[str, Any] = extract.go_on(event) if event else extract.start()
+        except BaseException:
+            self._calls += client.usage.calls - calls
+            raise
+        self._calls += result["api_calls"]
+        folder = filled_in(self._settings.destination, wanted.name)
+        self._announce(folder, {name: result[name] for name in ("rows", "bytes", "watermark", "manifest")})
+        return result
+
+    def _load(self, wanted: Wanted) -> None:
+        settings = _LoadSettings(
+            self._settings.destination,
+            str(self._settings.table),
+            wanted.name,
+            self._settings.table_mode,
+            "evolve",
+            self._settings.log,
+        )
+        load = LoadTask(settings, self._stop)
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TableBusyError),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
+            stop=tenacity.stop_after_delay(_BUSY_SECONDS),
+            sleep=tenacity.sleep_using_event(self._stop),
+            reraise=True,
+        )
+        with airflow_failures():
+            result = retrying(load.run)
+        names = ("table", "version", "rows", "inserted", "updated", "deleted")
+        self._announce(load.asset_uri, {name: result[name] for name in names})
+
+    def _raise_failures(self) -> None:
+        from airflow.providers.common.compat.sdk import AirflowFailException
+
+        if not self._problems:
+            return
+        if len(self._batch.objects) == 1:
+            raise next(iter(self._problems.values()))
+        told = "\n".join(f"{name}: {problem}" for name, problem in self._problems.items())
+        failed = plural(len(self._problems), "object")
+        message = f"{failed} of {len(self._batch.objects)} failed; the others are complete.\n{told}"
+        if all(isinstance(problem, AirflowFailException) for problem in self._problems.values()):
+            raise AirflowFailException(message)
+        raise SyncError(f"{message}\nA retry reads only what failed.")
+
+
+def report_task(settings: SyncSettings, context: Context, group_id: str) -> dict[str, Any]:
+    """What the task returns: the report in short. Raises SyncError where nothing was planned."""
+    ti = context["ti"]
+    planned = ti.xcom_pull(task_ids=_task(group_id, "plan"), key=PLAN)
+    with airflow_failures(), storage_failures(settings.destination):
+        if planned is None:
+            raise SyncError(
+                "The task `plan` of this sync did not end well, so there is nothing to report: see its log."
+            )
+        plan = from_plain(planned, SyncPlan, "The plan of this sync")
+        done = [
+            from_plain(each, Done, "What a task of this sync told")
+            for each in _pulled(ti.xcom_pull(task_ids=[_task(group_id, "sync")], key=OUTCOMES))
+        ]
+        run = _sync_run(context, group_id)
+        report = Report(
+            run.run_id,
+            run.due,
+            outcomes_of(plan, done),
+            settings.table,
+            plan.api_calls + sum(each.api_calls for each in done),
+            datetime.now(timezone.utc),
+        )
+        path = _reports(settings, context, group_id).write(run.extract_id, report)
+    settings.log.info("Sync report\n%s", "\n".join(table(report)))
+    return _returned(report, str(path))
+
+
+def _pulled(found: Any) -> Iterable[Any]:
+    return [each for each in found or [] if each is not None]
+
+
+def _task(group_id: str, name: str) -> str:
+    return f"{group_id}.{name}" if group_id else name
+
+
+def _returned(report: Report, path: str) -> dict[str, Any]:
+    names = {
+        result: [each.name for each in report.of(result)] for result in ("new", "changed", "late", "gone", "hidden")
+    }
+    return {
+        "summary": summary(report),
+        "counts": counts_of(report.outcomes),
+        **names,
+        "failed": {each.name: each.sentence for each in report.of("failed")},
+        "rows": sum(each.rows for each in report.outcomes),
+        "api_calls": report.api_calls,
+        "report": path,
+    }

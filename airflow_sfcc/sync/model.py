@@ -1,0 +1,85 @@
+"""What the tasks of a sync hand to one another, and what one night leaves for the next: plain JSON outside, checked when read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from airflow_sfcc.extract.model import Count, Deletes, Mode, Model, Timestamp
+
+ApiName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_]{0,99}\Z")]
+
+Result = Literal["new", "changed", "unchanged", "late", "failed", "gone", "hidden", "left_out"]
+"""What became of an object in one run.
+
+new, changed, unchanged: it is complete; `new` the first time. late: the budget of API calls ended before its turn. gone: it was
+there in the run before. hidden: it still is, and the Run As user may not see it any more. left_out: it cannot be extracted.
+"""
+
+COMPLETE: tuple[Result, ...] = ("new", "changed", "unchanged")
+DUE_AGAIN: tuple[Result, ...] = ("late", "failed")
+
+
+class Wanted(Model, frozen=True):
+    """An object that is to be extracted. `rows` is how many there may be to read, None where that is not known."""
+
+    name: ApiName
+    mode: Mode
+    deletes: Deletes
+    rows: Count | None = None
+    is_new: bool = False
+    is_overdue: bool = False
+    is_table: bool = False
+
+
+class Batch(Model, frozen=True):
+    """The objects of one task, in the order in which they are extracted; none where nothing is to be done."""
+
+    label: str
+    objects: tuple[Wanted, ...] = ()
+
+
+class Outcome(Model, frozen=True):
+    """What became of an object; `sentence` says why, where something is to be said."""
+
+    name: ApiName
+    result: Result
+    rows: Count = 0
+    deleted_rows: Count = 0
+    bytes: Count = 0
+    sentence: str = ""
+
+
+class SyncPlan(Model, frozen=True):
+    """What a run is going to do. `settled` are the objects that need no task."""
+
+    batches: tuple[Batch, ...]
+    settled: tuple[Outcome, ...]
+    api_calls: Count
+
+
+class Done(Model, frozen=True):
+    """What one task has done so far."""
+
+    outcomes: tuple[Outcome, ...]
+    api_calls: Count
+
+
+class Report(Model, frozen=True):
+    """What became of each object in a run.
+
+    `table` is where the sync loads tables, None without. Until `finished_at` is set the run is under way, or was ended, and its
+    objects count as late.
+    """
+
+    run_id: str
+    due: Timestamp
+    outcomes: tuple[Outcome, ...]
+    table: str | None = None
+    api_calls: Count = 0
+    finished_at: Timestamp | None = None
+    format_version: Literal[1] = 1
+
+    def of(self, *results: Result) -> list[Outcome]:
+        return [each for each in self.outcomes if each.result in results]

@@ -1,0 +1,219 @@
+"""What a run of a sync is going to do: discovered, compared with what the destination holds, and shared out to tasks."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, SalesforceError
+from airflow_sfcc.extract.incremental.state import State, latest_state
+from airflow_sfcc.extract.incremental.windows import plan_window
+from airflow_sfcc.extract.model import DEFAULT_LAG, DEFAULT_LOOKBACK, Deletes, Mode, RunIdentity, Window
+from airflow_sfcc.extract.storage import StoragePath
+from airflow_sfcc.salesforce.client import SalesforceClient
+from airflow_sfcc.sync.catalog import Catalog, OrgObject, read_catalog
+from airflow_sfcc.sync.changes import Question, changed_rows
+from airflow_sfcc.sync.model import COMPLETE, DUE_AGAIN, Outcome, Report, SyncPlan, Wanted
+from airflow_sfcc.sync.patterns import Patterns
+from airflow_sfcc.sync.schedule import batches_of
+from airflow_sfcc.wording import plural
+
+log = logging.getLogger(__name__)
+
+_READERS = 16
+_LOG_DAYS = (5, 12)
+"""With deletes="hard", an object in which nothing changes is extracted every so many days nevertheless, before the org's log
+of deletions (15 days) no longer reaches back to what the destination knows. Each object has a number of its own, so that they do
+not all come in one night."""
+
+
+@dataclass(frozen=True)
+class SyncRequest:
+    """What to sync; names and meanings are those of salesforce_sync. `where` has conditions by object name."""
+
+    objects: Sequence[str] = ("*",)
+    where: Mapping[str, str] = field(default_factory=dict)
+    mode: Mode = "incremental"
+    deletes: Deletes = "ignore"
+    lookback: timedelta = DEFAULT_LOOKBACK
+    lag: timedelta = DEFAULT_LAG
+    initial_start: datetime | None = None
+    table: str | None = None
+    shared_tasks: int = 8
+
+    def condition_of(self, sobject: str) -> str | None:
+        return next((text for name, text in self.where.items() if name.lower() == sobject.lower()), None)
+
+
+def plan_sync(
+    client: SalesforceClient,
+    request: SyncRequest,
+    run: RunIdentity,
+    destination: Callable[[str], StoragePath],
+    last: Report | None,
+) -> SyncPlan:
+    """The plan of a run; `destination` says where the extracts of an object live, `last` what the run before reported.
+
+    Raises what a request raises, and StateError for a destination that holds something else.
+    """
+    calls = client.usage.calls
+    try:
+        catalog = read_catalog(client, Patterns(request.objects), request.where)
+    except ApiBudgetError as problem:
+        if last is None:
+            raise
+        log.warning("Nothing is extracted: %s", problem.message)
+        late = tuple(Outcome(name, "late", sentence=problem.message) for name in _known(last))
+        return SyncPlan(batches_of([], request.shared_tasks), late, client.usage.calls - calls)
+    _log_selection(catalog, last)
+    extracted = [each for each in catalog.objects if each.is_extracted]
+    states = _states(destination, [each.name for each in extracted], request.initial_start)
+    planner = _Planner(request, run, last, datetime.now(timezone.utc) + client.ahead)
+    questions = [question for each in extracted if (question := planner.question(each, states[each.name]))]
+    changed = changed_rows(client, questions)
+    unchanged = {name for name, rows in changed.items() if rows == 0}
+    wanted = [
+        planner.wanted(each, states[each.name], changed.get(each.name, each.rows))
+        for each in extracted
+        if each.name not in unchanged
+    ]
+    settled = [Outcome(name, "unchanged") for name in sorted(unchanged)]
+    settled += [Outcome(o.name, "left_out", sentence=str(o.reason)) for o in catalog.objects if not o.is_extracted]
+    settled += _missing(client, catalog, last)
+    log.info(
+        "%s to extract, %s unchanged, %s left out", plural(len(wanted), "object"), len(unchanged), _left_out(settled)
+    )
+    return SyncPlan(batches_of(wanted, request.shared_tasks), tuple(settled), client.usage.calls - calls)
+
+
+def _left_out(settled: Iterable[Outcome]) -> int:
+    return sum(each.result == "left_out" for each in settled)
+
+
+def _known(last: Report | None) -> list[str]:
+    """The objects that the last run extracted, or was to extract."""
+    return [each.name for each in last.of(*COMPLETE, *DUE_AGAIN)] if last else []
+
+
+def _log_selection(catalog: Catalog, last: Report | None) -> None:
+    for sentence in catalog.unmatched:
+        log.warning("%s", sentence)
+    selected = {each.name for each in catalog.objects}
+    dropped = [name for name in _known(last) if name in catalog.names and name not in selected]
+    if dropped:
+        log.warning("No longer selected by objects, so no longer extracted: %s", ", ".join(sorted(dropped)))
+
+
+def _states(
+    destination: Callable[[str], StoragePath], names: Sequence[str], initial_start: datetime | None
+) -> dict[str, State]:
+    places = [destination(name) for name in names]  # Airflow's connections are not looked up from threads
+    with ThreadPoolExecutor(_READERS) as pool:
+        states = pool.map(lambda place: latest_state(place, initial_start=initial_start), places)
+        return dict(zip(names, states))
+
+
+class _Planner:
+    """What to do with an object, from what its destination holds and the last run reported. `now` is the org's time."""
+
+    def __init__(self, request: SyncRequest, run: RunIdentity, last: Report | None, now: datetime) -> None:
+        self._request = request
+        self._run = run
+        self._now = now
+        self._last = {each.name: each.result for each in last.outcomes} if last else {}
+        # Without a report nobody knows whether the tables have loaded what the destination holds.
+        self._is_trusted = last.table == request.table if last else request.table is None
+        self._knows_all = last is None
+
+    def question(self, sobject: OrgObject, state: State) -> Question | None:
+        """What to ask before the object may be left as it is; None where it is extracted anyway."""
+        newest, watermark = state.newest, state.watermark
+        if self._request.mode == "full" or sobject.kind != "incremental" or newest is None or watermark is None:
+            return None
+        cursor = newest.get("cursor_field")
+        is_known_complete = self._is_trusted and (self._knows_all or self._last.get(sobject.name) in COMPLETE)
+        if not (cursor and is_known_complete) or self._was_read_by_this_run(state):
+            return None
+        window = self._window(watermark)
+        condition = window.condition(str(cursor))
+        where = self._request.condition_of(sobject.name)
+        deletes = self._deletes(sobject)
+        known = state.deletes_watermark or state.oldest_end
+        if deletes == "hard" and (known is None or known < self._now - self._longest_unread(sobject.name)):
+            return None
+        return Question(
+            sobject.name,
+            f"({where}) AND {condition}" if where else condition,
+            include_deleted=deletes != "ignore",
+            deleted=Window(known - self._request.lookback, window.end) if deletes == "hard" and known else None,
+        )
+
+    def wanted(self, sobject: OrgObject, state: State, rows: int | None) -> Wanted:
+        is_incremental = self._request.mode == "incremental" and sobject.kind == "incremental"
+        return Wanted(
+            name=sobject.name,
+            mode="incremental" if is_incremental else "full",
+            deletes=self._deletes(sobject),
+            rows=rows,
+            is_new=state.newest is None,
+            is_overdue=self._last.get(sobject.name) in DUE_AGAIN,
+            is_table=self._request.table is not None and sobject.may_be_a_table,
+        )
+
+    def _window(self, watermark: datetime) -> Window:
+        request = self._request
+        return plan_window(
+            self._run.times,
+            watermark,
+            now=self._now,
+            lag=request.lag,
+            lookback=request.lookback,
+            initial_start=request.initial_start,
+        ).window
+
+    def _was_read_by_this_run(self, state: State) -> bool:
+        """The run was cleared: it is to read again what it has read."""
+        mine = (self._run.dag_id, self._run.run_id)
+        return any((each.get("dag_id"), each.get("run_id")) == mine for each in state.relevant)
+
+    def _deletes(self, sobject: OrgObject) -> Deletes:
+        """What can be known of the object's deletions: a full extract shows what there is, and no log has the rest."""
+        if sobject.kind == "full":
+            return "ignore"
+        return "soft" if self._request.deletes == "hard" and not sobject.has_log else self._request.deletes
+
+    @staticmethod
+    def _longest_unread(name: str) -> timedelta:
+        shortest, longest = _LOG_DAYS
+        return timedelta(days=shortest + hashlib.sha256(name.encode()).digest()[0] % (longest - shortest + 1))
+
+
+def _missing(client: SalesforceClient, catalog: Catalog, last: Report | None) -> list[Outcome]:
+    """The objects that the last run knew and this one does not see."""
+    missing = sorted(name for name in _known(last) if name not in catalog.names)
+    hidden = _still_defined(client, missing)
+    return [
+        Outcome(name, "hidden", sentence="it is still in the org, and the Run As user may not read it any more")
+        if name in hidden
+        else Outcome(name, "gone", sentence="the org does not list it any more; what was extracted of it stays")
+        for name in missing
+    ]
+
+
+def _still_defined(client: SalesforceClient, names: Sequence[str]) -> set[str]:
+    """Those of the objects that EntityDefinition lists (salesforce-protocol.md#describe)."""
+    if not names:
+        return set()
+    listed = ", ".join(f"'{name}'" for name in names[:200])
+    soql = f"SELECT QualifiedApiName FROM EntityDefinition WHERE QualifiedApiName IN ({listed})"
+    try:
+        return {str(each.get("QualifiedApiName")) for each in client.query(soql)}
+    except ApiLimitError:
+        return set()
+    except SalesforceError as problem:
+        log.info("Whether %s are hidden or gone cannot be told: %s", ", ".join(names[:5]), problem.message)
+        return set()

@@ -1,0 +1,315 @@
+"""A whole org in one line: a task group that finds the objects, extracts what changed, and reports on each.
+
+    plan -> sync[0..n] -> report
+
+What is extracted and loaded is what SalesforceExtractOperator and SalesforceLoadOperator extract and load.
+Importing this module is cheap: what needs pyarrow or HTTP is imported when a task runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk import BaseOperator, TaskGroup
+
+from airflow_sfcc._airflow.destinations import sync_root
+from airflow_sfcc._airflow.mapping import MappableOperator
+from airflow_sfcc._airflow.option_values import Destination, Duration
+from airflow_sfcc._airflow.options import check_rendered, checked, option_names, options_of, refuse_without_effect
+from airflow_sfcc._airflow.presentation import ExtractPresentation
+from airflow_sfcc._airflow.versions import without_policy_before_3_3
+from airflow_sfcc.assets import announce, default_outlets, destination_uri
+from airflow_sfcc.operators import DEFAULT_CONN_ID, DEFAULT_LAG, DEFAULT_LOOKBACK, SalesforceExtractOperator
+from airflow_sfcc.wording import did_you_mean
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk import Context
+
+    from airflow_sfcc._airflow.sync_task import BatchTask
+    from airflow_sfcc.extract.extraction import Extraction
+    from airflow_sfcc.sync.model import Wanted
+
+DEFAULT_SHARED_TASKS = 8
+OF_ONE_OBJECT = {
+    "sobject",
+    "soql",
+    "fields",
+    "exclude_fields",
+    "bind",
+    "cursor_field",
+    "skip_if_empty",
+    "durable",
+    "where",
+}
+"""Options of the extract operator that mean something else, or nothing, for a whole org."""
+OF_INCREMENTAL = ("lookback", "initial_start")
+
+
+def salesforce_sync(
+    group_id: str,
+    *,
+    destination: Destination,
+    objects: Sequence[str] = ("*",),
+    where: Mapping[str, str] | None = None,
+    table: str | None = None,
+    table_mode: Literal["current", "soft", "history"] = "current",
+    mode: Literal["full", "incremental"] = "incremental",
+    shared_tasks: int = DEFAULT_SHARED_TASKS,
+    salesforce_conn_id: str = DEFAULT_CONN_ID,
+    default_args: dict[str, Any] | None = None,
+    **extract: Any,
+) -> TaskGroup:
+    """A task group that extracts all objects of an org that patterns select, and loads them into tables if told to.
+
+    Tasks: `plan` finds the objects and asks which have changed; `sync` extracts them, large ones in tasks of their own, several
+    small ones in one; `report` says what became of each. An object that fails fails alone; a retry reads only what failed.
+    `report` returns `summary, counts, new, changed, late, gone, hidden, failed, rows, api_calls, report`, and runs whatever
+    happened; what comes after the group runs when all objects are complete, or wait for the next budget of API calls.
+
+    Objects join and leave as they do in the org. docs/whole-org.md tells how each is read, and what is left out.
+
+    :param group_id: the group's id, which the tasks' ids begin with.
+    :param destination: as in SalesforceExtractOperator, with `{sobject}` as a part of its path.
+    :param objects: names and patterns with `*` and `?`, in any case; `!` excludes, later ones win (templated).
+    :param where: conditions by object name, as in SalesforceExtractOperator, for objects that Salesforce does not let be read
+        without a filter, or of which not all rows are wanted (templated).
+    :param table: where to load each object's table, as in SalesforceLoadOperator; None for files only (templated). Objects whose
+        rows cannot be told apart or put in order are files only.
+    :param table_mode: the `mode` of SalesforceLoadOperator.
+    :param mode: `incremental`: what changed since the last run, and objects that have no stamps in full; or `full`.
+    :param shared_tasks: how many tasks the small objects share, at most.
+    :param default_args: settings of all tasks in the group, such as `retries`.
+    :param extract: further parameters of SalesforceExtractOperator (`deletes`, `lag`, `file_format`, `numbers`, ...). Arguments
+        of every task (`retries`, `pool`, `execution_timeout`, ...) reach all tasks of the group.
+    """
+    extract, of_all = _divided(extract)
+    options = {"destination": destination, "mode": mode, "salesforce_conn_id": salesforce_conn_id}
+    known = checked(SalesforceExtractOperator, {**options, **extract})
+    defaults = {name: each.default for name, each in signature(SalesforceExtractOperator.__init__).parameters.items()}
+    refuse_without_effect({**defaults, **known}, {name for name in extract if extract[name] != defaults[name]})
+    sync_root(known["destination"])
+    place = {"destination": known["destination"], "table": table, "salesforce_conn_id": salesforce_conn_id}
+    settings: Any = {"retries": 2, **(default_args or {}), **of_all}
+    with TaskGroup(group_id, default_args=settings) as group:
+        plan = PlanSyncOperator(
+            task_id="plan",
+            objects=list(objects) if not isinstance(objects, str) else objects,
+            where=where or {},
+            mode=mode,
+            shared_tasks=shared_tasks,
+            **{name: known[name] for name in ("deletes", "lag", *OF_INCREMENTAL) if name in known},
+            **place,
+        )
+        sync = SyncOperator.partial(
+            task_id="sync", table_mode=table_mode, where=where or {}, extract=extract, **place
+        ).expand(batch=plan.output)
+        report = SyncReportOperator(task_id="report", **place)
+        plan >> sync >> report
+        # A teardown runs whatever happened, and leaves the run's state to what it reports on.
+        report.as_teardown()
+    return group
+
+
+def _divided(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The extract's options, and the arguments of every task. Raises TypeError for what is neither."""
+    of_extract = option_names(SalesforceExtractOperator) - OF_ONE_OBJECT
+    of_tasks = set(signature(BaseOperator.__init__).parameters) - option_names(SalesforceExtractOperator) - _OF_NONE
+    for name in given:
+        if name not in of_extract | of_tasks:
+            hint = did_you_mean(name, of_extract | of_tasks)
+            raise TypeError(f"salesforce_sync takes no argument {name!r}. {hint}".strip())
+    extract = {name: value for name, value in given.items() if name in of_extract}
+    return extract, {name: value for name, value in given.items() if name in of_tasks}
+
+
+_OF_NONE = {"task_id", "task_group", "dag", "map_index_template", "default_args", "inlets", "outlets", "trigger_rule"}
+
+
+class _SyncOperator(MappableOperator):
+    """What the tasks of the group have in common."""
+
+    ui_color = "#c9e7ff"
+    destination: str
+    table: str | None
+    salesforce_conn_id: str
+
+    @property
+    def _group_id(self) -> str:
+        return self.task_id.rpartition(".")[0]
+
+
+class PlanSyncOperator(_SyncOperator):
+    """Finds the objects, asks which have changed, and returns the batches in which they are extracted."""
+
+    template_fields: Sequence[str] = (
+        *("objects", "where", "destination", "table", "mode", "deletes", "lookback", "lag", "initial_start"),
+        "salesforce_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        objects: Sequence[str],
+        where: Mapping[str, str],
+        destination: Destination,
+        table: str | None,
+        mode: Literal["full", "incremental"],
+        shared_tasks: int,
+        deletes: Literal["ignore", "soft", "hard"] = "ignore",
+        lookback: Duration = DEFAULT_LOOKBACK,
+        lag: Duration = DEFAULT_LAG,
+        initial_start: datetime | str | None = None,
+        salesforce_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        options = checked(PlanSyncOperator, options_of(locals()))
+        without_policy_before_3_3(kwargs)
+        super().__init__(**kwargs)
+        self.objects = options["objects"]
+        self.where = options["where"]
+        self.destination: str = options["destination"]
+        self.table: str | None = options["table"]
+        self.mode = options["mode"]
+        self.shared_tasks: int = options["shared_tasks"]
+        self.deletes = options["deletes"]
+        self.lookback: timedelta = options["lookback"]
+        self.lag: timedelta = options["lag"]
+        self.initial_start = options["initial_start"]
+        self.salesforce_conn_id: str = options["salesforce_conn_id"]
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        from airflow_sfcc._airflow.failures import airflow_failures
+        from airflow_sfcc._airflow.sync_task import plan_task
+
+        with airflow_failures():
+            check_rendered(self)
+        return plan_task(self, context, self._group_id)
+
+
+class SyncOperator(ExtractPresentation, _SyncOperator):
+    """Extracts the objects of a batch, one after the other, and loads their tables."""
+
+    template_fields: Sequence[str] = ("batch", "extract", "where", "destination", "table", "salesforce_conn_id")
+    template_fields_renderers = {"batch": "json", "extract": "json"}  # noqa: RUF012
+    _task: BatchTask | None = None
+
+    def __init__(
+        self,
+        *,
+        batch: Any,
+        extract: Mapping[str, Any],
+        where: Mapping[str, str],
+        destination: Destination,
+        table: str | None,
+        table_mode: Literal["current", "soft", "history"],
+        salesforce_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        options = checked(SyncOperator, options_of(locals()))
+        without_policy_before_3_3(kwargs)
+        kwargs.setdefault("outlets", default_outlets(destination, kwargs.get("task_id")))
+        super().__init__(**kwargs)
+        self.batch = batch
+        self.extract = options["extract"]
+        self.where = options["where"]
+        self.destination: str = options["destination"]
+        self.table: str | None = options["table"]
+        self.table_mode = options["table_mode"]
+        self.salesforce_conn_id: str = options["salesforce_conn_id"]
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """As in every operator; each mapped task shows the name of its object, or how many it has."""
+        kwargs.setdefault("map_index_template", "{{ task.batch['label'] }}")
+        kwargs.setdefault("outlets", default_outlets(kwargs.get("destination"), kwargs.get("task_id")))
+        return super().partial(**kwargs)
+
+    def execute(self, context: Context) -> dict[str, int]:
+        return self._new_task(context).run()
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, int]:
+        """Go on after the trigger fired: land the finished job of the only object."""
+        return self._new_task(context).run(event)
+
+    def on_kill(self) -> None:
+        """Stop downloading, and abort the Bulk job that is still running; what was committed stays."""
+        if self._task is not None:
+            self._task.kill()
+
+    def _new_task(self, context: Context) -> BatchTask:
+        from airflow_sfcc._airflow.sync_task import BatchTask
+
+        def tell(place: str, extra: Mapping[str, Any]) -> None:
+            announce(context, self.outlets, destination_uri(place), extra)
+
+        self._task = BatchTask(self, context, self._group_id, self._extract_of, tell)
+        return self._task
+
+    def _extract_of(self, wanted: Wanted, is_alone: bool) -> SalesforceExtractOperator:
+        """The operator that would extract the object in a task of its own."""
+        given = {**self.extract}
+        if wanted.mode == "full":
+            given = {name: value for name, value in given.items() if name not in OF_INCREMENTAL}
+        conditions = {name.lower(): condition for name, condition in self.where.items()}
+        settings = {
+            **given,
+            "mode": wanted.mode,
+            "deletes": wanted.deletes,
+            "deferrable": is_alone and self.extract.get("deferrable", True),
+            "where": conditions.get(wanted.name.lower()),
+        }
+        operator = SalesforceExtractOperator(
+            task_id=self.task_id.rpartition(".")[2],
+            sobject=wanted.name,
+            destination=self.destination,
+            salesforce_conn_id=self.salesforce_conn_id,
+            retries=self.retries,
+            outlets=[],
+            inlets=[],
+            **settings,
+        )
+        check_rendered(operator)
+        return operator
+
+    @property
+    def _extraction(self) -> Extraction | None:
+        current = self._task.current if self._task else None
+        return current.extraction if current else None
+
+    def _lineage(self) -> OperatorLineage[Any, Any] | None:
+        """Of an object that has a task of its own; what tasks of several read is told by their assets' events."""
+        return super()._lineage() if len(self.batch.get("objects", ())) == 1 else None
+
+
+class SyncReportOperator(_SyncOperator):
+    """Says what became of each object: in its log, in what it returns, in a file for the next run, and by an asset's event."""
+
+    template_fields: Sequence[str] = ("destination", "table", "salesforce_conn_id")
+
+    def __init__(
+        self,
+        *,
+        destination: Destination,
+        table: str | None,
+        salesforce_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        options = checked(SyncReportOperator, options_of(locals()))
+        without_policy_before_3_3(kwargs)
+        kwargs.setdefault("outlets", default_outlets(sync_root(options["destination"]), kwargs.get("task_id")))
+        super().__init__(**kwargs)
+        self.destination: str = options["destination"]
+        self.table: str | None = options["table"]
+        self.salesforce_conn_id: str = options["salesforce_conn_id"]
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from airflow_sfcc._airflow.sync_task import report_task
+
+        result = report_task(self, context, self._group_id)
+        extra = {name: result[name] for name in ("counts", "rows", "api_calls", "report")}
+        announce(context, self.outlets, destination_uri(sync_root(self.destination)), extra)
+        return result
