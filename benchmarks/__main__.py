@@ -12,35 +12,37 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from benchmarks.acceptance import judged
-from benchmarks.cases import Measurement, measurements
+from benchmarks.cases import Measurable, Measurement, measurements
 from benchmarks.environments import FOLDER, SYSTEMS
+from benchmarks.loads import POSTGRES, LoadMeasurement, load_measurements
 from benchmarks.report import write_report
-from benchmarks.running_org import Org, running_org
+from benchmarks.running_org import running_org
 from benchmarks.workload import BULK_ROWS, RUNS
 
 HERE = Path(__file__).parent
-LONGEST_RUN = 600
+LONGEST_RUN = 900
 
 
 class MeasurementError(Exception):
     """A system failed, or read other rows than it should have."""
 
 
-def measure(measurement: Measurement, org: Org) -> dict[str, Any]:
+def measure(measurement: Measurable) -> dict[str, Any]:
     """One run, in a process of its own. Raises MeasurementError."""
     system = SYSTEMS[measurement.system]
-    with tempfile.TemporaryDirectory(dir=FOLDER) as folder, measurement.surroundings(org):
-        measured = _run(system.python, system.path, measurement.task(org, Path(folder)))
-    if measurement.rows and measured["rows"] != org.pages(measurement.rows).rows:
-        raise MeasurementError(f"It read {measured['rows']:,} rows of {org.pages(measurement.rows).rows:,}.")
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder, measurement.surroundings():
+        measured = _run(system.python, system.path, measurement.task(Path(folder)))
+    if measurement.expected_rows and measured["rows"] != measurement.expected_rows:
+        raise MeasurementError(f"It has {measured['rows']:,} rows, not {measurement.expected_rows:,}.")
     return measured
 
 
-def summary(measurement: Measurement, org: Org, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summary(measurement: Measurable, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The medians of several runs, as a row of the results."""
     medians = {name: round(statistics.median(run[name] for run in runs), 3) for name in runs[0] if name != "rows"}
     return {
@@ -49,7 +51,7 @@ def summary(measurement: Measurement, org: Org, runs: Sequence[dict[str, Any]]) 
         "version": SYSTEMS[measurement.system].version(),
         "format": measurement.format,
         "rows": runs[0]["rows"],
-        "csv_mb": round(org.pages(measurement.rows).csv_bytes / 1e6, 1) if measurement.rows else 0.0,
+        "csv_mb": measurement.csv_mb,
         **medians,
     }
 
@@ -77,7 +79,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
 
 
-def run_case(chosen: Sequence[Measurement], org: Org, runs: int) -> list[dict[str, Any]]:
+def run_case(chosen: Sequence[Measurable], runs: int) -> list[dict[str, Any]]:
     """A case's measurements in turn, `runs` times: what slows the machine for a while slows all systems.
 
     A system that fails is named, and has no row.
@@ -88,22 +90,46 @@ def run_case(chosen: Sequence[Measurement], org: Org, runs: int) -> list[dict[st
             if measurement.label not in found:
                 continue
             try:
-                found[measurement.label].append(measure(measurement, org))
+                found[measurement.label].append(measure(measurement))
             except MeasurementError as problem:
                 print(f"  FAILED  {measurement.label}: {problem}", flush=True)
                 del found[measurement.label]
-    return [summary(row, org, found[row.label]) for row in chosen if row.label in found]
+    return [summary(row, found[row.label]) for row in chosen if row.label in found]
 
 
-def run_all(chosen: Sequence[Measurement], org: Org, runs: int) -> list[dict[str, Any]]:
+def run_all(chosen: Sequence[Measurable], runs: int) -> list[dict[str, Any]]:
     """Every case; prints how far it is."""
     results = []
     for case in dict.fromkeys(measurement.case for measurement in chosen):
         began = time.monotonic()
-        measured = run_case([row for row in chosen if row.case == case], org, runs)
+        measured = run_case([row for row in chosen if row.case == case], runs)
         print(f"==> {case} ({time.monotonic() - began:.0f} s)", *map(_line, measured), sep="\n", flush=True)
         results += measured
     return results
+
+
+def run_readings(chosen: Sequence[Measurement], scale: float, runs: int) -> list[dict[str, Any]]:
+    """What reads from an org."""
+    if not chosen:
+        return []
+    whole = max(BULK_ROWS if scale == 1 else 0, *(row.rows for row in chosen))
+    print(f"==> Starting the org with {whole:,} rows (made once, kept in .bench)", flush=True)
+    with running_org(FOLDER / f"org-{whole}", whole) as org:
+        for rows in sorted({row.rows for row in chosen if row.rows}):
+            print(f"==> Preparing {rows:,} rows (once)", flush=True)
+            org.pages(rows)
+        for rows in {row.rows for row in chosen if row.api == "rest"}:
+            org.warm_rest(rows)
+        print(f"==> {len(chosen)} measurements, {runs} runs each", flush=True)
+        return run_all([row.on(org) for row in chosen], runs)
+
+
+def run_loads(chosen: Sequence[LoadMeasurement], runs: int) -> list[dict[str, Any]]:
+    """What loads extracts into tables."""
+    with POSTGRES.running() if any(row.format == "postgres" for row in chosen) else nullcontext():
+        for row in chosen:
+            row.prepare()
+        return run_all(chosen, runs)
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -119,20 +145,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rows")
     parser.add_argument("--output", type=Path, help="a folder for the results; a whole run writes them to benchmarks/")
     options = parser.parse_args(arguments)
-    chosen = [row for row in measurements(options.scale) if any(t in row.label for t in options.only.split(","))]
+
+    def chosen(row: Measurement | LoadMeasurement) -> bool:
+        return any(text in row.label for text in options.only.split(","))
+
+    readings = list(filter(chosen, measurements(options.scale)))
+    loads = list(filter(chosen, load_measurements(options.scale)))
     FOLDER.mkdir(exist_ok=True)
-    for name in dict.fromkeys(row.system for row in chosen):
+    for name in dict.fromkeys([*(row.system for row in readings), *(row.system for row in loads)]):
         SYSTEMS[name].install()
-    whole = max(BULK_ROWS if options.scale == 1 else 0, *(row.rows for row in chosen))
-    print(f"==> Starting the org with {whole:,} rows (made once, kept in .bench)", flush=True)
-    with running_org(FOLDER / f"org-{whole}", whole) as org:
-        for rows in sorted({row.rows for row in chosen if row.rows}):
-            print(f"==> Preparing {rows:,} rows (once)", flush=True)
-            org.pages(rows)
-        for rows in {row.rows for row in chosen if row.api == "rest"}:
-            org.warm_rest(rows)
-        print(f"==> {len(chosen)} measurements, {options.runs} runs each", flush=True)
-        results = run_all(chosen, org, options.runs)
+    results = [*run_readings(readings, options.scale, options.runs), *run_loads(loads, options.runs)]
     print("==> Promises", *judged(results), sep="\n  ", flush=True)
     target = options.output or (HERE if not options.only and options.scale == 1 else None)
     if target:
@@ -140,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"==> Wrote results.json, README.md and bulk.svg to {target}")
     for leftover in FOLDER.glob("tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    return int(len(results) < len(chosen))
+    return int(len(results) < len(readings) + len(loads))
 
 
 if __name__ == "__main__":

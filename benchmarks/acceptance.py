@@ -23,6 +23,13 @@ class Results:
     def memory(self, case: str, system: str, file_format: str) -> float:
         return float(self._found[case, system, file_format]["peak_rss_mb"])
 
+    def times(self, what: str, ours: tuple[str, str, str], theirs: tuple[str, str, str]) -> float:
+        """A measured value of ours as a multiple of theirs."""
+        return float(self._found[ours][what]) / float(self._found[theirs][what])
+
+    def seconds(self, case: str, system: str, file_format: str) -> float:
+        return float(self._found[case, system, file_format]["seconds"])
+
     def faster(self, ours: tuple[str, str, str], theirs: tuple[str, str, str]) -> float:
         return self.speed(*ours) / self.speed(*theirs)
 
@@ -53,11 +60,20 @@ class Promise:
         return f"{'holds   ' if held else 'BROKEN  '}  {self.text}: {value:.2f} ({bound})"
 
 
+OURS = "airflow-sfcc-load"
 BULK = ("bulk", "airflow-sfcc", "parquet")
 REST = ("rest", "airflow-sfcc", "parquet")
 SLOW = ("bulk_throttled", "airflow-sfcc", "parquet")
 ONE_STREAM = ("bulk_throttled", "airflow-sfcc-one-stream", "parquet")
 HOOK = ("rest", "official-provider", "csv")
+
+DELTA_1M, DELTA_10M = (("merge_1m", OURS, "delta"), ("merge_10m", OURS, "delta"))
+BARE_10M = ("merge_10m", "deltalake-merge", "delta")
+
+
+def _loads(form: str, against: str) -> tuple[tuple[str, str, str], tuple[str, str, str]]:
+    return ("merge_1m", OURS, form), ("merge_1m", "dlt", against)
+
 
 PROMISES = (
     Promise("Bulk to Parquet / bare pyarrow", lambda r: r.faster(BULK, ("bulk", "bare-pyarrow", "parquet")), 1.0),
@@ -79,6 +95,16 @@ PROMISES = (
     ),
     Promise("REST / official hook", lambda r: r.faster(REST, HOOK), 7),
     Promise("Memory by REST / official hook", lambda r: r.memory(*REST) / r.memory(*HOOK), most=0.25),
+    Promise("Merging into 10 million rows in Delta, MB", lambda r: r.memory(*DELTA_10M), most=450),
+    Promise("Its peak memory / into 1 million", lambda r: r.times("peak_rss_mb", DELTA_10M, DELTA_1M), most=1.1),
+    Promise("Its time / delta-rs's MERGE", lambda r: r.times("seconds", DELTA_10M, BARE_10M), most=0.6),
+    Promise("Its memory / delta-rs's MERGE", lambda r: r.times("peak_rss_mb", DELTA_10M, BARE_10M), most=0.25),
+    Promise("First load of 10 million rows by links, s", lambda r: r.seconds("first_load_10m", OURS, "delta"), most=2),
+    Promise("Merging into DuckDB, time / dlt", lambda r: r.times("seconds", *_loads("duckdb", "duckdb")), most=0.7),
+    Promise(
+        "Merging into PostgreSQL, time / dlt", lambda r: r.times("seconds", *_loads("postgres", "postgres")), most=1
+    ),
+    Promise("Merging into Delta, time / dlt", lambda r: r.times("seconds", *_loads("delta", "delta"))),
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.running_org import Org
 from benchmarks.workload import (
@@ -38,8 +38,9 @@ class Measurement:
     def label(self) -> str:
         return f"{self.case}/{self.system}/{self.format}"
 
-    def surroundings(self, org: Org) -> AbstractContextManager[None]:
-        return org.throttled(THROTTLE) if self.case == "bulk_throttled" else nullcontext()
+    def on(self, org: Org) -> Reading:
+        """The measurement on that org."""
+        return Reading(self, org)
 
     def task(self, org: Org, folder: Path) -> dict[str, Any]:
         """What the system's script reads."""
@@ -62,6 +63,65 @@ class Measurement:
             "options": self.options,
             "folder": str(folder),
         }
+
+
+class Measurable(Protocol):
+    """A measurement with all that it needs. `expected_rows` are those that the system must have handled, 0 where it has none;
+    `csv_mb` is how much it read, 0 where that says nothing."""
+
+    @property
+    def case(self) -> str: ...
+    @property
+    def system(self) -> str: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def expected_rows(self) -> int: ...
+    @property
+    def csv_mb(self) -> float: ...
+
+    def surroundings(self) -> AbstractContextManager[None]: ...
+    def task(self, folder: Path) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A measurement that reads from an org."""
+
+    measurement: Measurement
+    org: Org
+
+    @property
+    def case(self) -> str:
+        return self.measurement.case
+
+    @property
+    def system(self) -> str:
+        return self.measurement.system
+
+    @property
+    def format(self) -> str:
+        return self.measurement.format
+
+    @property
+    def label(self) -> str:
+        return self.measurement.label
+
+    @property
+    def expected_rows(self) -> int:
+        return self.org.pages(self.measurement.rows).rows if self.measurement.rows else 0
+
+    @property
+    def csv_mb(self) -> float:
+        return round(self.org.pages(self.measurement.rows).csv_bytes / 1e6, 1) if self.measurement.rows else 0.0
+
+    def surroundings(self) -> AbstractContextManager[None]:
+        return self.org.throttled(THROTTLE) if self.case == "bulk_throttled" else nullcontext()
+
+    def task(self, folder: Path) -> dict[str, Any]:
+        return self.measurement.task(self.org, folder)
 
 
 def measurements(scale: float = 1.0) -> Iterator[Measurement]:

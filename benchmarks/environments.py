@@ -40,7 +40,8 @@ class System:
             return subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
         if not self.requirements:
             return installed_version(self.versioned)
-        return dict(requirement.split("==") for requirement in self.requirements if "==" in requirement)[self.versioned]
+        pinned = dict(requirement.split("==") for requirement in self.requirements if "==" in requirement)
+        return next(version for name, version in pinned.items() if name.partition("[")[0] == self.versioned)
 
     def install(self) -> None:
         """Install what is not installed yet, saying so."""
@@ -67,6 +68,14 @@ SYSTEMS = {
         System("airflow-sfcc-one-stream", "airflow_sfcc_", versioned="airflow-sfcc"),
         System("idle-airflow-task", "airflow_sfcc_", versioned="apache-airflow"),
         System("bare-pyarrow", "bare_pyarrow", versioned="pyarrow"),
+        System("airflow-sfcc-load", "airflow_sfcc_load", versioned="airflow-sfcc"),
+        System("deltalake-merge", "deltalake_merge", versioned="deltalake"),
+        System(
+            "dlt",
+            "dlt_",
+            ("dlt[deltalake,duckdb,postgres]==1.31.0", "deltalake==1.6.6", "duckdb", "adbc-driver-postgresql"),
+            "dlt",
+        ),
         System("curl", "curl"),
         System(
             "simple-salesforce",

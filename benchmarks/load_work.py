@@ -26,6 +26,7 @@ COLUMNS = {
     **{f"Flag{number}__c": "boolean" for number in range(2)},
     **{f"Day{number}__c": "date32" for number in range(2)},
 }
+_REPEATED_TEXTS = [f"Text{number}__c" for number in range(9, 14)]
 CHANGES = 100_000
 _ROWS_A_FILE = 1_000_000
 _ARROW = {
@@ -36,6 +37,19 @@ _ARROW = {
     "int64": pa.int64(),
     "date32": pa.date32(),
 }
+
+
+def rows_after(rows: int) -> int:
+    """The rows of the table with the changes: a tenth of them are deletions of rows that are there."""
+    return rows - sum(1 for number in _chosen(rows) if number % 10 == 3)
+
+
+def _chosen(rows: int) -> set[int]:
+    """The numbers of the changed rows."""
+    changes = min(CHANGES, rows // 4)
+    newest = rows // 10
+    new = {rows - newest + number * 7919 % newest for number in range(min(changes * 8 // 10, newest))}
+    return new | {number * 104_729 % (rows - newest) for number in range(changes * 2 // 10)}
 
 
 def make_work(folder: Path, rows: int) -> None:
@@ -50,10 +64,9 @@ def make_work(folder: Path, rows: int) -> None:
             for index, (first, last) in enumerate(base)
         ]
         _manifest(folder, "base", files, [], rows, full=True)
-        # Distinct Ids: by steps that have no common divisor with the range.
-        new = f"(SELECT ({rows - rows // 10} + (range * 7919) % {rows // 10}) AS range FROM range({CHANGES * 8 // 10}))"
-        old = f"(SELECT (range * 104729) % {rows - rows // 10} AS range FROM range({CHANGES * 2 // 10}))"
-        chosen = f"(SELECT range FROM ({new} UNION ALL {old}) ORDER BY range)"
+        numbers = pa.table({"range": pa.array(sorted(_chosen(rows)), pa.int64())})
+        database.register("chosen", numbers)
+        chosen = "chosen"
         live = f"(SELECT range FROM {chosen} WHERE range % 10 <> 3)"
         gone = f'SELECT {_ID} AS "Id", TIMESTAMPTZ \'2027-01-02 01:00:00+00\' AS "DeletedDate" FROM {chosen} WHERE range % 10 = 3'
         part = _write(database, folder / "extract=changes", "part-00000.parquet", live, 1)
@@ -73,7 +86,7 @@ def _write(database: Any, folder: Path, name: str, source: str, day: int) -> dic
     schema = pa.schema([pa.field(column, _ARROW[kind]) for column, kind in COLUMNS.items()])
     rows = 0
     with_ends = [field.name for field in schema if field.name == "Id" or not pa.types.is_string(field.type)]
-    dictionaries = [column for column in COLUMNS if column.startswith(("Pick", "Text1"))]
+    dictionaries = [column for column in COLUMNS if column.startswith("Pick") or column in _REPEATED_TEXTS]
     options: dict[str, Any] = {"use_dictionary": dictionaries, "write_statistics": with_ends}
     with pq.ParquetWriter(folder / name, schema, compression="zstd", **options) as writer:
         for batch in database.sql(f"SELECT {values} FROM {source} ORDER BY range").to_arrow_reader(65_536):
@@ -100,8 +113,8 @@ def _value(column: str, kind: str, day: int) -> str:
         "int64": f"CASE WHEN {mixed} % 2 = 0 THEN {mixed} % 1000 END",
         "date32": f"CASE WHEN {mixed} % 2 = 0 THEN DATE '2020-01-01' + ({mixed} % 2000)::INTEGER END",
     }
-    if column.startswith("Text") and column[4:6] in ("0_", "1_", "2_"):
-        return f"CASE WHEN {mixed} % 2 = 0 THEN 'text {seed} ' || {mixed} END"
+    if column.startswith("Text") and column not in _REPEATED_TEXTS:
+        return f"'text {seed} ' || to_base((hash(range + {seed + day * 1000}) >> 1)::BIGINT, 36)"
     return values[kind]
 
 

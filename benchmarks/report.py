@@ -27,6 +27,11 @@ cases. All times are on one machine over the loopback interface: compare lines w
   streams. `airflow-sfcc-one-stream` is ours with `parallel_pages=1`.
 - `bare-pyarrow` reads the pages from local files, checks nothing, and writes with the settings pyarrow has by itself; `curl`
   unpacks them to nowhere. Both are ceilings.
+- `merge_1m` and `merge_10m` bring an extract of 90,000 changed rows and 10,000 deletions into a table of 1 or 10 million rows of
+  40 columns; four fifths lie in the newest tenth of the Ids. `first_load_10m` makes the table. `airflow-sfcc-load` computes the
+  changes and records the extract in the same commit; `deltalake-merge` is delta-rs's MERGE by Id, and its writer; `dlt` merges by
+  primary key with a column that marks deletions. Both are given what ours computes. Each run has a copy of a table that
+  is made once, by the system itself (the MERGE's by ours).
 - `idle-airflow-task` is a process that has loaded what an Airflow task loads.
 """
 

@@ -26,26 +26,31 @@ if TYPE_CHECKING:
 @click.option(
     "--older-than",
     type=click.FloatRange(min=0),
-    default=48.0,
-    show_default=True,
+    default=None,
     metavar="HOURS",
-    help="Leave leftovers younger than this alone.",
+    help="Leave leftovers younger than this alone.  [default: 48; of a Delta table 168]",
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
-def vacuum(destination: str, superseded: bool, keep: int | None, older_than: float, dry_run: bool) -> None:
+def vacuum(destination: str, superseded: bool, keep: int | None, older_than: float | None, dry_run: bool) -> None:
     """Remove what runs that died left in DESTINATION (one object's folder: a path, or a URL as in a DAG).
 
-    Committed extracts stay, but for those that --superseded or --keep names.
+    Committed extracts stay, but for those that --superseded or --keep names. Of a Delta table (delta+file:///…, delta+s3://…)
+    files go that no version of the last --older-than hours needs.
     """
     from airflow_sfcc.errors import SfccError
     from airflow_sfcc.extract.land.vacuum import vacuum as remove
 
+    if destination.startswith("delta+"):
+        if superseded or keep:
+            raise click.UsageError("--superseded and --keep are of extracts: a Delta table has --older-than only.")
+        _vacuum_table(destination, older_than, dry_run)
+        return
     try:
         removed = remove(
             _path(destination),
             superseded=superseded,
             keep=keep,
-            older_than=timedelta(hours=older_than),
+            older_than=timedelta(hours=48 if older_than is None else older_than),
             dry_run=dry_run,
         )
     except (SfccError, OSError, ValueError) as problem:
@@ -54,6 +59,26 @@ def vacuum(destination: str, superseded: bool, keep: int | None, older_than: flo
         click.echo(f"{destination} holds no extracts: name the folder of one object, as the DAG's destination does.")
     for line in told(removed, dry_run=dry_run):
         click.echo(line)
+
+
+def _vacuum_table(url: str, older_than: float | None, dry_run: bool) -> None:
+    from airflow_sfcc._airflow.load_task import delta_options
+    from airflow_sfcc.errors import SfccError
+
+    place = url.removeprefix("delta+")
+    try:
+        from airflow_sfcc.load.delta.table import DeltaTable
+        from airflow_sfcc.load.delta.vacuum import DEFAULT_AGE
+        from airflow_sfcc.load.delta.vacuum import vacuum as remove
+
+        age = DEFAULT_AGE if older_than is None else timedelta(hours=older_than)
+        removed = remove(DeltaTable(_path(place), url, delta_options(place)), older_than=age, dry_run=dry_run)
+    except (SfccError, OSError, ValueError) as problem:
+        raise click.ClickException(str(problem)) from problem
+    for file in removed:
+        click.echo(f"{file.path}: {_size(1, 'file', file.bytes)}")
+    what = _size(len(removed), "file", sum(file.bytes for file in removed))
+    click.echo(f"{'Would remove' if dry_run else 'Removed'} {what}.")
 
 
 def told(removed: Sequence[Leftover], *, dry_run: bool) -> Iterator[str]:

@@ -18,6 +18,8 @@ from airflow_sfcc.load.targets import Change
 
 TABLES, LOADED = "_sfcc_tables", "_sfcc_loaded"
 _ATTACHED = "_sfcc_target"
+_ALL_TASKS = 100
+"""DuckDB's own setting of max_vacuum_tasks."""
 
 
 class DuckDBTable:
@@ -100,6 +102,7 @@ class DuckDBTable:
         return f"(SELECT {names} FROM {self._named(self._table)}{semi})"
 
     def apply(self, scratch: Scratch, change: Change, commit: Commit) -> int:
+        self._choose_vacuum(scratch, commit.before.rows if commit.before else 0)
         scratch.run("BEGIN")
         try:
             removed, written = self._write(scratch, change, commit)
@@ -110,6 +113,18 @@ class DuckDBTable:
             scratch.run("ROLLBACK")
             raise
         return written
+
+    def _choose_vacuum(self, scratch: Scratch, living: int) -> None:
+        """Whether checkpoints write row groups anew to give the room of deleted rows back.
+
+        After scattered deletions that would be most of the table at every load; so only once a fifth of it is deleted rows.
+        """
+        sizes = scratch.rows(
+            f"SELECT estimated_size FROM duckdb_tables() WHERE database_name = {literal(_ATTACHED)} "
+            f"AND schema_name = {literal(self._schema)} AND table_name = {literal(self._table)}"
+        )
+        stored = int(sizes[0][0]) if sizes else 0
+        scratch.run(f"SET max_vacuum_tasks = {_ALL_TASKS if stored - living > stored / 5 else 0}")
 
     def _write(self, scratch: Scratch, change: Change, commit: Commit) -> tuple[int, int]:
         """Rows removed and rows written."""

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks import loads
 from benchmarks.__main__ import run_case
 from benchmarks.acceptance import judged
 from benchmarks.cases import Measurement, measurements
 from benchmarks.environments import FOLDER, SYSTEMS
+from benchmarks.load_work import rows_after
+from benchmarks.loads import LoadMeasurement, load_measurements
 from benchmarks.report import write_report
 from benchmarks.running_org import running_org
 
@@ -20,7 +23,7 @@ def test_a_tiny_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     FOLDER.mkdir(exist_ok=True)
     wanted = [("airflow-sfcc", "parquet"), ("airflow-sfcc", "nonsense"), ("bare-pyarrow", "parquet")]
     with running_org(tmp_path / "org", 900, page_rows=300) as org:
-        results = run_case([Measurement("bulk", system, form, 900) for system, form in wanted], org, runs=1)
+        results = run_case([Measurement("bulk", system, form, 900).on(org) for system, form in wanted], runs=1)
     assert [row["rows"] for row in results] == [900] * 2
     assert "FAILED  bulk/airflow-sfcc/nonsense" in capsys.readouterr().out, "the others are measured all the same"
     for row in results:
@@ -34,6 +37,18 @@ def test_a_tiny_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     readme = (tmp_path / "report" / "README.md").read_text()
     assert "| bulk | bare-pyarrow |" in readme and "UNMEASURED  REST / official hook" in readme
     assert (tmp_path / "report" / "bulk.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_tiny_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
+    monkeypatch.setattr(loads, "FOLDER", tmp_path)
+    FOLDER.mkdir(exist_ok=True)
+    systems = ("airflow-sfcc-load", "deltalake-merge")
+    chosen = [LoadMeasurement("merge_1m", system, "delta", 20_000, first) for system in systems]
+    for each in chosen:
+        each.prepare()
+    results = run_case(chosen, runs=1)
+    assert [row["rows"] for row in results] == [20_000 if first else rows_after(20_000)] * 2
 
 
 def row(case: str, system: str, form: str, seconds: float, peak: float = 100) -> dict[str, Any]:
@@ -53,6 +68,7 @@ def test_promises_are_judged_by_ratios() -> None:
 
 
 def test_every_measurement_names_a_system_and_stands_once() -> None:
-    labels = [measurement.label for measurement in measurements()]
+    everything: list[Measurement | LoadMeasurement] = [*measurements(), *load_measurements()]
+    labels = [measurement.label for measurement in everything]
     assert len(labels) == len(set(labels))
-    assert {measurement.system for measurement in measurements()} == set(SYSTEMS)
+    assert {measurement.system for measurement in everything} == set(SYSTEMS)

@@ -21,10 +21,10 @@ class Server:
     folder: Path
     binaries: Path
 
-    def connect(self, user: str = "postgres") -> Any:
+    def connect(self, user: str = "postgres", *, autocommit: bool = False) -> Any:
         import psycopg
 
-        return psycopg.connect(host="127.0.0.1", port=self.port, user=user, dbname="postgres")
+        return psycopg.connect(host="127.0.0.1", port=self.port, user=user, dbname="postgres", autocommit=autocommit)
 
 
 def binaries() -> Path | None:
@@ -34,8 +34,9 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def running(programs: Path) -> Iterator[Server]:
-    """A server with an empty database. It does not run as root, so root's tests start it as the user `postgres`."""
+def running(programs: Path, *, durable: bool = False) -> Iterator[Server]:
+    """A server with an empty database; `durable` is with fsync. It does not run as root, so root's tests start it as the user
+    `postgres`."""
     user: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
     with tempfile.TemporaryDirectory(prefix="sfcc-postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -58,7 +59,8 @@ def running(programs: Path) -> Iterator[Server]:
         ]
         subprocess.run(initdb, check=True, **quiet)
         port = _free_port()
-        options = f"-c listen_addresses=127.0.0.1 -c fsync=off -c unix_socket_directories={folder} -p {port}"
+        fsync = "on" if durable else "off"
+        options = f"-c listen_addresses=127.0.0.1 -c fsync={fsync} -c unix_socket_directories={folder} -p {port}"
         control: list[Any] = [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
         subprocess.run([*control, "-o", options, "start"], check=True, **quiet)
         try:

@@ -14,10 +14,13 @@ from typing import Any
 
 import deltalake
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import requests
+from click.testing import CliRunner
 from upath import UPath
 
+from airflow_sfcc._airflow.vacuum_command import vacuum
 from airflow_sfcc.errors import TableBusyError, TableError
 from airflow_sfcc.load.delta import files, rewrite
 from airflow_sfcc.load.delta.table import DeltaTable
@@ -223,3 +226,42 @@ def test_tables_in_an_object_store(store: UPath) -> None:
         made.append(each)
         load(lake, delta.make("Account"))
         check(delta, made)
+
+
+def test_vacuum_removes_what_no_version_within_the_retention_needs(tmp_path: Path, delta: Loaded) -> None:
+    lake, url = UPath(tmp_path / "lake"), f"delta+file://{tmp_path}/tables/Account"
+    made = [Made("base", 10, [row(1, 1), row(2, 1)], full=True), Made("night", 20, [row(2, 15)], window=(8, 20))]
+    for each in made:
+        each.land(lake)
+        load(lake, delta.make("Account"))
+    folder = tmp_path / "tables" / "Account"
+    (folder / "part-of-a-killed-load.parquet").write_bytes(b"half")
+    (folder / "notes.txt").write_text("somebody's")
+
+    def told(*options: str) -> str:
+        result = CliRunner().invoke(vacuum, [url, *options])
+        assert result.exit_code == 0, result.output
+        return result.output.splitlines()[-1]
+
+    assert told().startswith("Removed 0 files"), "what is younger than a week stays"
+    assert told("--older-than", "0", "--dry-run").startswith("Would remove 2 files")
+    assert told("--older-than", "0").startswith("Removed 2 files")
+    assert {path.name for path in folder.glob("part-*")} == {Path(path).name for path in paths(tmp_path)}
+    assert (folder / "notes.txt").exists()
+    check(delta, made)
+    made.append(Made("later", 30, [row(3, 25)], window=(18, 30)))
+    made[-1].land(lake)
+    load(lake, delta.make("Account"))
+    check(delta, made)
+    assert pq.read_table(str(lake / "extract=base" / "part-00000.parquet")).num_rows == 2, (
+        "the extract's own file stays"
+    )
+
+
+def test_vacuum_is_for_tables_of_loads(tmp_path: Path) -> None:
+    deltalake.write_deltalake(str(tmp_path / "theirs"), pa.table({"Id": ["1"]}))
+    for place, sentence in (("nothing", "is no Delta table"), ("theirs", "that this package did not make")):
+        result = CliRunner().invoke(vacuum, [f"delta+file://{tmp_path}/{place}"])
+        assert result.exit_code == 1 and sentence in result.output
+    result = CliRunner().invoke(vacuum, [f"delta+file://{tmp_path}/theirs", "--keep", "1"])
+    assert result.exit_code == 2 and "a Delta table has --older-than only" in result.output

@@ -33,11 +33,12 @@ class SortedRows:
         index = self.schema.get_field_index("Id")
         statistics = [metadata.row_group(group).column(index).statistics for group in range(metadata.num_row_groups)]
         self._ranges = [(each.min, each.max) for each in statistics]
+        self._last: tuple[int, pa.Table] | None = None
 
     def between(self, first: str | None, last: str | None, *, including_last: bool = True) -> pa.Table:
         """The rows with `first <= Id <= last` (or `< last`); None is no bound."""
         tables = [
-            self._file.read_row_group(group, use_threads=False)
+            self._group(group)
             for group, (least, greatest) in enumerate(self._ranges)
             if (first is None or greatest >= first) and (last is None or least <= last)
         ]
@@ -52,6 +53,12 @@ class SortedRows:
             below = (pc.less_equal if including_last else pc.less)(ids, last)
             mask = below if mask is None else pc.and_(mask, below)
         return table if mask is None else table.filter(mask)
+
+    def _group(self, number: int) -> pa.Table:
+        """A row group; the last one is kept, since ranges that follow one another share it."""
+        if self._last is None or self._last[0] != number:
+            self._last = (number, self._file.read_row_group(number, use_threads=False))
+        return self._last[1]
 
     def close(self) -> None:
         self._file.close()

@@ -58,6 +58,20 @@ class DeltaTable:
         self._table: Any = None
 
     @property
+    def root(self) -> StoragePath:
+        return self._root
+
+    def opened(self) -> Any:
+        """delta-rs's table. Raises TableError where there is none that this package made."""
+        from deltalake import DeltaTable as Table
+
+        if not Table.is_deltatable(self._uri, self._options):
+            raise TableError(f"{self.name} is no Delta table: name the folder of one table, as the DAG's table does.")
+        table = Table(self._uri, storage_options=self._options)
+        self._described(table)
+        return table
+
+    @property
     def _uri(self) -> str:
         path = self._root.path.rstrip("/")
         return path if is_local(self._root) else f"{self._root.protocol}://{path}"
@@ -65,9 +79,15 @@ class DeltaTable:
     @contextmanager
     def locked(self, scratch: Scratch) -> Iterator[None]:
         """There is no lock: a commit fails unless the table still has the version that it was computed from."""
+        self._register(scratch)
+        with self.explained():
+            yield
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """What the storage cannot do, as a sentence."""
         from deltalake.exceptions import DeltaError
 
-        self._register(scratch)
         try:
             yield
         except DeltaError as problem:
@@ -303,13 +323,13 @@ class DeltaTable:
 
         from airflow_sfcc.load.delta.files import arrow_schema, discard
         from airflow_sfcc.load.delta.rewrite import Changes, rewrite
-        from airflow_sfcc.load.delta.sorted_rows import write_sorted
+        from airflow_sfcc.load.delta.sorted_rows import GROUP_ROWS, write_sorted
 
         schema = arrow_schema(commit.columns)
         changes = Changes(scratch.folder / "removed.parquet", scratch.folder / "rows.parquet")
         scratch.run(f"CREATE OR REPLACE TEMP TABLE removed_ids AS {change.removed}")
         removed = write_sorted(changes.removed, scratch.batches('FROM removed_ids ORDER BY "Id"'))
-        written = write_sorted(changes.rows, scratch.batches(change.rows), schema)
+        written = write_sorted(changes.rows, scratch.batches(change.rows, GROUP_ROWS), schema)
         self._add_columns(commit)
         if not removed and not written:
             self._commit([], "append", commit)
