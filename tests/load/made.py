@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -42,6 +43,10 @@ class Made:
     window: tuple[float, float] | None = None
     org_id: str = "00D000000000001"
     sobject: str = "Account"
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        return frozenset(str(found["Id"]) for found in self.rows)
 
     def land(self, destination: UPath) -> None:
         """Write it as a committed extract; one of the same name is replaced."""
@@ -178,7 +183,7 @@ def expected_history(extracts: Iterable[Made]) -> set[tuple[str, str, datetime, 
 
 
 def _lacks(extract: Made, record_id: str) -> bool:
-    return extract.full and record_id not in {found["Id"] for found in extract.rows}
+    return extract.full and record_id not in extract.ids
 
 
 def _missing_at(extract: Made, stamp: datetime) -> datetime:
