@@ -120,7 +120,10 @@ def test_joining_what_was_joined_before() -> None:
 
 def test_statistics_and_bloom_filters_still_lead_to_the_right_rows() -> None:
     parts = [pa.table({"Id": [f"{page}-{row:05d}" for row in range(500)]}) for page in range(4)]
-    sources = [parquet(part, row_group_size=100, bloom_filter_options={"Id": True}) for part in parts]
+    try:
+        sources = [parquet(part, row_group_size=100, bloom_filter_options={"Id": True}) for part in parts]
+    except TypeError:
+        pytest.skip("this pyarrow writes no bloom filters")
     data, _ = joined(sources)
     metadata = pq.read_metadata(io.BytesIO(data))
     assert metadata.num_row_groups == 20 and metadata.row_group(19).column(0).statistics.max == "3-00499"
