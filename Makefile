@@ -10,7 +10,7 @@ S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py t
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test localorg-test client-suites kill-test chaos s3-test sample-test stack-test scale-test sync-test conformance bench soql-differential fuzz lint format clean quarter quarter-load load-kill-test docs build test-matrix ui-test
+.PHONY: help demo up test localorg-test client-suites kill-test chaos s3-test sample-test dbt-test stack-test scale-test sync-test conformance bench soql-differential fuzz lint format clean quarter quarter-load load-kill-test docs build test-matrix ui-test
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -34,6 +34,11 @@ conformance: $(READY)  ## read the local org with clients that others wrote: sim
 	@$(BIN)/python -m tests.conformance.environments
 	@echo "==> Other people's clients against the local org"
 	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance $(PYTEST_ARGS)
+
+dbt-test: $(READY)  ## dbt's own parse, source freshness and test on the catalog of what landed (installs dbt-core with dbt-duckdb)
+	@$(BIN)/python -m tests.conformance.environments dbt
+	@echo "==> dbt on landed data"
+	@$(BIN)/python -m pytest -m dbt tests/catalog $(PYTEST_ARGS)
 
 quarter: $(READY)  ## 90 nights of incremental extracts while records change; the current table is checked after each (SEEDS=5)
 	@$(BIN)/python -m tests.quarter --seeds $(or $(SEEDS),5) --first-seed $(or $(FIRST_SEED),1) --nights $(or $(NIGHTS),90)

@@ -8,18 +8,15 @@ import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import click
 
 from airflow_sfcc import __version__
+from airflow_sfcc._airflow.catalog_command import catalog
 from airflow_sfcc._airflow.docs_command import docs
 from airflow_sfcc._airflow.rotate_command import rotate
 from airflow_sfcc._airflow.vacuum_command import vacuum
 from airflow_sfcc.org_setup.setup_command import setup
-
-if TYPE_CHECKING:
-    from airflow_sfcc.salesforce import SalesforceClient
 
 MISSING_EXTRA = (
     "The local org needs the package {name!r}, which is not installed. Install all it needs with: "
@@ -47,6 +44,7 @@ def commands() -> None:
     """Salesforce extracts with client credentials (SFCC), for Apache Airflow."""
 
 
+commands.add_command(catalog)
 commands.add_command(docs)
 commands.add_command(vacuum)
 commands.add_command(setup)
@@ -63,10 +61,11 @@ def check(conn_id: str, sobjects: tuple[str, ...]) -> None:
     step has failed.
     """
     from airflow_sfcc._airflow.check import check_org, lines
+    from airflow_sfcc._airflow.connection import client_of
     from airflow_sfcc.wording import plural
 
     failed = 0
-    for finding, text in lines(check_org(lambda: _client(conn_id), sobjects)):
+    for finding, text in lines(check_org(lambda: client_of(conn_id), sobjects)):
         click.echo(text)
         failed += finding.verdict == "failed"
     if failed:
@@ -83,28 +82,15 @@ def objects(conn_id: str, patterns: tuple[str, ...]) -> None:
     A PATTERN is a name with `*` and `?`; `!` excludes, later ones win: `airflow-sfcc objects sfcc_default '*' '!*History'`. Rows
     are Salesforce's own counts, hours old at times; sizes are 2 KB a row, as Salesforce counts its storage.
     """
+    from airflow_sfcc._airflow.connection import client_of
     from airflow_sfcc._airflow.objects_command import lines_of
     from airflow_sfcc.errors import SfccError
 
     try:
-        for line in lines_of(_client(conn_id), patterns):
+        for line in lines_of(client_of(conn_id), patterns):
             click.echo(line)
     except SfccError as problem:
         raise click.ClickException(str(problem)) from problem
-
-
-def _client(conn_id: str) -> SalesforceClient:
-    """The client of a connection, from wherever Airflow keeps it: environment, secrets backend or metadata database."""
-    from airflow.models.connection import Connection
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException
-
-    from airflow_sfcc._airflow.connection import client_for, unknown_connection
-
-    try:
-        connection = Connection.get_connection_from_secrets(conn_id)
-    except AirflowNotFoundException:
-        raise unknown_connection(conn_id) from None
-    return client_for(connection, connection.extra_dejson)
 
 
 def main() -> None:

@@ -53,6 +53,21 @@ class ConnectionFields(Protocol):
     password: str | None
 
 
+def client_of(conn_id: str) -> SalesforceClient:
+    """The client of a connection, from wherever Airflow keeps it: environment, secrets backend or metadata database.
+
+    For commands; tasks have the hook. Raises ConfigurationError for a connection that is not there or cannot work.
+    """
+    from airflow.models.connection import Connection
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+    try:
+        connection = Connection.get_connection_from_secrets(conn_id)
+    except AirflowNotFoundException:
+        raise unknown_connection(conn_id) from None
+    return client_for(connection, connection.extra_dejson)
+
+
 def client_for(
     connection: ConnectionFields, extra: Mapping[str, Any], *, on_token: Callable[[str], None] | None = None
 ) -> SalesforceClient:

@@ -15,6 +15,8 @@ from airflow_sfcc.wording import did_you_mean
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
+    from airflow_sfcc.extract.storage import StoragePath
+
 _PROVIDERS = {
     "s3": "apache-airflow-providers-amazon[s3fs]",
     "s3a": "apache-airflow-providers-amazon[s3fs]",
@@ -122,6 +124,19 @@ def destination_path(url: str) -> ObjectStoragePath:
         advice = f"install {provider} beside Airflow" if provider else "use file://, s3://, gs:// or abfs://"
         raise ConfigurationError(f"The destination {url} cannot be used here ({problem}): {advice}.") from None
     return path
+
+
+def place_of(written: str) -> StoragePath:
+    """The path that a command names: one on this machine, or a URL as in a DAG (`s3://conn_id@bucket/…`).
+
+    Raises what `destination_path` raises.
+    """
+    if "://" not in written:
+        from upath import UPath
+
+        local: StoragePath = UPath(written).absolute()
+        return local
+    return destination_path(written)
 
 
 def filled_in(destination: str, sobject: str | None) -> str:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_sfcc.extract.land.vacuum import Leftover
-    from airflow_sfcc.extract.storage import StoragePath
 
 
 @click.command()
@@ -37,6 +36,7 @@ def vacuum(destination: str, superseded: bool, keep: int | None, older_than: flo
     Committed extracts stay, but for those that --superseded or --keep names. Of a Delta table (delta+file:///…, delta+s3://…)
     files go that no version of the last --older-than hours needs.
     """
+    from airflow_sfcc._airflow.destinations import place_of
     from airflow_sfcc.errors import SfccError
     from airflow_sfcc.extract.land.vacuum import vacuum as remove
 
@@ -47,7 +47,7 @@ def vacuum(destination: str, superseded: bool, keep: int | None, older_than: flo
         return
     try:
         removed = remove(
-            _path(destination),
+            place_of(destination),
             superseded=superseded,
             keep=keep,
             older_than=timedelta(hours=48 if older_than is None else older_than),
@@ -55,7 +55,7 @@ def vacuum(destination: str, superseded: bool, keep: int | None, older_than: flo
         )
     except (SfccError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
-    if not removed and not any(_path(destination).glob("extract=*")):
+    if not removed and not any(place_of(destination).glob("extract=*")):
         click.echo(f"{destination} holds no extracts: name the folder of one object, as the DAG's destination does.")
     for line in told(removed, dry_run=dry_run):
         click.echo(line)
@@ -93,14 +93,3 @@ def _size(number: int, noun: str, size: int) -> str:
     from airflow_sfcc.wording import plural
 
     return f"{plural(number, noun)}, {plural(size, 'byte')}"
-
-
-def _path(destination: str) -> StoragePath:
-    if "://" not in destination:
-        from upath import UPath
-
-        local: StoragePath = UPath(destination).absolute()
-        return local
-    from airflow_sfcc._airflow.destinations import destination_path  # knows `s3://conn_id@bucket/…`
-
-    return destination_path(destination)

@@ -17,7 +17,7 @@ from airflow_sfcc.extract.storage import StoragePath, is_local, storage_path
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_QUERY = """\
+_MANIFESTS = """\
 WITH manifests AS (
     SELECT extract_id, read_at, watermark, mode, files, deleted_files
     FROM read_json({root}/extract=*/_manifest*.json', hive_partitioning = false, filename = '_manifest', columns = {{
@@ -25,7 +25,9 @@ WITH manifests AS (
         files: 'STRUCT(path VARCHAR)[]', deleted_files: 'STRUCT(path VARCHAR)[]'}})
     WHERE parse_filename(parse_dirpath(_manifest)) = 'extract=' || extract_id
     QUALIFY row_number() OVER (PARTITION BY extract_id ORDER BY coalesce(version, 1) DESC, _manifest) = 1
-),
+)"""
+
+_QUERY = """,
 counting AS (
     SELECT * FROM manifests
     WHERE watermark IS NOT NULL
@@ -41,6 +43,16 @@ newest AS (
 ){gone}
 SELECT {columns}
 FROM newest{conditions}"""
+
+_NEWEST_QUERY = """,
+newest AS (
+    SELECT extract_id, unnest(files).path AS path
+    FROM (FROM manifests ORDER BY read_at DESC NULLS LAST, extract_id DESC LIMIT 1)
+)
+SELECT {columns}
+FROM read_parquet(
+    {root}/extract=*/part-*.parquet', union_by_name = true, hive_types_autocast = false, filename = '_part') AS parts
+JOIN newest ON newest.extract_id = parts.extract AND newest.path = parse_filename(parts._part)"""
 
 _GONE = """,
 listed_deleted AS (SELECT extract_id, unnest(deleted_files).path AS path FROM counting),
@@ -70,7 +82,7 @@ def current_table_sql(destination: StoragePath | str) -> str:
             f"{root} holds no extract that a current table can be made of: land one with mode='incremental' first."
         )
     _require_parquet(manifests)
-    quoted_root = "'" + duckdb_url(root).replace("'", "''")
+    quoted_root = _quoted_root(root)
     cursor = _quoted(newest["cursor_field"])
     conditions = []
     if any(column["name"] == "IsDeleted" for manifest in manifests for column in manifest["schema"]):
@@ -78,12 +90,36 @@ def current_table_sql(destination: StoragePath | str) -> str:
     has_gone = any(manifest.get("deleted_files") for manifest in manifests)
     if has_gone:
         conditions.append(_NOT_GONE.format(cursor=cursor))
-    return _QUERY.format(
+    return (_MANIFESTS + _QUERY).format(
         root=quoted_root,
         cursor=cursor,
         gone=_GONE.format(root=quoted_root) if has_gone else "",
         columns=", ".join(f"newest.{_quoted(column['name'])}" for column in newest["schema"]),
         conditions="\nWHERE " + "\n  AND ".join(conditions) if conditions else "",
+    )
+
+
+def newest_extract_sql(destination: StoragePath | str) -> str:
+    """The DuckDB query for the rows of the newest extract, whichever that is when the query runs.
+
+    For full extracts that no current table can be made of: those without Id or a cursor. Raises StateError when the
+    destination holds none, or several objects or orgs, or other files than Parquet.
+    """
+    root = storage_path(destination)
+    manifests = read_manifests(root)
+    require_one_source(root, manifests)
+    if not manifests:
+        raise StateError(f"{root} holds no extracts: name the folder of one object, as the DAG's destination does.")
+    _require_parquet(manifests)
+    columns = ", ".join(f"parts.{_quoted(column['name'])}" for column in manifests[-1]["schema"])
+    return (_MANIFESTS + _NEWEST_QUERY).format(root=_quoted_root(root), columns=columns)
+
+
+def read_at_sql(destination: StoragePath | str) -> str:
+    """The DuckDB query for when the newest extract was read from the org: how fresh the destination is."""
+    return (
+        _MANIFESTS.format(root=_quoted_root(storage_path(destination)))
+        + "\nSELECT max(read_at) AS read_at FROM manifests"
     )
 
 
@@ -107,6 +143,11 @@ def duckdb_url(root: StoragePath) -> str:
     if is_local(root):
         return root.path.rstrip("/")
     return f"{root.protocol}://{root.path.rstrip('/')}"
+
+
+def _quoted_root(root: StoragePath) -> str:
+    """The folder as the beginning of a text in SQL, which is still open."""
+    return "'" + duckdb_url(root).replace("'", "''")
 
 
 def _quoted(name: object) -> str:

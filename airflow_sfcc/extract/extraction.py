@@ -39,6 +39,7 @@ from airflow_sfcc.extract.fetch.rest import RestFetcher
 from airflow_sfcc.extract.incremental.increment import require_unchanged
 from airflow_sfcc.extract.incremental.side_files import SideFiles, gather_side_files
 from airflow_sfcc.extract.incremental.state import State, check_same_source, latest_state
+from airflow_sfcc.extract.land import describe_file
 from airflow_sfcc.extract.land.commit import finish, publish
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.manifest import make_manifest
@@ -432,6 +433,7 @@ class Extraction:
             own = {part.name: self.landing.own(part.name) for part in side_files.parts}
             files = {**{part.name: staged for part, staged in parts.items()}, **own}
             with self._commit_lock() as require_lock:
+                describe_file.keep(self.landing.destination, self.plan.described)
                 published = publish(self.landing, manifest, files, before, require_lock)
             if published is not None:
                 return published

@@ -24,6 +24,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 
 from airflow_sfcc.errors import StateError
+from airflow_sfcc.extract.described import DescribeName
 from airflow_sfcc.extract.model import Count, Mode, PlainId, Timestamp, Window
 from airflow_sfcc.extract.storage import StoragePath, is_local, listed, storage_path, write_whole
 
@@ -85,6 +86,7 @@ class _Short(msgspec.Struct):
     read_at: Timestamp | None = None
     deletes: Window | None = None
     job_id: str | None = None
+    describe: DescribeName | None = None
     version: Annotated[int, msgspec.Meta(ge=1, lt=10**9)] = 1
     attempt: str = ""
 

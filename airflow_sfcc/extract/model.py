@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from airflow_sfcc.errors import ExtractError, QueryError
+from airflow_sfcc.extract.described import Described
 from airflow_sfcc.salesforce.bulk import ResultPage
 from airflow_sfcc.salesforce.soql import datetime_literal
 from airflow_sfcc.timestamps import iso
@@ -279,7 +280,8 @@ class Plan(Model, frozen=True):
     chosen by, if there was one. `api_calls` counts the calls of stages that ran elsewhere, `starts` how often this attempt
     began from nothing; `dropped` are the columns that a rule dropped. `job_id` is set once a Bulk job is submitted. A query
     that is cut into slices has the SOQL of each in `slices`, and after submission the id of each one's job, in that order, in
-    `job_ids`; `job_id` is the first. `run_key` and `try_number` are those of the run that it was made for.
+    `job_ids`; `job_id` is the first. `run_key` and `try_number` are those of the run that it was made for. `described` is what
+    the data dictionary is to know.
     """
 
     extract_id: PlainId
@@ -313,6 +315,7 @@ class Plan(Model, frozen=True):
     starts: int = 0
     run_key: str = ""
     try_number: int = 1
+    described: Described | None = None
     format_version: int = 2
 
     @property

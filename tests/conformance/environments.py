@@ -88,14 +88,17 @@ SINGER = Environment("singer", ("tap-salesforce==2.8.1",), _with_pip)
 PROVIDER = Environment(
     "airflow-provider", ("apache-airflow", "apache-airflow-providers-salesforce==5.15.1"), _with_pip, constrained=True
 )
+# Of no client, and of `make dbt-test` only. dbt-core 1.12 downloads a parser from outside the package index.
+DBT = Environment("dbt", ("dbt-core==1.11.16", "dbt-duckdb==1.11.1"), _with_pip)
 SOQL_PARSER = Environment("soql-parser-js", ("@jetstreamapp/soql-parser-js@6.3.1",), _with_npm)
 ENVIRONMENTS = (JSFORCE, AIRBYTE, SINGER, PROVIDER, SOQL_PARSER)
 
 
 def main(names: Sequence[str] = ()) -> int:
-    """Install what is not installed yet, saying so: the environments with these names, or all."""
-    for environment in ENVIRONMENTS:
-        if environment.is_installed or (names and environment.name not in names):
+    """Install what is not installed yet, saying so: the environments with these names, or all clients."""
+    for environment in (*ENVIRONMENTS, DBT):
+        wanted = environment.name in names if names else environment in ENVIRONMENTS
+        if environment.is_installed or not wanted:
             continue
         print(f"==> Installing {', '.join(environment.requirements)} into .conformance/{environment.name}", flush=True)
         try:

@@ -570,7 +570,7 @@ def test_vacuum_removes_leftovers_and_what_a_full_extract_supersedes_and_nothing
     world.run(RunIdentity("quarter", "refresh", "by hand", -1, world.now), mode="full")
     table, state = world.current_table(), latest_state(world.destination).watermark
     assert len(vacuum(world.destination, superseded=True)) == 2
-    assert len({name.split("/")[0] for name in files_below(world.destination)}) == 1
+    assert len({name.split("/")[0] for name in files_below(world.destination) if "/" in name}) == 1
     assert world.current_table() == table and latest_state(world.destination).watermark == state
     night(world, 2)
 

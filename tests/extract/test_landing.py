@@ -61,6 +61,7 @@ MANIFEST_KEYS = [
     "dropped_columns",
     "left_out_fields",
     "schema_fingerprint",
+    "describe",
     "schema_changes",
     "stale_fields",
     "api_calls",
@@ -90,7 +91,8 @@ def test_the_manifest_tells_all_and_tells_the_truth(org: RunningOrg, tmp_path: P
     assert manifest["bytes"] == sum(file["bytes"] for file in manifest["files"])
     assert manifest["api_calls"] == sum(call.path.startswith("/services/data/v") for call in org.org.calls)
     name = f"part-00000-{manifest['attempt']}.parquet" if tmp_path.as_uri().startswith("s3") else "part-00000.parquet"
-    assert files(tmp_path) == [f"extract={manifest['extract_id']}/{name}" for name in ["_manifest.json", name]]
+    below = [f"extract={manifest['extract_id']}/{name}" for name in ["_manifest.json", name]]
+    assert files(tmp_path) == [manifest["describe"], *below]
 
 
 def test_duckdb_globs_see_parts_only(org: RunningOrg, records: Records, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_sfcc import __version__
 from airflow_sfcc.extract.incremental.side_files import NO_SIDE_FILES, SideFiles
+from airflow_sfcc.extract.land import describe_file
 from airflow_sfcc.extract.model import Column, Part, Plan, plain
 from airflow_sfcc.timestamps import iso, utc_now
 
@@ -56,6 +57,7 @@ def make_manifest(
         "dropped_columns": list(plan.dropped),
         "left_out_fields": [plain(field) for field in plan.left_out],
         "schema_fingerprint": schema_fingerprint(plan.columns),
+        "describe": describe_file.name_of(plan.described),
         "schema_changes": list(increment.schema_changes),
         "stale_fields": list(increment.stale_fields),
         "api_calls": api_calls,

@@ -15,8 +15,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from airflow_sfcc.errors import OptionError
+from airflow_sfcc.errors import ExtractError, OptionError
 from airflow_sfcc.extract.incremental.state import latest_state, require_one_source
+from airflow_sfcc.extract.land import describe_file
 from airflow_sfcc.extract.land.commit import finish
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.staging import STAGING, Landing
@@ -68,6 +69,7 @@ def vacuum(
             *(leftover for landing in abandoned for leftover in _leftovers(landing)),
             *(_superseded(root, kept) if kept else ()),
         ]
+        found += _unnamed_describes(root, oldest, {leftover.path for leftover in found})
         if not dry_run:
             for leftover in found:
                 # The manifest goes first, so that nobody takes what is left of the folder for an extract.
@@ -156,6 +158,31 @@ def _superseded(root: StoragePath, keep: int) -> Iterator[Leftover]:
         folder = (root / f"extract={manifest['extract_id']}").path
         reason = f"superseded by the full extract {oldest_kept['extract_id']}"
         yield _leftover(folder, reason, _files(root, folder))
+
+
+def _unnamed_describes(root: StoragePath, oldest: datetime, going: set[str]) -> list[Leftover]:
+    """What describe said, where no plan that is staged and no manifest that stays names it any more.
+
+    The plans are looked at first: one that is gone by then has its manifest.
+    """
+    old = {name: entry for name, entry in describe_file.describe_files(root).items() if written_at(entry) < oldest}
+    named = set(_named_by_plans(root)) if old else set()
+    if set(old) <= named:
+        return []
+    for manifest in latest_state(root).manifests:
+        if (root / f"extract={manifest['extract_id']}").path not in going:
+            named.add(manifest.get("describe"))
+    reason = "no manifest names it"
+    return [_leftover((root / name).path, reason, [old[name]]) for name in sorted(set(old) - named)]
+
+
+def _named_by_plans(root: StoragePath) -> Iterator[str | None]:
+    for extract_id in _ids(root / STAGING):
+        landing = Landing(root, extract_id)
+        for attempt in landing.attempts():
+            with suppress(ExtractError):
+                plan = landing.plan_of(attempt)
+                yield describe_file.name_of(plan.described) if plan else None
 
 
 def _files(root: StoragePath, folder: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import structs
 
 from airflow_sfcc.errors import QueryError
+from airflow_sfcc.extract.described import kept_of
 from airflow_sfcc.extract.incremental.increment import Source, find_increment
 from airflow_sfcc.extract.incremental.state import State, check_same_format, latest_state
 from airflow_sfcc.extract.model import Column, Increment, LeftOut, Plan, Request, RunIdentity
@@ -192,6 +193,7 @@ def _draft(
         run_key=run.run_key,
         try_number=run.try_number,
         increment=increment,
+        described=kept_of(source.describe),
     )
 
 
