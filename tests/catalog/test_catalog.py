@@ -250,25 +250,17 @@ few_examples = settings(max_examples=40)
 
 def hostile_tables(lake: UPath, label: str, more: str, value: str) -> list[Table]:
     """The tables of the lake, with such texts all over one of them."""
-    account, contact, user = tables_in([lake])
+    account, contact, _ = as_landed(lake)
+    values = (PicklistValue(value, label or None),)
     field = DescribedField(
-        "Name",
-        "picklist",
-        label,
-        more or None,
-        ("Account",),
-        "Parent",
-        (PicklistValue(value, label or None),),
-        formula=more or None,
+        "Name", "picklist", label, more or None, ("Account",), "Parent", values, formula=more or None
     )
     described = Described("Account", label=label, label_plural=more, fields=(field,))
     column = Column("Name", "string", "picklist", True, "Account", field)
     newest = {**account.newest, "where": more, "instance": label}
     odd = Column(value, "string", "string", True, None, None)
-    return [
-        replace(account, described=described, newest=newest, columns=(column, odd)),
-        replace(contact, columns=contact.columns[:4]),
-    ]
+    first = replace(account, described=described, newest=newest, columns=(column, odd))
+    return [first, replace(contact, columns=contact.columns[:4])]
 
 
 @few_examples
