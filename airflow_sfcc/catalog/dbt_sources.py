@@ -129,7 +129,7 @@ def _tests(table: Table, column: Column, relation: Relation | None, source: str)
         # A warning: objects are read one after another, and the Run As user may not see each parent.
         to = {"to": f"source('{source}', '{relation.parent}')", "field": '"Id"'}
         yield {"relationships": {"arguments": to, "config": {"severity": "warn"}}}
-    if column.is_own and column.field and column.field.type == "picklist" and column.field.values:
+    if column.has_own_values and column.field and column.field.type == "picklist" and column.field.values:
         values = {"values": [text(value.value.replace("'", "''")) for value in column.field.values]}
         severity = "error" if column.field.restricted else "warn"
         yield {"accepted_values": {"arguments": values, "config": {"severity": severity}}}

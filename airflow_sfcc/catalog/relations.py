@@ -25,7 +25,7 @@ def relations_of(tables: Sequence[Table]) -> list[Relation]:
         Relation(table.sobject, parent, column, is_only=len(column.field.references) == 1)
         for table in tables
         for column in table.columns
-        if column.is_own and column.field is not None
+        if column.has_own_values and column.field is not None
         for parent in column.field.references
         if parent in known
     ]

@@ -31,7 +31,7 @@ def description(column: Column) -> str:
     """Label, help text and the rest, as one text. Never empty."""
     field = column.field
     if field is None:
-        return f"A {column.salesforce_type}; describe says no more of it."
+        return " ".join([f"A {column.salesforce_type}; describe says no more of it.", *told(column)])
     label = field.label or field.name
     first = label if column.is_own else f"{label} ({column.sobject}.{field.name})"
     return " ".join([sentence(first), *told(column), *map(sentence, _values(field))])
@@ -39,7 +39,8 @@ def description(column: Column) -> str:
 
 def told(column: Column) -> list[str]:
     """Sentences with all that is known of a column but its label and its picklist's values."""
-    return list(map(sentence, _told(column.field))) if column.field else []
+    found = list(map(sentence, _told(column.field))) if column.field else []
+    return [*found, "Values are hashed."] if column.hashed else found
 
 
 def _told(field: DescribedField) -> Iterator[str]:

@@ -30,7 +30,7 @@ Describer = Callable[[str], Described | None]
 class Column:
     """A column of the files; `field` is what describe says of it, None where that is not known.
 
-    `sobject` is the object whose field it is: another one for `Owner.Name`.
+    `sobject` is the object whose field it is: another one for `Owner.Name`. `hashed` columns hold no values of Salesforce's.
     """
 
     name: str
@@ -39,11 +39,17 @@ class Column:
     nullable: bool
     sobject: str | None
     field: DescribedField | None
+    hashed: bool = False
 
     @property
     def is_own(self) -> bool:
-        """Whether it is a field of the object itself, with that field's own values."""
+        """Whether it is a field of the object itself."""
         return self.field is not None and self.field.name == self.name and self.field.type == self.salesforce_type
+
+    @property
+    def has_own_values(self) -> bool:
+        """Whether its values are those that describe speaks of."""
+        return self.is_own and not self.hashed
 
 
 @dataclass(frozen=True)
@@ -180,9 +186,8 @@ def _table(root: StoragePath, newest: Manifest, descriptions: Mapping[str, Descr
 def _column(sobject: str, column: Mapping[str, Any], descriptions: Mapping[str, Described | None]) -> Column:
     name = str(column["name"])
     owner, field = _field(sobject, name.split(".")[: _MOST_PARENTS + 1], descriptions)
-    return Column(
-        name, str(column["type"]), str(column["salesforce_type"]), bool(column.get("nullable", True)), owner, field
-    )
+    kind, salesforce_type, nullable = str(column["type"]), str(column["salesforce_type"]), column.get("nullable", True)
+    return Column(name, kind, salesforce_type, bool(nullable), owner, field, hashed=bool(column.get("hashed")))
 
 
 def _field(

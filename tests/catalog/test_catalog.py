@@ -156,6 +156,24 @@ def test_columns_reached_through_a_parent_are_described_by_it(org: RunningOrg, r
     assert "data_tests" not in contact["Salutation"], "labels are not the values of the picklist"
 
 
+def test_hashed_columns_are_told_and_have_no_tests_of_their_values(
+    org: RunningOrg, run: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = UPath(tmp_path / "lake")
+    land(org, lake, ("User", "Account"))
+    schema = tables_in([lake / "Account"])[0].newest["schema"]
+    hashed = [
+        {**each, "hashed": "hmac-sha256:0123456789abcdef"} if each["name"] in ("Type", "OwnerId") else each
+        for each in schema
+    ]
+    change_manifest(lake / "Account", schema=hashed)
+    account = columns(sources(run(lake), tmp_path)["Account"])
+    assert account["Type"]["description"].startswith("Account Type. Values are hashed.")
+    assert (
+        not any("data_tests" in account[name] for name in ("Type", "OwnerId")) and account["CreatedById"]["data_tests"]
+    )
+
+
 def test_what_landed_before_descriptions_were_kept(
     org: RunningOrg, run: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
