@@ -17,7 +17,7 @@ from typing import Any
 import boto3  # type: ignore[import-untyped]
 import pytest
 import requests
-import yaml  # type: ignore[import-untyped]
+import yaml
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from cryptography.fernet import Fernet
 from salesforce_localorg.command import org

@@ -32,7 +32,7 @@ _NO_WRAPPING = 2**31
 _SHORTEST_GRACE = timedelta(hours=1)
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Writes SQL as lines, not as one quoted text."""
 
 
@@ -69,7 +69,8 @@ def sources_yaml(tables: Sequence[Table], freshness: Mapping[str, Freshness], so
             relations[relation.child, relation.column.name] = relation
     listed = [_table(table, relations, freshness.get(table.sobject), source) for table in tables]
     content = {"version": 2, "sources": [{"name": source, "description": _about_source(tables), "tables": listed}]}
-    return _HEADER + yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_NO_WRAPPING)
+    written: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_NO_WRAPPING)
+    return _HEADER + written
 
 
 def _about_source(tables: Sequence[Table]) -> str:

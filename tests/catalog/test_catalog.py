@@ -156,9 +156,7 @@ def test_columns_reached_through_a_parent_are_described_by_it(org: RunningOrg, r
     assert "data_tests" not in contact["Salutation"], "labels are not the values of the picklist"
 
 
-def test_hashed_columns_are_told_and_have_no_tests_of_their_values(
-    org: RunningOrg, run: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hashed_columns_are_told_and_have_no_tests_of_their_values(org: RunningOrg, run: Run, tmp_path: Any) -> None:
     lake = UPath(tmp_path / "lake")
     land(org, lake, ("User", "Account"))
     schema = tables_in([lake / "Account"])[0].newest["schema"]
