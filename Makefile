@@ -46,7 +46,7 @@ quarter: $(READY)  ## 90 nights of incremental extracts while records change; th
 quarter-load: $(READY)  ## whole quarters loaded into Delta, DuckDB and PostgreSQL, every mode, checked night by night (NIGHTS=90 SEEDS=1,2,3,4,5)
 	@NIGHTS=$(or $(NIGHTS),90) SEEDS=$(or $(SEEDS),1,2,3,4,5) $(BIN)/python -m pytest -o timeout=36000 tests/load/test_quarter.py $(PYTEST_ARGS)
 
-load-kill-test: $(READY)  ## kill loads (SIGKILL) at 50 random moments for each kind of table, and check what readers and retries see
+load-kill-test: $(READY)  ## kill loads (SIGKILL) at 50 random times for each kind of table, and check what readers and retries see
 	@KILLS=50 $(BIN)/python -m pytest tests/load/test_killed.py $(PYTEST_ARGS)
 
 stack-test: $(READY)  ## bring up the stack of docker-compose.yaml, run its DAGs, check the bucket, take it down

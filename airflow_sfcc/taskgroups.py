@@ -58,8 +58,8 @@ def salesforce_extract(
     :param group_id: the group's id, which the tasks' ids begin with.
     :param destination: as in SalesforceExtractOperator.
     :param shares: how many download tasks there are at most; pages are dealt to them in turn.
-    :param slice_at: moments of CreatedDate at which the query is cut into several Bulk jobs that Salesforce works at side
-        by side, for first loads that are too large for one; n moments make n + 1 jobs (templated). `timeout` counts for each.
+    :param slice_at: values of CreatedDate at which the query is cut into several Bulk jobs that Salesforce works at side
+        by side, for first loads that are too large for one; n values make n + 1 jobs (templated). `timeout` counts for each.
     :param skip_if_empty: end `commit` as skipped when there is no row, as SalesforceExtractOperator does.
     :param default_args: settings of all tasks in the group, such as `retries`.
     :param extract: further parameters of SalesforceExtractOperator (`sobject` or `soql`, `fields`, `where`, ...);

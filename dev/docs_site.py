@@ -29,9 +29,10 @@ MODULES = {
         "extract",
         [
             "current_table.current_table_sql",
+            "current_table.newest_extract_sql",
             "current_table.register_storage",
             "newest.newest_extract",
-            "land.manifests.read_manifests",
+            "manifests.read_manifests",
         ],
     ),
     "Errors": ("errors", None),

@@ -62,6 +62,7 @@ def vacuum(destination: str, superseded: bool, keep: int | None, older_than: flo
 
 
 def _vacuum_table(url: str, older_than: float | None, dry_run: bool) -> None:
+    from airflow_sfcc._airflow.destinations import place_of
     from airflow_sfcc._airflow.load_task import delta_options
     from airflow_sfcc.errors import SfccError
 
@@ -72,7 +73,7 @@ def _vacuum_table(url: str, older_than: float | None, dry_run: bool) -> None:
         from airflow_sfcc.load.delta.vacuum import vacuum as remove
 
         age = DEFAULT_AGE if older_than is None else timedelta(hours=older_than)
-        removed = remove(DeltaTable(_path(place), url, delta_options(place)), older_than=age, dry_run=dry_run)
+        removed = remove(DeltaTable(place_of(place), url, delta_options(place)), older_than=age, dry_run=dry_run)
     except (SfccError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
     for file in removed:

@@ -1,8 +1,8 @@
-"""A query cut into several at moments of CreatedDate, for objects whose rows are too many for one Bulk job.
+"""A query cut into several at values of CreatedDate, for objects whose rows are too many for one Bulk job.
 
 CreatedDate is set once, and every record has one: so each record is in exactly one slice, however long the jobs take.
 SystemModstamp would not do: a record that changes while the jobs run moves to another slice, and is read twice or never.
-The first slice has no beginning and the last one no end, so the moments need not fit the records.
+The first slice has no beginning and the last one no end, so the values need not fit the records.
 """
 
 from __future__ import annotations
