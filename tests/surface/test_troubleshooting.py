@@ -376,7 +376,7 @@ PROVOKING: dict[str, Callable[[Trouble], Any]] = {
     "in the connection's extra must be": odd_extra,
     "knows no connection": no_connection,
     "is set but unreadable": unreadable_uri,
-    ", not 'sfcc'": another_type,
+    "nothing was sent. Name a connection of that type": another_type,
     "which is no setting of this package": unknown_extra,
     "which is no CA bundle that this machine can read": missing_bundle,
     "the limit for a response of the kind": huge_error,
@@ -417,7 +417,7 @@ PROVOKING: dict[str, Callable[[Trouble], Any]] = {
     "Another run committed to this destination": another_run_at_the_same_time,
     "the org's log of them begins at": a_long_outage,
     "changed since the last extract": a_field_more,
-    "was there when this extract was planned": a_field_that_vanishes,
+    "there when this extract was planned": a_field_that_vanishes,
     "does not fit": a_value_too_wide,
 }
 
