@@ -83,10 +83,15 @@ def _tasks(session: Session, readable: Collection[str], since: datetime) -> dict
         .where(AssetModel.uri.like("salesforce://%"))
         .distinct()
     ).all()
-    found = dict.fromkeys(reading, "")
-    found.update({(dag_id, task_id): operator or "" for dag_id, task_id, operator in ran})
     allowed = frozenset(readable)
-    return {key: operator for key, operator in found.items() if key[0] in allowed}
+    found: dict[tuple[str, str], str] = {}
+    for dag_id, task_id in reading:
+        if dag_id in allowed:
+            found[dag_id, task_id] = ""
+    for dag_id, task_id, operator in ran:
+        if dag_id in allowed:
+            found[dag_id, task_id] = operator or ""
+    return found
 
 
 def _events(

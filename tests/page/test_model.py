@@ -40,7 +40,7 @@ def key(ago: int, index: int = 0, task: str = "extract") -> TaskKey:
 
 def landed(ago: int, sobject: str = "Account", index: int = 0, *, after: float = 10, **facts: Any) -> Landed:
     """An extract that landed so many minutes after it was due."""
-    known = {
+    known: dict[str, Any] = {
         "rows": 1000,
         "bytes": 10_000,
         "manifest": "m",
@@ -58,8 +58,14 @@ def landed(ago: int, sobject: str = "Account", index: int = 0, *, after: float =
 
 
 def attempt(ago: int, state: str | None, index: int = 0, **known: Any) -> Attempt:
-    given = {"label": "Account", "ran": True, "ended": due(ago) + timedelta(minutes=3), "try_number": 1, **known}
-    return Attempt(key(ago, index), state, **given)
+    values: dict[str, Any] = {
+        "label": "Account",
+        "ran": True,
+        "ended": due(ago) + timedelta(minutes=3),
+        "try_number": 1,
+        **known,
+    }
+    return Attempt(key(ago, index), state, **values)
 
 
 def page(*entries: Landed | Attempt | Loaded, nights: int = 5, now: datetime = NOW, **known: Any) -> Overview:
@@ -229,7 +235,7 @@ def test_a_table_that_is_behind() -> None:
 
 
 def test_the_forecast_is_others_calls_and_a_usual_night() -> None:
-    calls = {"api_calls": 100, "api_used": 1_100, "api_limit": 5_000}
+    calls: dict[str, Any] = {"api_calls": 100, "api_used": 1_100, "api_limit": 5_000}
     api = page(*(landed(ago, **calls) for ago in range(5))).orgs[0].api
     assert api is not None and (api.used, api.tonight, api.forecast) == (1_100, 100, 1_100)
 
