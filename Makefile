@@ -10,7 +10,7 @@ S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py t
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test localorg-test client-suites kill-test chaos s3-test sample-test dbt-test stack-test scale-test sync-test conformance bench soql-differential fuzz lint format clean quarter quarter-load load-kill-test docs build test-matrix ui-test
+.PHONY: help demo up test localorg-test client-suites kill-test chaos s3-test sample-test dbt-test stack-test scale-test sync-test conformance bench soql-differential fuzz lint format clean quarter quarter-reconcile reconcile-test quarter-load load-kill-test docs build test-matrix ui-test
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -42,6 +42,12 @@ dbt-test: $(READY)  ## dbt's own parse, source freshness and test on the catalog
 
 quarter: $(READY)  ## 90 nights of incremental extracts while records change; the current table is checked after each (SEEDS=5)
 	@$(BIN)/python -m tests.quarter --seeds $(or $(SEEDS),5) --first-seed $(or $(FIRST_SEED),1) --nights $(or $(NIGHTS),90)
+
+quarter-reconcile: $(READY)  ## the same, with formulas and roll-ups that are read again, and a proof against the org, each night (SEEDS=5)
+	@$(BIN)/python -m tests.quarter --seeds $(or $(SEEDS),5) --first-seed $(or $(FIRST_SEED),1) --nights $(or $(NIGHTS),90) --refresh --reconcile
+
+reconcile-test: $(READY)  ## one wrong record of each kind among a million, found and healed with at most 30 calls each (ROWS=1000000)
+	@$(BIN)/python -m tests.reconcile --rows $(or $(ROWS),1000000)
 
 quarter-load: $(READY)  ## whole quarters loaded into Delta, DuckDB and PostgreSQL, every mode, checked night by night (NIGHTS=90 SEEDS=1,2,3,4,5)
 	@NIGHTS=$(or $(NIGHTS),90) SEEDS=$(or $(SEEDS),1,2,3,4,5) $(BIN)/python -m pytest -o timeout=36000 tests/load/test_quarter.py $(PYTEST_ARGS)

@@ -34,6 +34,7 @@
       SyncError                       objects of a sync failed, or its plan did
       OptionError                     an operator's or sensor's option that cannot have this value (also a ValueError) *
       StorageError                    the destination's storage: a full disk, a missing bucket
+      DifferenceError                 what landed is not what the org has *
       LoadError                       tables that extracts are loaded into
         TableError                    the table, or a value, does not allow this load *
         TableBusyError                another load or writer is at work on the table
@@ -264,6 +265,12 @@ class OptionError(SfccError, ValueError):
 
 class StorageError(SfccError):
     """The destination's storage failed: a full disk, a missing bucket, no permission to write."""
+
+
+class DifferenceError(SfccError):
+    """Reconciling found records that are not as the org has them."""
+
+    permanent = True
 
 
 class LoadError(SfccError):

@@ -25,6 +25,7 @@ from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_def
 from airflow_sfcc._airflow.versions import without_policy_before_3_3
 from airflow_sfcc.errors import OptionError
 from airflow_sfcc.load_operator import SalesforceLoadOperator as SalesforceLoadOperator
+from airflow_sfcc.reconcile_operator import SalesforceReconcileOperator as SalesforceReconcileOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -101,7 +102,8 @@ class SalesforceQueryOperator(MappableOperator):
 class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOptions):
     """Extract an object, or the result of a query, into typed and counted files with a manifest.
 
-    Returns `manifest, path, files, rows, bytes, deleted_rows, api, job_id, window, watermark, api_calls, seconds`.
+    Returns `manifest, path, files, rows, bytes, deleted_rows, api, job_id, window, watermark, api_calls, seconds`; with
+    calculated="refresh" also `refreshed` (`manifest, rows, api_calls`, or None where no value differed).
     Running the same task instance again replaces what it wrote.
 
     Everything up to `hash_key_conn_id` is templated, `salesforce_conn_id` too; a template's value is checked when the task runs.
@@ -127,6 +129,8 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
     :param lag: how far before the org's present a window ends at the latest.
     :param deletes: `ignore`, `soft`: also rows in the recycle bin and archived ones, with `IsDeleted`, or `hard`: also
         the ids that were deleted for good, as `deleted-00000` with `Id` and `DeletedDate`.
+    :param calculated: `as_read`, or `refresh`: also read formulas, roll-ups and fields of parents of all records, and land the
+        records whose values differ (incremental, Parquet; docs/incremental.md).
     :param on_schema_change: `evolve`: go on with types that hold both, or `fail` before a row is asked for.
     :param numbers: `float` (what the wire carries), or `decimal` (declared precision and scale; a value that does not
         fit is an error).
@@ -162,6 +166,7 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
         "lookback",
         "lag",
         "deletes",
+        "calculated",
         "on_schema_change",
         "numbers",
         "columns",
@@ -192,6 +197,7 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
         lookback: Duration = DEFAULT_LOOKBACK,
         lag: Duration = DEFAULT_LAG,
         deletes: Literal["ignore", "soft", "hard"] = "ignore",
+        calculated: Literal["as_read", "refresh"] = "as_read",
         on_schema_change: Literal["evolve", "fail"] = "evolve",
         numbers: Literal["float", "decimal"] = "float",
         columns: ColumnRules | None = None,

@@ -115,7 +115,7 @@ def _shared_out(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
     Raises TypeError for what is neither, so that nothing is ignored.
     """
     of_tasks = set(signature(BaseOperator.__init__).parameters) - option_names(SalesforceExtractOperator) - _OF_NONE
-    known = of_tasks | (option_names(SalesforceExtractOperator) - {"skip_if_empty"})
+    known = of_tasks | (option_names(SalesforceExtractOperator) - {"skip_if_empty", "calculated"})
     for name in given:
         if name not in known:
             hint = did_you_mean(name, known)

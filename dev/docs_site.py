@@ -18,6 +18,7 @@ MODULES = {
             "SalesforceExtractOperator",
             "SalesforceQueryOperator",
             "SalesforceLoadOperator",
+            "SalesforceReconcileOperator",
             "SalesforceVacuumOperator",
         ],
     ),

@@ -14,6 +14,7 @@ from msgspec import structs
 from airflow_sfcc._airflow.connection import unknown_connection
 from airflow_sfcc._airflow.destinations import destination_path, filled_in, storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.load_task import missing_package
 from airflow_sfcc._airflow.options import ExtractOptions, request_of
 from airflow_sfcc.errors import (
     ConfigurationError,
@@ -50,6 +51,7 @@ class ExtractTask:
         self._log = options.log
         self._killed = threading.Event()
         self._has_left = False
+        self._refreshing: Extraction | None = None
         self.extraction: Extraction | None = None
 
     def start(self) -> Any:
@@ -59,7 +61,7 @@ class ExtractTask:
             extraction.start()
             self._log_start(extraction)
             self._show(extraction)
-            return self._resubmitting(extraction, lambda: self._proceed(extraction))
+            return self._refreshed(self._resubmitting(extraction, lambda: self._proceed(extraction)))
 
     def go_on(self, event: dict[str, Any]) -> Any:
         """What the task returns, after the trigger fired with `event`."""
@@ -67,7 +69,7 @@ class ExtractTask:
             extraction = self._resume()
             extraction.plan = extraction.plan.with_calls(extraction.plan.api_calls + int(event.get("api_calls", 0)))
             self._show(extraction)
-            return self._resubmitting(extraction, lambda: self._land_after(event, extraction))
+            return self._refreshed(self._resubmitting(extraction, lambda: self._land_after(event, extraction)))
 
     def kill(self) -> None:
         """Stop downloading, and abort the Bulk jobs that are still running, in one short call each.
@@ -76,11 +78,12 @@ class ExtractTask:
         one, or aborted it.
         """
         self._killed.set()
-        if self.extraction is None or self._has_left:
+        current = self._refreshing or self.extraction
+        if current is None or self._has_left:
             return
-        self.extraction.stop()
+        current.stop()
         if self._options.cancel_on_kill:
-            self.extraction.abandon_jobs(_KILL_SECONDS)
+            current.abandon_jobs(_KILL_SECONDS)
 
     def request(self) -> Request:
         """What the engine is to extract: the operator's options under the same names."""
@@ -129,6 +132,37 @@ class ExtractTask:
             ),
             method_name="execute_complete",
         )
+
+    def _refreshed(self, result: Any) -> Any:
+        """What the task returns, after the calculated fields were read again where that is asked for."""
+        if self._options.calculated != "refresh":
+            return result
+        from airflow_sfcc.reconcile.refresh import refresh
+
+        def wait(refreshing: Extraction) -> None:
+            self._refreshing = refreshing
+            if refreshing.plan.job_id is not None:
+                self._wait(refreshing)
+
+        try:
+            landed = refresh(
+                self._client(),
+                self._destination(self._planned_sobject),
+                run_identity(self._context, 0),
+                wait=wait,
+                api=self._options.api,
+                hash_key=hash_key_of(self._options.hash_key_conn_id),
+            )
+        except ModuleNotFoundError as problem:
+            raise missing_package(problem) from problem
+        refreshed = None if landed is None else {name: landed[name] for name in ("manifest", "rows", "api_calls")}
+        return {**result, "refreshed": refreshed}
+
+    @property
+    def _planned_sobject(self) -> str:
+        if self.extraction is None:
+            raise AssertionError("nothing was planned")
+        return self.extraction.plan.sobject
 
     def _plan(self) -> Extraction:
         self.extraction = Extraction.planned(
@@ -264,6 +298,8 @@ class ExtractTask:
             raise
 
     def _leave(self, extraction: Extraction, problem: BaseException) -> None:
+        if self._refreshing is not None:  # the extract itself is committed, and the refresh has tidied up
+            return
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
         has_ended = isinstance(problem, AirflowSkipException) or not extraction.can_go_on_after(problem)

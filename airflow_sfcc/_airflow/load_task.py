@@ -58,7 +58,7 @@ class LoadTask:
         operator = self._operator
         try:
             source = destination_path(self.destination_url)
-            target = self._target(source)
+            target = self.target(source)
             options = LoadOptions(
                 mode=operator.mode,
                 on_schema_change=operator.on_schema_change,
@@ -68,7 +68,7 @@ class LoadTask:
             )
             result = load(source, target, options)
         except ModuleNotFoundError as problem:
-            raise _missing_package(problem) from problem
+            raise missing_package(problem) from problem
         except OSError as problem:
             raise StorageError(
                 f"The storage of {self.destination_url} or {self.table_url} failed ({type(problem).__name__}: {problem}); "
@@ -122,7 +122,8 @@ class LoadTask:
             )
         return url.replace("{sobject}", self._sobject)
 
-    def _target(self, source: ObjectStoragePath) -> Target:
+    def target(self, source: ObjectStoragePath) -> Target:
+        """The table that `table` names."""
         scheme = self.table_url.partition("://")[0]
         kinds: Mapping[str, Callable[[ObjectStoragePath], Target]] = {
             "postgres": self._in_postgres,
@@ -255,8 +256,9 @@ def _azure_options(connection: Any) -> dict[str, str]:
     return {name: str(value) for name, value in options.items() if value}
 
 
-def _missing_package(problem: ModuleNotFoundError) -> ConfigurationError:
+def missing_package(problem: ModuleNotFoundError) -> ConfigurationError:
+    """What to raise where a package of an extra is not installed."""
     name = str(problem.name).partition(".")[0]
     extra = _EXTRAS.get(name)
     advice = f"pip install 'airflow-sfcc[{extra}]'" if extra else f"install {name}"
-    return ConfigurationError(f"The table needs the package {name!r}, which this worker does not have: {advice}.")
+    return ConfigurationError(f"This needs the package {name!r}, which this worker does not have: {advice}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from inspect import signature
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 from airflow.sdk import BaseOperator
 from msgspec import structs
@@ -17,6 +17,9 @@ from msgspec import structs
 from airflow_sfcc._airflow.destinations import check_placeholders
 from airflow_sfcc._airflow.option_values import checked_value
 from airflow_sfcc.errors import OptionError
+
+if TYPE_CHECKING:
+    from airflow_sfcc.extract.model import Api
 
 T = TypeVar("T")
 
@@ -28,6 +31,8 @@ class ExtractOptions(BaseOperator):
     sobject: str | None
     soql: str | None
     skip_if_empty: bool
+    calculated: Literal["as_read", "refresh"]
+    api: Api
     deferrable: bool
     durable: bool
     cancel_on_kill: bool
@@ -88,10 +93,16 @@ def refuse_without_effect(options: Mapping[str, Any], given: Collection[str]) ->
             "columns hashes values, and there is no key to hash them by: name a connection whose password is the key in "
             "hash_key_conn_id."
         )
+    if options["calculated"] == "refresh":
+        _check_refresh(options)
     useless = {
         "hash_key_conn_id names the key for columns that are hashed, and columns hashes none": (
             not hashes,
             {"hash_key_conn_id"},
+        ),
+        "calculated goes with mode='incremental', since a full extract reads all fields": (
+            options["mode"] == "full",
+            {"calculated"},
         ),
         "initial_start, lookback and cursor_field have no effect with mode='full'": (
             options["mode"] == "full",
@@ -109,6 +120,16 @@ def refuse_without_effect(options: Mapping[str, Any], given: Collection[str]) ->
     for sentence, (applies, names) in useless.items():
         if applies and names & set(given):
             raise OptionError(f"{', '.join(sorted(names & set(given)))}: {sentence}. Leave it out.")
+
+
+def _check_refresh(options: Mapping[str, Any]) -> None:
+    """Raise OptionError for options that reading calculated fields again cannot go with."""
+    if options["file_format"] != "parquet" and not is_known_later(options["file_format"]):
+        raise OptionError(
+            "calculated='refresh' compares with the current table, which is made of Parquet: use file_format='parquet'."
+        )
+    if options["skip_if_empty"]:
+        raise OptionError("calculated='refresh' may land records where nothing else changed: leave skip_if_empty out.")
 
 
 def is_known_later(value: Any) -> bool:

@@ -2,7 +2,8 @@
 
 Of each Id the row with the newest cursor counts, of equal ones that which was read last; what was read before the newest
 full extract does not count at all. A row in the recycle bin is no row, and neither is one whose deletion in a
-`deleted-…` file is later than the row. docs/incremental.md has the same in SQL to copy, and for Spark.
+`deleted-…` file is later than the row, unless a reconciliation found the record in the org after that. docs/incremental.md
+has the same in SQL to copy, and for Spark.
 """
 
 from __future__ import annotations
@@ -61,8 +62,20 @@ gone AS (
     FROM read_parquet(
         {root}/extract=*/deleted-*.parquet', hive_types_autocast = false, filename = '_part') AS deleted
     JOIN listed_deleted AS listed ON listed.extract_id = deleted.extract AND listed.path = parse_filename(deleted._part)
-    GROUP BY deleted."Id"
+{unless_healed}    GROUP BY deleted."Id"
 )"""
+
+_HEALED = """,
+healed AS (
+    SELECT parts."Id", max(listed.read_at) AS read_at
+    FROM read_parquet([{files}], union_by_name = true, hive_types_autocast = false, filename = '_part') AS parts
+    JOIN listed ON listed.extract_id = parts.extract AND listed.path = parse_filename(parts._part)
+    GROUP BY parts."Id"
+)"""
+
+_UNLESS_HEALED = """\
+    WHERE NOT EXISTS (FROM healed WHERE healed."Id" = deleted."Id" AND healed.read_at >= deleted."DeletedDate")
+"""
 
 _NOT_GONE = """NOT EXISTS (FROM gone WHERE gone."Id" = newest."Id" AND gone."DeletedDate" > newest.{cursor})"""
 
@@ -88,12 +101,15 @@ def current_table_sql(destination: StoragePath | str) -> str:
     if any(column["name"] == "IsDeleted" for manifest in manifests for column in manifest["schema"]):
         conditions.append('newest."IsDeleted" IS NOT TRUE')
     has_gone = any(manifest.get("deleted_files") for manifest in manifests)
+    healed = _healed(root, manifests)
     if has_gone:
         conditions.append(_NOT_GONE.format(cursor=cursor))
     return (_MANIFESTS + _QUERY).format(
         root=quoted_root,
         cursor=cursor,
-        gone=_GONE.format(root=quoted_root) if has_gone else "",
+        gone=(healed + _GONE.format(root=quoted_root, unless_healed=_UNLESS_HEALED if healed else ""))
+        if has_gone
+        else "",
         columns=", ".join(f"newest.{_quoted(column['name'])}" for column in newest["schema"]),
         conditions="\nWHERE " + "\n  AND ".join(conditions) if conditions else "",
     )
@@ -123,6 +139,17 @@ def read_at_sql(destination: StoragePath | str) -> str:
     )
 
 
+def _healed(root: StoragePath, manifests: list[Manifest]) -> str:
+    """The records that reconciliations read; empty where there are none."""
+    files = [
+        _text(f"{duckdb_url(root)}/extract={manifest['extract_id']}/{file['path']}")
+        for manifest in manifests
+        if manifest.get("kind") == "heal"
+        for file in manifest["files"]
+    ]
+    return _HEALED.format(files=", ".join(files)) if files else ""
+
+
 def register_storage(connection: DuckDBPyConnection, destination: StoragePath | str) -> None:
     """Have a DuckDB connection read `destination` by the path's own fsspec filesystem, with that one's credentials.
 
@@ -148,6 +175,11 @@ def duckdb_url(root: StoragePath) -> str:
 def _quoted_root(root: StoragePath) -> str:
     """The folder as the beginning of a text in SQL, which is still open."""
     return "'" + duckdb_url(root).replace("'", "''")
+
+
+def _text(value: str) -> str:
+    """A text in SQL, whatever is in it."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _quoted(name: object) -> str:

@@ -26,6 +26,7 @@ Numbers = Literal["float", "decimal"]
 Mode = Literal["full", "incremental"]
 Deletes = Literal["ignore", "soft", "hard"]
 OnSchemaChange = Literal["evolve", "fail"]
+Kind = Literal["extract", "heal", "refresh"]
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 PlainId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9-]{0,99}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -230,7 +231,8 @@ class Increment(Model, frozen=True):
 
     `read_at` is the org's time at which the extract was planned: it sees at least all that was visible then.
     `planned_from` is the watermark that the window's start was taken from, which must still hold when the extract is
-    committed if `from_watermark` is set.
+    committed if `from_watermark` is set. `kind` tells an
+    extract from what is committed beside extracts, which has no window: single records that were wrong, or calculated fields.
     """
 
     mode: Mode
@@ -245,6 +247,7 @@ class Increment(Model, frozen=True):
     planned_from: Timestamp | None = None
     stale_fields: tuple[str, ...] = ()
     schema_changes: tuple[dict[str, Any], ...] = ()
+    kind: Kind = "extract"
 
     @property
     def condition(self) -> str | None:

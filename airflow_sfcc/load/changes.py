@@ -75,6 +75,7 @@ def _base(scratch: Scratch, table: Table, extracts: Sequence[Extract]) -> Change
     conditions = [f"NOT ({table.is_deleted})"]
     if any(extract.deleted_files for extract in extracts):
         scratch.run(f"CREATE OR REPLACE TEMP TABLE gone AS {_gone(deletions_sql(extracts))}")
+        _void(scratch, "gone", "gone_at", extracts)
         conditions.append(f'NOT EXISTS (FROM gone WHERE gone."Id" = found."Id" AND gone.gone_at > {table.stamp})')
     kept = f"SELECT {table.names} FROM ({rows}) AS found WHERE {' AND '.join(conditions)}"
     is_whole = one is not None and not one.deleted_files and kept.count("QUALIFY") == 0 and _no_bin(scratch, table, one)
@@ -154,6 +155,7 @@ def _gather(scratch: Scratch, table: Table, step: Step) -> None:
         deletions = f'SELECT * FROM ({deletions_sql(step.known)}) SEMI JOIN touched USING ("Id")'
         scratch.run(f"CREATE OR REPLACE TEMP TABLE seen AS {history}")
         scratch.run(f"CREATE OR REPLACE TEMP TABLE deletions AS {deletions}")
+        _void(scratch, "deletions", '"DeletedDate"', step.known)
         return
     scratch.run(f"CREATE OR REPLACE TEMP TABLE seen AS {rows_sql(scratch, step.extracts, table.columns)}")
     scratch.run(
@@ -161,6 +163,18 @@ def _gather(scratch: Scratch, table: Table, step: Step) -> None:
     )
     scratch.run(f"CREATE OR REPLACE TEMP TABLE deletions AS {own_deletions}")
     _add_known_deletions(scratch, table, step)
+    _void(scratch, "deletions", '"DeletedDate"', (*step.extracts, *step.known))
+
+
+def _void(scratch: Scratch, table: str, stamp: str, extracts: Sequence[Extract]) -> None:
+    """Remove from `table`, which has Ids and when they went, what reconciliations found in the org after that."""
+    healing = [extract for extract in extracts if extract.heals]
+    if healing:
+        healed = f'SELECT "Id", max({READ}) AS read_ms FROM ({rows_sql(scratch, healing, [_ID])}) GROUP BY "Id"'
+        scratch.run(
+            f"DELETE FROM {table} AS t USING ({healed}) AS h "
+            f'WHERE h."Id" = t."Id" AND t.{stamp} <= make_timestamptz(h.read_ms * 1000)'
+        )
 
 
 _ID = TableColumn("Id", "string")
@@ -219,6 +233,7 @@ def _weigh(scratch: Scratch, table: Table, existing: Sequence[TableColumn], *, g
     _keep_newest(scratch, table)
     relation = table.target.existing(scratch, "touched", existing) if table.exists else _nothing(existing)
     scratch.run(f"CREATE OR REPLACE TEMP TABLE existing AS SELECT * FROM {relation}")
+    _keep_one(scratch, "existing", f'PARTITION BY "Id" ORDER BY {table.stamp} DESC')
     in_table = f"coalesce(e.{quoted(table.cursor)}, {_BEGINNING})"
     incoming = f"coalesce(i.{quoted(table.cursor)}, {_BEGINNING})"
     guard = f'e."Id" IS NULL OR {incoming} >= {in_table}' if guarded else "true"
@@ -240,11 +255,15 @@ def _weigh(scratch: Scratch, table: Table, existing: Sequence[TableColumn], *, g
 
 def _keep_newest(scratch: Scratch, table: Table) -> None:
     """Remove from `seen` what is not the newest row of its Id, by narrow columns only."""
-    if scratch.value('SELECT count(*) = count(DISTINCT "Id") FROM seen'):
+    _keep_one(scratch, "seen", f'PARTITION BY "Id" ORDER BY {table.stamp} DESC, {READ} DESC')
+
+
+def _keep_one(scratch: Scratch, rows: str, order: str) -> None:
+    """Of each Id's rows only the first in that order; a table may have some twice that somebody else wrote."""
+    if scratch.value(f'SELECT count(*) = count(DISTINCT "Id") FROM {rows}'):
         return
-    order = f'PARTITION BY "Id" ORDER BY {table.stamp} DESC, {READ} DESC'
-    older = f"SELECT rowid AS number FROM seen QUALIFY row_number() OVER ({order}) > 1"
-    scratch.run(f"DELETE FROM seen WHERE rowid IN (SELECT number FROM ({older}))")
+    older = f"SELECT rowid AS number FROM {rows} QUALIFY row_number() OVER ({order}) > 1"
+    scratch.run(f"DELETE FROM {rows} WHERE rowid IN (SELECT number FROM ({older}))")
 
 
 def _nothing(columns: Sequence[TableColumn]) -> str:
@@ -404,6 +423,7 @@ def _closings(scratch: Scratch, table: Table, step: Step) -> None:
             ANTI JOIN (FROM versions WHERE was_read) AS v ON v."Id" = e."Id" AND v.stamp = e.{VALID_FROM}
             WHERE e.{VALID_TO} IS NOT NULL"""
     )
+    _void_closings(scratch, table, step)
     snapshots = [each for each in (*step.extracts, *step.known) if each.is_snapshot]
     for snapshot in dict.fromkeys(snapshots) if step.kind in ("late", "snapshot") else ():
         scratch.run(
@@ -411,6 +431,17 @@ def _closings(scratch: Scratch, table: Table, step: Step) -> None:
             SELECT v."Id", greatest({_at(_ms(snapshot))}, max(v.stamp) + INTERVAL 1 MILLISECOND) FROM versions AS v
             ANTI JOIN ({rows_sql(scratch, [snapshot], [_ID])}) AS s ON s."Id" = v."Id"
             WHERE v.{READ} < {snapshot.read_ms} GROUP BY v."Id\""""
+        )
+
+
+def _void_closings(scratch: Scratch, table: Table, step: Step) -> None:
+    """Remove what would end a version that a reconciliation read in this step: the record was there after that."""
+    healing = [extract for extract in step.extracts if extract.heals]
+    if healing:
+        columns = [_ID, TableColumn(table.cursor, TIMESTAMP)]
+        scratch.run(
+            f'DELETE FROM closings AS t USING ({rows_sql(scratch, healing, columns)}) AS h WHERE h."Id" = t."Id" '
+            f"AND t.stamp > h.{quoted(table.cursor)} AND t.stamp <= make_timestamptz(h.{READ} * 1000)"
         )
 
 

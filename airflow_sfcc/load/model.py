@@ -58,6 +58,8 @@ class Extract:
     deleted_files: tuple[str, ...]
     rows: int
     deleted_rows: int
+    heals: bool = False
+    """Whether a reconciliation made it: what it read was in the org then, whatever deletions from before say."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ def _extract(root_url: str, manifest: Manifest) -> Extract:
         deleted_files=_files(folder, manifest.get("deleted_files") or ()),
         rows=int(manifest["rows"]),
         deleted_rows=int(manifest.get("deleted_rows") or 0),
+        heals=manifest.get("kind") == "heal",
     )
 
 

@@ -49,6 +49,7 @@ MANIFEST_KEYS = [
     "window",
     "watermark",
     "read_at",
+    "kind",
     "deletes",
     "include_deleted",
     "rows",

@@ -17,16 +17,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="how many quarters, each by another seed")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--nights", type=int, default=90)
+    parser.add_argument("--refresh", action="store_true", help="with formulas and roll-ups, read again each night")
+    parser.add_argument("--reconcile", action="store_true", help="each night ends with a proof against the org")
     options = parser.parse_args()
     for seed in range(options.first_seed, options.first_seed + options.seeds):
-        _quarter(seed, options.nights)
+        _quarter(seed, options.nights, refreshes=options.refresh, reconciles=options.reconcile)
     print(f"==> {options.seeds} quarters of {options.nights} nights: the current table was right after every commit")
 
 
-def _quarter(seed: int, nights: int) -> None:
+def _quarter(seed: int, nights: int, **modes: bool) -> None:
     started, cpu = time.monotonic(), time.process_time()
     with tempfile.TemporaryDirectory(prefix="sfcc-quarter-") as folder:
-        simulation = Simulation(Path(folder), seed)
+        simulation = Simulation(Path(folder), seed, **modes)
         try:
             simulation.live_through(nights)
         except BaseException:

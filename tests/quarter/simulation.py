@@ -12,6 +12,7 @@ from pathlib import Path
 from upath import UPath
 
 from airflow_sfcc.extract.model import RunIdentity
+from airflow_sfcc.reconcile.reconciling import reconcile
 from tests.quarter.world import LATEST_COMMIT, SECOND, ConcurrentRunError, WorkerDiedError, World, run_of
 
 DAY = timedelta(days=1)
@@ -41,9 +42,19 @@ class Tally:
 class Simulation:
     """One seed's course of events."""
 
-    def __init__(self, folder: Path | UPath, seed: int, *, changes_a_day: int = 12) -> None:
+    def __init__(
+        self,
+        folder: Path | UPath,
+        seed: int,
+        *,
+        changes_a_day: int = 12,
+        refreshes: bool = False,
+        reconciles: bool = False,
+    ) -> None:
+        """With `refreshes`, formulas and roll-ups change too; with `reconciles`, each night ends with a comparison."""
         self.chance = random.Random(seed)
-        self.world = World(folder)
+        self.world = World(folder, refreshes=refreshes)
+        self._reconciles = reconciles
         self.tally = Tally({}, {})
         self._changes_a_day = changes_a_day
         self._missing: list[int] = []
@@ -137,8 +148,12 @@ class Simulation:
             "full refresh": (3, self._refresh),
         }
         kind = self.chance.choices(list(kinds), [weight for weight, _ in kinds.values()])[0]
+        if self.world.refreshes:
+            self.world.recalculate(number)
         kinds[kind][1](number, due)
         self.tally.night(kind)
+        if self._reconciles and self.world.nights:
+            self._reconcile()
         if self.chance.random() < 0.12 and self.world.nights:
             night = self.chance.choice(self.world.nights[-20:])
             self._extract(night.run)
@@ -150,6 +165,14 @@ class Simulation:
 
     def _extract(self, run: RunIdentity) -> None:
         self.world.run(run, self._busy, api=self.chance.choice(["rest", "rest", "rest", "bulk", "auto"]))
+
+    def _reconcile(self) -> None:
+        """Nothing is wrong after any night, however late changes are committed."""
+        self._busy("reconcile")
+        world = self.world
+        result = reconcile(world.client(), world.destination, RunIdentity("quarter", "reconcile", "x", -1, world.now))
+        assert result["is_right"], result
+        self.tally.night("proven right")
 
     def _normal(self, number: int, due: datetime) -> None:
         self._extract(run_of(number, due))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from upath import UPath
 
@@ -18,6 +20,15 @@ def test_after_every_committed_night_the_current_table_is_what_the_org_held(root
     assert simulation.world.checks > 10 and simulation.world.in_flight > 0
     assert {"insert", "update", "delete", "hard_delete", "undelete", "merge"} <= simulation.tally.changes.keys()
     assert {"normal", "outage"} < simulation.tally.nights.keys()
+
+
+def test_a_comparison_with_the_org_raises_no_false_alarm(tmp_path: Path) -> None:
+    simulation = Simulation(tmp_path, 104, reconciles=True, refreshes=True)
+    try:
+        simulation.live_through(10)
+    finally:
+        simulation.world.close()
+    assert simulation.tally.nights["proven right"] > 3
 
 
 def test_the_same_on_s3(s3_folder: UPath) -> None:

@@ -25,6 +25,7 @@ from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.manifests import MANIFEST
 from airflow_sfcc.extract.model import Request, RunIdentity
 from airflow_sfcc.extract.plan.planner import make_plan
+from airflow_sfcc.reconcile.refresh import refresh
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.transport import TransportOptions
 from airflow_sfcc.timestamps import timestamp
@@ -34,6 +35,12 @@ from tests.quarter.history import History, Row, Version, row_of
 
 BEGINNING = datetime(2027, 2, 1, 12, tzinfo=timezone.utc)
 """After every stamp of the generated records."""
+
+CALCULATED = {
+    "Days__c": 'coalesce("NumberOfEmployees", 0) % 7',
+    "Contacts__c": '(SELECT count(*) FROM "Contact" AS c WHERE c."AccountId" = "Account"."Id")',
+}
+"""A formula, and a roll-up, as SQL."""
 
 LATEST_COMMIT = timedelta(minutes=4)
 SECOND = timedelta(seconds=1)
@@ -67,6 +74,10 @@ class World:
     table: dict[str, Row] = field(default_factory=dict)
     watermark: datetime | None = None
     checked: bool = True
+    refreshes: bool = False
+    """Whether there are fields whose values change without a stamp, and each run reads them again."""
+
+    refreshed: int = 0
     checks: int = 0
     in_flight: int = 0
 
@@ -87,6 +98,9 @@ class World:
         self._deleted_at: dict[str, datetime] = {}
         self._due: list[tuple[datetime, Sequence[str]]] = []
         self.history = History(records, self.sobject)
+        if self.refreshes:
+            for name, formula in CALCULATED.items():
+                self.org.add_field(self.sobject, {"name": name, "type": "double", "calculated": True}, formula=formula)
         self.history.note(BEGINNING - timedelta(days=1), {})
 
     def close(self) -> None:
@@ -156,6 +170,18 @@ class World:
         self.records.merge(self.sobject, master, loser, values=values, commit_after=late)
         self._changed([master, loser], late)
 
+    def recalculate(self, number: int) -> None:
+        """Other contacts, and another value of the formula for a tenth of the records; no stamp of theirs moves."""
+        contacts = [
+            str(row[0]) for row in self.records.raw().execute('SELECT "Id" FROM "Contact" ORDER BY 1').fetchall()
+        ]
+        contact, account = contacts[number % len(contacts)], self.history.live[number % len(self.history.live)]
+        self.records.update("Contact", contact, {"AccountId": account})
+        tenth = f'CASE WHEN hash("Id") % 10 = {number % 10} THEN {number} ELSE 0 END'
+        self.org.change_formula(self.sobject, "Days__c", f'coalesce("NumberOfEmployees", 0) % 7 + {tenth}')
+        self.org.change_formula(self.sobject, "Contacts__c", CALCULATED["Contacts__c"])
+        self._note()
+
     # Runs
 
     def client(self) -> SalesforceClient:
@@ -184,6 +210,9 @@ class World:
             extraction.discard()
             raise
         manifest: dict[str, Any] = json.loads((extraction.landing.folder / MANIFEST).read_bytes())
+        if self.refreshes:
+            landed = refresh(client, self.destination, run, wait=wait_for_job)
+            self.refreshed += landed["rows"] if landed else 0
         if self.checked:
             self._committed(run, manifest, read_at)
         return manifest
@@ -197,7 +226,7 @@ class World:
             self._check_moved(table, end, read_at)
             self.nights.append(Night(run, end, read_at))
         else:
-            assert table == self.table, "a run that did not move the watermark changed the table"
+            assert self._stamped(table) == self._stamped(self.table), "a run that moved no watermark changed the table"
         self.table = table
         self.watermark = max(end, self.watermark or end)
         self.checks += 1
@@ -213,6 +242,10 @@ class World:
         found = {row[names.index("Id")]: row_of(dict(zip(names, row, strict=True))) for row in rows}
         assert len(found) == len(rows), "the current table holds a record twice"
         return found
+
+    def _stamped(self, table: dict[str, Row]) -> dict[str, Row]:
+        """The table without the values that change without a stamp."""
+        return {key: {name: row[name] for name in row.keys() - CALCULATED.keys()} for key, row in table.items()}
 
     def _check_moved(self, table: dict[str, Row], end: datetime, read_at: datetime) -> None:
         """Every record whose last change before the reading lies before the window's end is as the org had it then.

@@ -66,7 +66,7 @@ def gather_side_files(
     if deletions is None:
         return SideFiles(carried)
     known = deletions.known.as_text if deletions.known else None
-    return SideFiles(carried, (_write_deletions(plan, deletions, open_file),), known)
+    return SideFiles(carried, (write_deletions(plan, deletions, open_file),), known)
 
 
 def _counting(committed: Manifest | None, folder: StoragePath) -> Manifest | None:
@@ -104,7 +104,8 @@ def _deletions(client: SalesforceClient, folder: StoragePath, plan: Plan, before
     return Deletions(timestamps, window_of(before["deletes"]))
 
 
-def _write_deletions(plan: Plan, deletions: Deletions, open_file: Opener) -> Part:
+def write_deletions(plan: Plan, deletions: Deletions, open_file: Opener) -> Part:
+    """Stage the deletions as the extract's file of them."""
     name = f"deleted-00000.{EXTENSIONS[plan.file_format]}"
     with open_file(name) as file:
         writer = part_writer(plan.file_format, file, arrow_schema(COLUMNS))

@@ -45,6 +45,7 @@ def make_manifest(
         "window": increment.window.as_text if increment.window else None,
         "watermark": iso(increment.watermark) if increment.watermark else None,
         "read_at": iso(increment.read_at),
+        "kind": increment.kind,
         "deletes": side_files.deletes_known,
         "include_deleted": plan.include_deleted,
         "rows": sum(part.rows for part in all_parts),

@@ -1,0 +1,197 @@
+"""Reconciling finds what is wrong with a destination or table, heals exactly that, and takes nothing else for wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from airflow_sfcc.errors import StateError, TableError
+from airflow_sfcc.extract import latest_state
+from airflow_sfcc.load.duckdb_table import DuckDBTable
+from airflow_sfcc.load.loading import LoadOptions, load
+from airflow_sfcc.load.model import Mode
+from airflow_sfcc.reconcile import search
+from airflow_sfcc.timestamps import iso
+from tests.reconcile.broken import (
+    DAY,
+    Place,
+    empty_place,
+    forget_deletion,
+    lose,
+    make_stale,
+    make_up_deletion,
+    place_of,
+    wrong,
+)
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with place_of(tmp_path, 400) as place:
+        yield place
+
+
+def purged(place: Place) -> str:
+    """A record that the org deleted for good, and of which the extracts know it."""
+    with duckdb.connect() as connection:
+        found = connection.execute(f"SELECT Id FROM '{place.lake}/extract=*/deleted-*.parquet'").fetchall()
+    return str(found[0][0])
+
+
+def test_what_is_right_is_proven_right_and_says_what_was_not_seen(place: Place) -> None:
+    result = place.compare()
+    assert result["is_right"] and wrong(result) == {} and result["unresolved"] == [] and result["healed"] == []
+    assert result["compared"] == ["SystemModstamp", "CreatedDate"] and result["rows"] == len(place.ids)
+    watermark = latest_state(place.lake_path).watermark
+    assert result["api_calls"] <= 8 and watermark is not None and result["until"] == iso(watermark)
+    assert any("while SystemModstamp stays" in each for each in result["not_seen"])
+
+
+@pytest.mark.parametrize("kind", ["lost", "stale", "not_deleted", "wrongly_deleted"])
+def test_one_wrong_record_is_found_and_healed_with_few_calls(place: Place, kind: str) -> None:
+    record_id = place.ids[200]
+    if kind == "lost":
+        lose(place, record_id)
+    elif kind == "stale":
+        make_stale(place, record_id, 30 * HOUR)
+    elif kind == "wrongly_deleted":
+        make_up_deletion(place, record_id, place.now - HOUR)
+    else:
+        record_id = purged(place)
+        forget_deletion(place, record_id)
+    found = place.compare()
+    assert wrong(found) == {kind: [record_id]} and not found["is_right"]
+    assert found["api_calls"] <= 30 and found["unresolved"] == []
+    before = latest_state(place.lake_path).watermark
+    healed = place.compare(heal=True)
+    assert len(healed["healed"]) == 1 and latest_state(place.lake_path).watermark == before
+    assert place.here() == place.there() and place.compare()["is_right"]
+
+
+def test_several_wrong_records_are_found_at_once(place: Place) -> None:
+    lost, stale, bogus, *_ = place.ids[100:]
+    gone = purged(place)
+    lose(place, lost)
+    make_stale(place, stale, 400 * DAY)
+    make_up_deletion(place, bogus, place.now - HOUR)
+    forget_deletion(place, gone)
+    expected = {"lost": [lost], "stale": [stale], "not_deleted": [gone], "wrongly_deleted": [bogus]}
+    assert wrong(place.compare(heal=True)) == expected
+    assert place.here() == place.there()
+
+
+def test_records_of_one_hour_are_halved_until_they_can_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a mass load: one lost, and one whose last change within that hour is missing, of the newest stamp there."""
+    monkeypatch.setattr(search, "FEW", 40)
+    with empty_place(tmp_path, 20) as place:
+        ids = [place.records.insert("Account", {"Name": f"of one hour {number}"}) for number in range(1_000)]
+        place.wait(timedelta(minutes=20))
+        place.records.update("Account", ids[700], {"Name": "changed within the hour"})
+        place.extract()
+        lose(place, ids[333])
+        found = place.compare()
+        assert wrong(found) == {"lost": [ids[333]]} and found["api_calls"] <= 30
+        make_stale(place, ids[700], timedelta(minutes=20))
+        found = place.compare(heal=True)
+        assert wrong(found) == {"lost": [ids[333]], "stale": [ids[700]]} and found["api_calls"] <= 45
+        assert place.here() == place.there()
+
+
+def test_a_record_that_was_healed_changes_and_goes_like_any_other(place: Place) -> None:
+    bogus = place.ids[200]
+    make_up_deletion(place, bogus, place.now - timedelta(minutes=1))
+    place.compare(heal=True)
+    assert place.here() == place.there()
+    place.records.update("Account", bogus, {"Name": "after it was healed"})
+    place.extract()
+    assert place.here() == place.there()
+    place.records.hard_delete("Account", bogus)
+    place.extract()
+    assert place.here() == place.there() and place.compare()["is_right"]
+
+
+def test_what_changes_meanwhile_is_not_wrong(place: Place) -> None:
+    """Changed, deleted, purged and restored since the last extract, some of it committed late."""
+    changed, deleted, gone, late, *_ = place.ids[50:]
+    place.records.update("Account", changed, {"Name": "after the extract"})
+    place.records.delete("Account", deleted)
+    place.records.hard_delete("Account", gone)
+    place.records.insert("Account", {"Name": "new"})
+    place.wait(timedelta(minutes=30))
+    place.records.update("Account", late, {"Name": "not committed yet"}, commit_after=timedelta(minutes=4))
+    place.wait(timedelta(minutes=2))
+    result = place.compare()
+    assert result["is_right"], result
+    assert result["in_flight"] >= 4 and any("changed since" in each for each in result["not_seen"])
+
+
+def test_records_that_change_while_it_compares_are_not_wrong(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_sfcc.reconcile.org_side import OrgSide
+
+    ids = place.ids
+    busy = iter(ids[60:100])
+    by_hour = OrgSide.by_hour
+
+    def meanwhile(self: OrgSide, *arguments: object) -> object:
+        place.wait(timedelta(seconds=30))
+        place.records.update("Account", next(busy), {"Name": "while it is compared"})
+        place.records.hard_delete("Account", next(busy))
+        return by_hour(self, *arguments)  # type: ignore[arg-type]
+
+    lose(place, ids[200])
+    monkeypatch.setattr(OrgSide, "by_hour", meanwhile)
+    assert wrong(place.compare()) == {"lost": [ids[200]]}
+
+
+def test_where_the_budget_ends_the_rest_is_named(place: Place) -> None:
+    for record_id in place.ids[100:110]:
+        lose(place, record_id)
+    result = place.compare(max_calls=7)
+    assert not result["is_right"] and result["unresolved"] != []
+
+
+def test_a_condition_is_compared_as_it_was_extracted(tmp_path: Path) -> None:
+    condition = {"where": "NumberOfEmployees > 100"}
+    with place_of(tmp_path, 300, **condition) as place:
+        lost, left, *_ = sorted(place.here().keys() & place.there().keys())
+        place.records.update("Account", left, {"NumberOfEmployees": 1})
+        place.extract(**condition)
+        lose(place, lost)
+        result = place.compare(heal=True)
+        assert wrong(result) == {"lost": [lost]} and result["outside"] == 1
+        assert lost in place.here()
+
+
+@pytest.mark.parametrize("mode", ["current", "soft", "history"])
+def test_a_table_is_compared_and_has_what_was_healed_after_its_next_load(
+    place: Place, tmp_path: Path, mode: Mode
+) -> None:
+    target = DuckDBTable(tmp_path / "crm.duckdb", "accounts")
+    with pytest.raises(TableError, match="load the extracts first"):
+        place.compare(target=target)
+    bogus, lost, doubled, *_ = place.ids[100:]
+    make_up_deletion(place, bogus, place.now - HOUR)
+    load(place.lake_path, target, LoadOptions(mode=mode))
+    with duckdb.connect(str(tmp_path / "crm.duckdb")) as database:
+        database.execute(f"DELETE FROM accounts WHERE Id = '{lost}'")
+        database.execute(f"INSERT INTO accounts SELECT * FROM accounts WHERE Id = '{doubled}'")
+    found = place.compare(target=target, heal=True)
+    assert wrong(found) == {"lost": [lost], "wrongly_deleted": [bogus], "doubled": [doubled]}
+    with pytest.raises(TableError, match="has not loaded the extract"):
+        place.compare(target=target)
+    load(place.lake_path, target, LoadOptions(mode=mode))
+    assert place.compare(target=target)["is_right"]
+    assert place.here() == place.there()
+
+
+def test_a_destination_without_a_current_table_is_refused(tmp_path: Path) -> None:
+    with empty_place(tmp_path, 10) as place, pytest.raises(StateError, match="no extract that could be compared"):
+        place.compare()

@@ -1,0 +1,123 @@
+"""Calculated fields: after each night the table has the org's values, for a small part of a full extract's bytes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_sfcc.errors import OptionError
+from airflow_sfcc.extract import read_manifests
+from airflow_sfcc.load.duckdb_table import DuckDBTable
+from airflow_sfcc.load.loading import load
+from airflow_sfcc.operators import SalesforceExtractOperator
+from airflow_sfcc.reconcile.refresh import refresh
+from airflow_sfcc.testing import RunDag, StartOrg
+from tests.extract.runs import run_identity, wait_for_job
+from tests.extract.test_value_by_value import canonical
+from tests.quarter.simulation import Simulation
+from tests.quarter.world import World, run_of
+
+DAY = timedelta(days=1)
+DROPPED = ["PhotoUrl", "Jigsaw", "JigsawCompanyId", "DandbCompanyId", "OperatingHoursId"]
+"""Of Account's 62 fields that an extract carries; with three formulas, 60 are left."""
+
+
+def test_after_each_simulated_night_formulas_and_roll_ups_are_those_of_the_org(tmp_path: Path) -> None:
+    simulation = Simulation(tmp_path, 201, refreshes=True)
+    try:
+        simulation.live_through(14)
+    finally:
+        simulation.world.close()
+    assert simulation.world.checks > 5 and simulation.world.refreshed > 20
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Any:
+    world = World(tmp_path / "lake", rows=2_000, checked=False, request={"exclude_fields": DROPPED})
+    for number in range(3):
+        field = {"name": f"Formula{number}__c", "type": "double", "calculated": True}
+        world.org.add_field("Account", field, formula=f'coalesce("NumberOfEmployees", 0) * 0.5 + {number}')
+    world.wait(DAY)
+    yield world
+    world.close()
+
+
+def sent(world: World, since: int) -> int:
+    """Bytes of bodies that the org has sent since that many calls."""
+    return sum(call.sent for call in list(world.org.calls)[since:])
+
+
+def test_the_narrow_reading_takes_a_small_part_of_the_bytes(world: World, tmp_path: Path) -> None:
+    manifest = world.run(run_of(0, world.now), api="bulk")
+    assert len(manifest["schema"]) == 60 and manifest["stale_fields"] == [f"Formula{number}__c" for number in range(3)]
+    full = sent(world, 0)
+    for number in range(3):
+        one_percent = (
+            f'CASE WHEN hash("Id") % 100 = 7 THEN 1 ELSE 0 END + coalesce("NumberOfEmployees", 0) * 0.5 + {number}'
+        )
+        world.org.change_formula("Account", f"Formula{number}__c", one_percent)
+    calls = len(world.org.calls)
+    client = world.client()
+    landed = refresh(client, world.destination, run_of(1, world.now), wait=wait_for_job, api="bulk")
+    assert landed is not None and 0 < landed["rows"] < 0.03 * 2_000
+    share = sent(world, calls) / full
+    assert share <= 0.05, f"{share:.1%}"
+    assert refresh(client, world.destination, run_of(1, world.now), wait=wait_for_job) is None, (
+        "nothing differs any more"
+    )
+    newest = read_manifests(world.destination)[-1]
+    assert (newest["kind"], newest["window"], len(newest["schema"])) == ("refresh", None, 60)
+    table = DuckDBTable(tmp_path / "crm.duckdb", "accounts")
+    landed_rows = load(world.destination, table)["rows"]
+    assert landed_rows > 1_900
+    there = dict(world.records.raw().execute('SELECT "Id", "Formula1__c" FROM "Account"').fetchall())
+    here = {key: row["Formula1__c"] for key, row in world.current_table().items()}
+    assert here == {key: canonical(value) for key, value in there.items() if key in here} and len(here) == landed_rows
+
+
+def test_an_extract_without_calculated_fields_is_left_alone(tmp_path: Path) -> None:
+    world = World(tmp_path, checked=False, request={"fields": ["Id", "Name", "SystemModstamp"]})
+    try:
+        world.wait(DAY)
+        world.run(run_of(0, world.now))
+        calls = len(world.org.calls)
+        assert refresh(world.client(), world.destination, run_identity(), wait=wait_for_job) is None
+        assert not world.org.calls.of("query")[calls:]
+    finally:
+        world.close()
+
+
+def test_the_operator_refreshes_after_its_extract(start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path) -> None:
+    org = start_sfcc_org(rows={"Invoice__c": 60, "Account": 5})
+    with DAG("refreshed", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
+        SalesforceExtractOperator(
+            task_id="extract",
+            sobject="Invoice__c",
+            mode="incremental",
+            calculated="refresh",
+            destination=f"file://{tmp_path}/{{sobject}}",
+        )
+    assert run_dag(dag).xcom("extract")["refreshed"] is None
+    org.local_org.change_formula("Invoice__c", "Total_Formula__c", '"Amount__c" + 4711')
+    refreshed = run_dag(dag).xcom("extract")["refreshed"]
+    assert refreshed["rows"] > 50 and Path(str(refreshed["manifest"]).removeprefix("file://")).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"mode": "full"}, "calculated goes with mode='incremental'"),
+        ({"mode": "incremental", "file_format": "csv"}, "made of Parquet"),
+        ({"mode": "incremental", "skip_if_empty": True}, "leave skip_if_empty out"),
+        ({"mode": "incremental", "calculated": "always"}, "calculated must be one of as_read, refresh"),
+    ],
+)
+def test_options_that_it_cannot_go_with(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        SalesforceExtractOperator(
+            task_id="extract", sobject="Account", destination="file:///lake", **{"calculated": "refresh", **options}
+        )
