@@ -22,13 +22,14 @@ def test_after_every_committed_night_the_current_table_is_what_the_org_held(root
     assert {"normal", "outage"} < simulation.tally.nights.keys()
 
 
-def test_a_comparison_with_the_org_raises_no_false_alarm(tmp_path: Path) -> None:
-    simulation = Simulation(tmp_path, 104, reconciles=True, refreshes=True)
+def test_calculated_fields_are_those_of_the_org_and_comparing_raises_no_false_alarm(tmp_path: Path) -> None:
+    simulation = Simulation(tmp_path, 201, reconciles=True, refreshes=True)
     try:
-        simulation.live_through(10)
+        simulation.live_through(14)
     finally:
         simulation.world.close()
     assert simulation.tally.nights["proven right"] > 3
+    assert simulation.world.checks > 5 and simulation.world.refreshed > 20
 
 
 def test_the_same_on_s3(s3_folder: UPath) -> None:
