@@ -135,7 +135,8 @@ class ExtractTask:
 
     def _refreshed(self, result: Any) -> Any:
         """What the task returns, after the calculated fields were read again where that is asked for."""
-        if self._options.calculated != "refresh":
+        extraction = self.extraction
+        if self._options.calculated != "refresh" or extraction is None:
             return result
         from airflow_sfcc.reconcile.refresh import refresh
 
@@ -146,8 +147,8 @@ class ExtractTask:
 
         try:
             landed = refresh(
-                self._client(),
-                self._destination(self._planned_sobject),
+                extraction.client,
+                extraction.landing.destination,
                 run_identity(self._context, 0),
                 wait=wait,
                 api=self._options.api,
@@ -157,12 +158,6 @@ class ExtractTask:
             raise missing_package(problem) from problem
         refreshed = None if landed is None else {name: landed[name] for name in ("manifest", "rows", "api_calls")}
         return {**result, "refreshed": refreshed}
-
-    @property
-    def _planned_sobject(self) -> str:
-        if self.extraction is None:
-            raise AssertionError("nothing was planned")
-        return self.extraction.plan.sobject
 
     def _plan(self) -> Extraction:
         self.extraction = Extraction.planned(

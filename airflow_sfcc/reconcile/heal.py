@@ -19,14 +19,14 @@ from airflow_sfcc.extract.model import Part, RunIdentity
 from airflow_sfcc.extract.protect.hashing import HashKey
 from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.reconcile.beside import columns_of, plan_beside
-from airflow_sfcc.reconcile.model import Compared, Findings
+from airflow_sfcc.reconcile.model import Compared, Findings, Kind
 from airflow_sfcc.salesforce import soql
 from airflow_sfcc.salesforce.client import SalesforceClient
 
 IDS_AT_ONCE = 4_000
 """Records of one healing extract: its query has at most 100,000 characters (salesforce-protocol.md#rest-queries)."""
 
-READ_AGAIN = ("lost", "stale", "doubled", "wrongly_deleted")
+READ_AGAIN: tuple[Kind, ...] = ("lost", "stale", "doubled", "wrongly_deleted")
 
 
 class _Healing(Extraction):

@@ -62,6 +62,8 @@ def refresh(
     current table.
     """
     manifests = read_manifests(destination)
+    if manifests:
+        client.describe(str(manifests[-1]["sobject"]))  # after which the org's time is known
     compared = compared_of(destination, manifests, datetime.now(timezone.utc) + client.ahead)
     columns = columns_of(compared)
     stale = set(compared.newest.get("stale_fields") or ())

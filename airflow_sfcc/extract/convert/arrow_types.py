@@ -126,7 +126,10 @@ class Converter:
         """The columns as they land."""
         if self._hashes:
             if self._hasher is None:
-                raise ExtractError("Columns are to be hashed, and there is no key; nothing was landed.")
+                raise ExtractError(
+                    "Columns are to be hashed, and there is no key, so nothing was landed: name the connection whose password is "
+                    "the key in hash_key_conn_id."
+                )
             hashed = self._hasher.hashed
             arrays = [hashed(array) if column.hashed else array for array, column in zip(arrays, self.columns)]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
