@@ -62,7 +62,6 @@ def test_the_narrow_reading_takes_a_small_part_of_the_bytes(world: World, tmp_pa
     landed = refresh(world.client(), world.destination, run_of(1, world.now), wait=wait_for_job, api="bulk")
     assert landed is not None and 0 < landed["rows"] < 0.03 * 2_000
     share = sent(world, calls) / full
-    print(f"share {share:.2%} of {full}")
     assert share <= 0.05, f"{share:.1%}"
     again = refresh(world.client(), world.destination, run_of(1, world.now), wait=wait_for_job)
     assert again is None, "nothing differs any more"
