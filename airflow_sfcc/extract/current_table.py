@@ -68,7 +68,8 @@ gone AS (
 _HEALED = """,
 healed AS (
     SELECT parts."Id", max(listed.read_at) AS read_at
-    FROM read_parquet([{files}], union_by_name = true, hive_types_autocast = false, filename = '_part') AS parts
+    FROM read_parquet(
+        [{files}], union_by_name = true, hive_partitioning = true, hive_types_autocast = false, filename = '_part') AS parts
     JOIN listed ON listed.extract_id = parts.extract AND listed.path = parse_filename(parts._part)
     GROUP BY parts."Id"
 )"""
