@@ -135,7 +135,7 @@ def test_many_problems_are_told_by_number() -> None:
 
 
 def test_still_running_is_no_problem_until_it_takes_too_long() -> None:
-    entries = [*(landed(ago) for ago in (4, 3, 2, 1)), attempt(0, "deferred", ended=None)]
+    entries: list[Landed | Attempt] = [*(landed(ago) for ago in (4, 3, 2, 1)), attempt(0, "deferred", ended=None)]
     early = page(*entries, now=due(0) + timedelta(minutes=30))
     assert states(early)[-1] is State.RUNNING and early.orgs[0].verdict == "wait"
     assert sentence(early) == "0 of 1 object complete; 1 still running."
