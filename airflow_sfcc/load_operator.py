@@ -30,7 +30,8 @@ class SalesforceLoadOperator(MappableOperator):
         SalesforceExtractOperator returned (its XCom) (templated, as are `sobject` and `table`).
     :param table: where the table is; `{sobject}` becomes the object's name:
         `delta+s3://aws_default@lake/crm/{sobject}` (and `delta+file:///…`, `delta+gs://…`, `delta+abfs://…`),
-        `postgres://<connection id>/<schema>/{sobject}` or `duckdb:///data/crm.duckdb/{sobject}`.
+        `postgres://<connection id>/<schema>/{sobject}`, `duckdb:///data/crm.duckdb/{sobject}`, or
+        `changes+s3://aws_default@lake/crm/{sobject}` for change sets that a warehouse merges.
     :param sobject: the object, where `extracts` or `table` has `{sobject}` and `extracts` is a URL.
     :param mode: `current`: deleted rows are gone; `soft`: they stay, with `_deleted_at`; `history`: every version that the
         extracts saw, with `_valid_from`, `_valid_to`, `_is_current`.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
 FORMS = (
-    "delta+s3://connection@bucket/crm/{sobject}, delta+file:///data/crm/{sobject}, postgres://connection/schema/{sobject} or "
-    "duckdb:///data/crm.duckdb/{sobject}"
+    "delta+s3://connection@bucket/crm/{sobject}, delta+file:///data/crm/{sobject}, postgres://connection/schema/{sobject}, "
+    "duckdb:///data/crm.duckdb/{sobject} or, for change sets, changes+s3://connection@bucket/crm/{sobject}"
 )
 _EXTRAS = {"deltalake": "delta", "psycopg": "postgres", "duckdb": "duckdb", "numpy": "delta"}
 _EXTRACT_FOLDER = re.compile(r"/extract=[^/]+(/_manifest[^/]*\.json)?/?$")
@@ -87,7 +87,7 @@ class LoadTask:
     @property
     def asset_uri(self) -> str:
         """The table as Airflow's assets are named: no connection ids and no formats, a database by its host."""
-        parts = urlsplit(self.table_url.removeprefix("delta+"))
+        parts = urlsplit(self.table_url.removeprefix("delta+").removeprefix("changes+"))
         if parts.scheme.startswith("postgres"):
             from airflow.sdk import BaseHook
 
@@ -132,6 +132,8 @@ class LoadTask:
         }
         if scheme.startswith("delta+"):
             return self._in_delta(source)
+        if scheme.startswith("changes+"):
+            return self._in_change_files()
         if scheme not in kinds:
             raise ConfigurationError(f"table={self.table_url!r} names no table: write it like {FORMS}.")
         return kinds[scheme](source)
@@ -142,6 +144,17 @@ class LoadTask:
         url = self.table_url.removeprefix("delta+")
         root = destination_path(url)
         return DeltaTable(root, self.table_url, delta_options(url), source=source, stopped=self._stop.is_set)
+
+    def _in_change_files(self) -> Target:
+        from airflow_sfcc.load.change_files import ChangeFiles
+
+        if self._operator.mode != "current":
+            raise ConfigurationError(
+                f"Change sets are of mode='current', and this task has {self._operator.mode!r}: leave mode out, or load into one "
+                "of the other tables."
+            )
+        root = destination_path(self.table_url.removeprefix("changes+"))
+        return ChangeFiles(root, self.table_url, stopped=self._stop.is_set)
 
     def _in_postgres(self, source: ObjectStoragePath) -> Target:
         from airflow_sfcc.load.postgres_table import PostgresTable

@@ -7,6 +7,7 @@ scratch.py   a DuckDB of the load's own, with a memory limit and a folder to spi
 events.py    what extracts say of each Id: SQL over their files
 changes.py   what becomes of each Id: rows to write, Ids to remove
 targets.py   what a table has to be able to do; duckdb_table.py, postgres_table.py and delta/ can
+change_files.py  changes as files, for warehouses that merge them themselves
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ _ALL_TASKS = 100
 class DuckDBTable:
     """`path` is the file, `table` its name in it, with or without a schema."""
 
+    knows_rows = True
+
     def __init__(self, path: Path, table: str, name: str | None = None) -> None:
         self._path = path
         self._schema, _, self._table = table.rpartition(".")

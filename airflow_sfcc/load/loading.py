@@ -141,6 +141,8 @@ class _Load:
         step = next_step(destination.extracts, state.loaded if state else {}, self._options.mode)
         if step is None:
             return Counts(), None, state
+        if step.kind == "append" and not self._target.knows_rows:
+            step = replace(step, kind="late", known=(*step.known, *step.extracts))
         commit = self._commit_of(destination, step, state)
         change = self._change(step, commit)
         written = self._target.apply(self._scratch, change, commit)

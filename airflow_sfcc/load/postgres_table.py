@@ -60,6 +60,8 @@ def short_name(name: str) -> str:
 class PostgresTable:
     """`connect` opens a connection of psycopg; what it raises becomes a sentence."""
 
+    knows_rows = True
+
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], schema: str, table: str, name: str) -> None:
         self._connect = connect
         self._schema = schema

@@ -42,6 +42,8 @@ class Target(Existing, Protocol):
     """
 
     name: str
+    knows_rows: bool
+    """Whether it can tell what is in the table; else each change is computed from the history of the extracts."""
 
     def locked(self, scratch: Scratch) -> AbstractContextManager[None]:
         """One load of a table at a time."""

@@ -116,6 +116,11 @@ def test_a_delta_table_in_an_object_store_by_airflows_connection(
     assert table.version() == result["version"] == 1
 
 
+def test_change_sets_by_url(context: dict[str, Any], lake: str, tmp_path: Path) -> None:
+    result = run(context, extracts=lake, sobject="Account", table=f"changes+file://{tmp_path}/changes/{{sobject}}")
+    assert result["version"] == 1 and list((tmp_path / "changes" / "Account" / "changes").glob("*.parquet"))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -125,6 +130,7 @@ def test_a_delta_table_in_an_object_store_by_airflows_connection(
             r"lacks a part: write postgres://<connection id>/<schema>/<table>",
         ),
         ({"table": "duckdb:///{sobject}"}, r"lacks a part: write duckdb:///<path of the file>/<table>"),
+        ({"table": "changes+file:///changes/{sobject}", "mode": "soft"}, r"Change sets are of mode='current'"),
         ({"sobject": None}, r"extracts has \{sobject\} and the task does not say which object"),
         ({"extracts": {"rows": 1}}, r"not what SalesforceExtractOperator returns"),
         ({"extracts": ""}, r"extracts is empty"),

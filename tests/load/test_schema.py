@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,14 @@ def test_a_nul_character_is_a_symbol_where_text_does_not_hold_it(
         load(lake, each.make("Account"))
     assert [each.by_id()[id_of(2)]["Name"] for each in tables] == ["a\N{SYMBOL FOR NULL}b", "a\0b"]
     assert "1 text of Name" in caplog.text and "NUL character, which PostgreSQL does not hold" in caplog.text
+
+
+def test_psql_reads_the_table(postgres: Server, tmp_path: Path) -> None:
+    loaded, lake = in_postgres(postgres), UPath(tmp_path / "lake")
+    Made("base", 10, [row(number, 1) for number in range(5)], full=True).land(lake)
+    load(lake, loaded.make("Account"))
+    schema = loaded.place.partition("/")[2]
+    command = [postgres.binaries / "psql", "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-At", "-c"]
+    query = f'SELECT count(*), min("Name"), max("SystemModstamp" AT TIME ZONE \'UTC\') FROM {schema}."Account"'
+    told = subprocess.run([*command, query], check=True, capture_output=True, text=True).stdout
+    assert told == "5|0 at 1|2027-01-01 00:01:00\n"

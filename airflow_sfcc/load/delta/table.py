@@ -41,6 +41,8 @@ _OWN = "salesforce"
 class DeltaTable:
     """`root` is the table's folder; `storage_options` are delta-rs's for it. `source` is where the extracts lie."""
 
+    knows_rows = True
+
     def __init__(
         self,
         root: StoragePath,

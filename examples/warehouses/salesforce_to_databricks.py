@@ -1,0 +1,74 @@
+"""Salesforce to Databricks: extract, write the change set, load it with Databricks's own COPY INTO, merge.
+
+Copy this file and `warehouse_sql.py` into your DAGs folder, edit what is in capitals, and install
+apache-airflow-providers-databricks. Not run against Databricks: the syntax of its SQL is checked, and what it does is tested by
+DuckDB. Why change sets may be merged again at any time: docs/loading.md.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+from airflow.providers.databricks.operators.databricks_sql import DatabricksSqlOperator
+from airflow.sdk import ObjectStoragePath, dag, task
+from warehouse_sql import DATABRICKS, merging, staging
+
+from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceLoadOperator
+
+OBJECTS = {
+    "Account": {"Id": "string", "Name": "string", "AnnualRevenue": "float64", "SystemModstamp": "timestamp[ms, UTC]"},
+    "Contact": {"Id": "string", "LastName": "string", "Email": "string", "SystemModstamp": "timestamp[ms, UTC]"},
+}
+"""The objects, with the columns that are extracted, in their order, and their types as the manifests have them."""
+LAKE = "s3://aws_default@lake/crm"
+BUCKET_URL = "s3://lake/crm"  # the same place, without the connection; an external location
+WAREHOUSE = "Serverless"  # a SQL warehouse
+
+
+@dag(
+    schedule="@hourly",
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=2)},
+    tags=["salesforce", "tables"],
+    doc_md=__doc__,
+)
+def salesforce_to_databricks() -> None:
+    for sobject, columns in OBJECTS.items():
+        changes = f"{LAKE}/changes/{sobject}"
+        extract = SalesforceExtractOperator(
+            task_id=f"extract_{sobject}",
+            sobject=sobject,
+            fields=list(columns),
+            destination=f"{LAKE}/extracts/{sobject}",
+            mode="incremental",
+            deletes="hard",
+        )
+        load = SalesforceLoadOperator(task_id=f"changes_{sobject}", extracts=extract.output, table=f"changes+{changes}")
+
+        @task.short_circuit(task_id=f"any_{sobject}")
+        def any_changes(folder: str = changes) -> bool:
+            from airflow_sfcc.load.change_files import pending
+
+            return bool(pending(ObjectStoragePath(folder)))
+
+        @task(task_id=f"forget_{sobject}")
+        def forget(loaded: dict[str, int], folder: str = changes) -> list[str]:
+            """What is merged need not be merged again."""
+            from airflow_sfcc.load.change_files import forget_merged
+
+            return forget_merged(ObjectStoragePath(folder), loaded["version"])
+
+        table = f"main.crm.{sobject.lower()}"
+        copy = f"COPY INTO {table}_staged FROM '{BUCKET_URL}/changes/{sobject}/changes/' FILEFORMAT = PARQUET"
+        merge = DatabricksSqlOperator(
+            task_id=f"merge_{sobject}",
+            databricks_conn_id="databricks_default",
+            sql_endpoint_name=WAREHOUSE,
+            sql=[*staging(DATABRICKS, table, columns), copy, *merging(DATABRICKS, table, columns)],
+        )
+        load >> any_changes() >> merge >> forget(load.output)
+
+
+salesforce_to_databricks()
