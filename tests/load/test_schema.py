@@ -195,7 +195,7 @@ def test_psql_reads_the_table(postgres: Server, tmp_path: Path) -> None:
     Made("base", 10, [row(number, 1) for number in range(5)], full=True).land(lake)
     load(lake, loaded.make("Account"))
     schema = loaded.place.partition("/")[2]
-    command = [postgres.binaries / "psql", "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-At", "-c"]
+    command = [f"{postgres.binaries}/psql", "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-At", "-c"]
     query = f'SELECT count(*), min("Name"), max("SystemModstamp" AT TIME ZONE \'UTC\') FROM {schema}."Account"'
     told = subprocess.run([*command, query], check=True, capture_output=True, text=True).stdout
     assert told == "5|0 at 1|2027-01-01 00:01:00\n"
