@@ -11,11 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import requests
 from salesforce_localorg.faults import Fault
 from salesforce_localorg.org import LocalOrg, OrgConfig
 from salesforce_localorg.schema import Schema
@@ -25,8 +27,9 @@ from salesforce_localorg.server import OrgServer
 from airflow_sfcc.extract import current_table_sql
 from airflow_sfcc.salesforce import SalesforceClient, connect
 from dev.errors import HarnessError
-from dev.local_airflow import LocalAirflow
+from dev.local_airflow import FINISHED, LocalAirflow
 from dev.processes import stop_on_signals
+from dev.waiting import wait_until
 
 DAG_ID = "sync"
 CALLS_PER_OBJECT = 1.2
@@ -71,7 +74,7 @@ class Nights:
         self.org.calls.clear()
         before, started = self.org.usage.api_requests.total(), time.monotonic()
         run_id = self.airflow.trigger(DAG_ID)
-        state = self.airflow.wait(DAG_ID, run_id, timeout=NIGHT_SECONDS)
+        state = self._end_of(run_id)
         seconds = time.monotonic() - started
         calls = self.org.usage.api_requests.total() - before
         night = Night(state, self.airflow.xcom(DAG_ID, run_id, "org.report"), calls, seconds)
@@ -79,6 +82,17 @@ class Nights:
             f"==> {night.state}: {night.report['summary']}, {calls:,} counted by the org, {seconds:,.0f} s", flush=True
         )
         return night
+
+    def _end_of(self, run_id: str) -> str:
+        """How the run ended. Asked seldom, and again where a busy Airflow does not respond: what is measured is the run."""
+
+        def state() -> str | None:
+            with suppress(requests.RequestException):
+                found = self.airflow.api.run_state(DAG_ID, run_id)
+                return found if found in FINISHED else None
+            return None
+
+        return wait_until(state, timeout=NIGHT_SECONDS, message=lambda: "The run does not end.", poll_seconds=3.0)
 
     def change(self, sobject: str) -> None:
         """One record changed, one new, one in the recycle bin."""

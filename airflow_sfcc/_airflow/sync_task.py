@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -41,6 +42,9 @@ OUTCOMES = "outcomes"
 
 _BUSY_SECONDS = 120.0
 """How long a load waits for one of its neighbours to leave a table, which in a DuckDB file is the whole file."""
+
+_TOLD_SECONDS = 10.0
+"""Between two times that a task tells what it has done so far."""
 
 Announce = Callable[[str, Mapping[str, Any]], None]
 """Tells Airflow what landed at a destination URL, or in a table."""
@@ -189,6 +193,7 @@ class BatchTask:
         self._problems: dict[str, Exception] = {}
         self._outcomes: list[Outcome] = []
         self._calls = 0
+        self._told_at = time.monotonic()
         self.current: _ObjectExtract | None = None
         with airflow_failures():
             self._batch = from_plain(settings.batch, Batch, "The batch that the plan dealt to this task")
@@ -202,12 +207,15 @@ class BatchTask:
         with airflow_failures():
             client = SalesforceClientCredentialsHook(self._settings.salesforce_conn_id).client
             _ = client.instance  # a login that fails would fail for each object alike
-        for wanted in self._batch.objects:
-            if self._stop.is_set():
-                raise SyncError(
-                    "The task was killed; what it had committed stays, and a retry goes on with the others."
-                )
-            self._keep(self._outcome(wanted, client, event))
+        try:
+            for wanted in self._batch.objects:
+                if self._stop.is_set():
+                    raise SyncError(
+                        "The task was killed; what it had committed stays, and a retry goes on with the others."
+                    )
+                self._keep(self._outcome(wanted, client, event))
+        finally:
+            self._tell()
         self._raise_failures()
         return {name: number for name, number in counts_of(self._outcomes).items() if number}
 
@@ -218,10 +226,15 @@ class BatchTask:
             self.current.kill()
 
     def _keep(self, outcome: Outcome) -> None:
-        """Tell it at once: a task that is killed keeps what it has told."""
         self._outcomes.append(outcome)
         if outcome.sentence:
             self._settings.log.warning("%s %s: %s", outcome.name, outcome.result, outcome.sentence)
+        if time.monotonic() - self._told_at >= _TOLD_SECONDS:
+            self._tell()
+
+    def _tell(self) -> None:
+        """What was done so far, which stays if the task is killed."""
+        self._told_at = time.monotonic()
         self._context["ti"].xcom_push(key=OUTCOMES, value=plain(Done(tuple(self._outcomes), self._calls)))
 
     def _outcome(self, wanted: Wanted, client: SalesforceClient, event: dict[str, Any] | None) -> Outcome:
