@@ -52,8 +52,8 @@ reconcile-test: $(READY)  ## one wrong record of each kind among a million, foun
 quarter-load: $(READY)  ## whole quarters loaded into Delta, DuckDB and PostgreSQL, every mode, checked night by night (NIGHTS=90 SEEDS=1,2,3,4,5)
 	@NIGHTS=$(or $(NIGHTS),90) SEEDS=$(or $(SEEDS),1,2,3,4,5) $(BIN)/python -m pytest -o timeout=36000 tests/load/test_quarter.py $(PYTEST_ARGS)
 
-load-kill-test: $(READY)  ## kill loads (SIGKILL) at 50 random times for each kind of table, and check what readers and retries see
-	@KILLS=50 $(BIN)/python -m pytest tests/load/test_killed.py $(PYTEST_ARGS)
+load-kill-test: $(READY)  ## kill and stop loads at 50 random times for each kind of table, and load in 60 random orders
+	@KILLS=50 ORDERS=60 $(BIN)/python -m pytest tests/load/test_killed.py tests/load/test_any_order.py $(PYTEST_ARGS)
 
 stack-test: $(READY)  ## bring up the stack of docker-compose.yaml, run its DAGs, check the bucket, take it down
 	@$(BIN)/python -m dev.stack_test

@@ -29,6 +29,9 @@ from tests.load.made import COLUMNS, Made, expected_current, id_of, row
 from tests.load.tables import Loaded, in_delta
 from tests.storages import s3_options
 
+pytestmark = pytest.mark.timeout(1200)
+"""A server of another process has to start, which takes its time on a busy machine."""
+
 
 @pytest.fixture
 def delta(tmp_path: Path) -> Loaded:
@@ -64,8 +67,8 @@ def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files and row groups of so few rows that a small table has many."""
     for module in (files, rewrite):
         monkeypatch.setattr(module, "FILE_BYTES", 6_000)
+        monkeypatch.setattr(module, "GROUP_ROWS", 32)
     monkeypatch.setattr(rewrite, "SMALL_BYTES", 1_500)
-    monkeypatch.setattr(files, "GROUP_ROWS", 32)
 
 
 @pytest.mark.usefixtures("small_files")
@@ -193,6 +196,30 @@ def test_a_commit_computed_from_an_older_version_is_refused_and_computed_again(
         load(lake, delta.make("Account"))
 
 
+@pytest.mark.usefixtures("small_files")
+def test_a_load_beside_a_compaction(tmp_path: Path, delta: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = UPath(tmp_path / "lake")
+    made = [Made("base", 10, [row(number, 1) for number in range(2000)], full=True)]
+    made.append(Made("again", 15, [row(number, 12) for number in range(0, 2000, 3)], window=(8, 15)))
+    for each in made:
+        each.land(lake)
+        load(lake, delta.make("Account"))
+    made.append(Made("night", 20, [row(number, 17) for number in range(1, 2000, 400)], window=(8, 20)))
+    made[-1].land(lake)
+    original = DeltaTable._commit
+    compacted: list[int] = []
+
+    def after_a_compaction(self: DeltaTable, *arguments: Any) -> None:
+        if not compacted:
+            compacted.append(table_of(tmp_path).optimize.compact()["numFilesRemoved"])
+        original(self, *arguments)
+
+    monkeypatch.setattr(DeltaTable, "_commit", after_a_compaction)
+    result = load(lake, delta.make("Account"))
+    assert compacted[0] > 1 and result["extracts"] == ["night"]
+    check(delta, made)
+
+
 @pytest.fixture
 def store() -> Iterator[UPath]:
     """A folder in an S3-compatible server of another process: delta-rs keeps the interpreter while it waits."""
@@ -204,7 +231,7 @@ def store() -> Iterator[UPath]:
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
-            with suppress(requests.ConnectionError):
+            with suppress(requests.RequestException):
                 requests.put(f"{url}/lake", timeout=30).raise_for_status()
                 break
             time.sleep(0.1)

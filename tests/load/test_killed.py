@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from upath import UPath
 
+from airflow_sfcc.errors import TableBusyError
 from airflow_sfcc.load.loading import LoadOptions, load
 from airflow_sfcc.load.model import Mode
 from tests.load.made import Made, expected_current, expected_history, id_of, row
@@ -37,8 +38,10 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
 
-    def run(self, task: dict[str, Any], kill_after: float | None = None) -> int:
-        """The load's exit status."""
+    def run(
+        self, task: dict[str, Any], kill_after: float | None = None, meanwhile: Callable[[], None] | None = None
+    ) -> int:
+        """The load's exit status. With `meanwhile` it is not killed but stopped, and goes on after that."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
@@ -46,7 +49,11 @@ class Worker:
         if kill_after is not None:
             time.sleep(kill_after)
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGSTOP if meanwhile else signal.SIGKILL)
+            if meanwhile:
+                meanwhile()
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
         return self._line("ended")
 
     def _line(self, word: str) -> int:
@@ -117,3 +124,40 @@ def test_a_load_killed_at_any_moment(
             assert seen(loaded, mode) == after, "the retry is exact"
             before = after
     assert killed > KILLS / 3
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_load_that_wakes_up_beside_another_is_exact_or_refused(
+    kind: str, worker: Worker, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Its machine slept, or its container was frozen, and the scheduler started the task again meanwhile."""
+    lake, chance, refused, loaded_beside = UPath(tmp_path / "lake"), random.Random(5), 0, 0
+    with place(kind, tmp_path, request) as loaded:
+        task = {"kind": kind, "lake": str(lake), "place": loaded.place, "mode": "current"}
+        made = [Made("base", 10, [row(number, 1) for number in range(ROWS)], full=True)]
+        made[0].land(lake)
+        started = time.monotonic()
+        assert worker.run(task) == 0
+        usual = time.monotonic() - started
+        for number in range(max(3, KILLS // 2)):
+            read = 20 + 10 * number
+            changed = [row(each, read - 5) for each in sorted(chance.sample(range(ROWS * 2), 300))]
+            made.append(Made(f"n{number}", read, changed, {id_of(number): read - 2}, window=(read - 12, read)))
+            made[-1].land(lake)
+            after = wanted(made, "current")
+
+            def another(after: Any = after) -> None:
+                nonlocal refused, loaded_beside
+                try:
+                    load(lake, loaded.make("Account"))
+                except TableBusyError:
+                    refused += 1
+                else:
+                    loaded_beside += 1
+                    assert seen(loaded, "current") == after
+
+            worker.run(task, chance.uniform(0, usual), another)
+            load(lake, loaded.make("Account"))
+            assert seen(loaded, "current") == after
+    assert refused + loaded_beside == max(3, KILLS // 2)

@@ -26,6 +26,7 @@ from tests.surface.conftest import connect, connected_org, context
 
 __all__ = ["connect", "connected_org", "context", "store"]  # fixtures
 
+pytestmark = pytest.mark.timeout(1200)
 KEYS = "table version inserted updated deleted skipped_as_older extracts rows seconds".split()
 
 

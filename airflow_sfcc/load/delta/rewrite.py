@@ -239,7 +239,11 @@ def _merged(table: pa.Table, going: pa.ChunkedArray, coming: pa.Table) -> pa.Tab
         return table.take(pa.array(kept))
     places = np.searchsorted(ids[kept], new, "right")
     order = np.insert(kept, places, np.arange(len(ids), len(ids) + len(new)))
-    return pa.concat_tables([table, coming]).combine_chunks().take(pa.array(order))
+    rows = pa.array(order)
+    columns = [
+        pa.concat_arrays([*old.chunks, *new.chunks]).take(rows) for old, new in zip(table.columns, coming.columns)
+    ]
+    return pa.table(columns, schema=table.schema)
 
 
 def _as_bytes(ids: pa.ChunkedArray) -> Any:
