@@ -59,11 +59,15 @@ def test_the_narrow_reading_takes_a_small_part_of_the_bytes(world: World, tmp_pa
     for name, (_, formula) in FORMULAS.items():
         other = "'Platinum'" if name == "Tier__c" else "4711"
         world.org.change_formula("Account", name, f'CASE WHEN hash("Id") % 100 = 7 THEN {other} ELSE {formula} END')
+    world.clock.freeze(world.now + timedelta(minutes=10))
     landed = refresh(world.client(), world.destination, run_of(1, world.now), wait=wait_for_job, api="bulk")
     assert landed is not None and 0 < landed["rows"] < 0.03 * 2_000
     share = sent(world, calls) / full
     assert share <= 0.05, f"{share:.1%}"
-    newest = read_manifests(world.destination)[-1]
+    world.clock.freeze(world.now + timedelta(minutes=10))
+    again = refresh(world.client(), world.destination, run_of(2, world.now), wait=wait_for_job)
+    assert again is None, "nothing differs any more"
+    (newest,) = [each for each in read_manifests(world.destination) if each["kind"] == "refresh"]
     assert (newest["kind"], newest["window"], len(newest["schema"])) == ("refresh", None, 60)
     rows = load(world.destination, DuckDBTable(tmp_path / "crm.duckdb", "accounts"))["rows"]
     there = dict(
