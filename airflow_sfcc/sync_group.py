@@ -46,7 +46,7 @@ OF_ONE_OBJECT = {
     "where",
 }
 """Options of the extract operator that mean something else, or nothing, for a whole org."""
-OF_INCREMENTAL = ("lookback", "initial_start")
+OF_INCREMENTAL = ("lookback", "initial_start", "calculated")
 
 
 def salesforce_sync(
@@ -146,7 +146,18 @@ class PlanSyncOperator(_SyncOperator):
     """Finds the objects, asks which have changed, and returns the batches in which they are extracted."""
 
     template_fields: Sequence[str] = (
-        *("objects", "where", "destination", "table", "mode", "deletes", "lookback", "lag", "initial_start"),
+        *(
+            "objects",
+            "where",
+            "destination",
+            "table",
+            "mode",
+            "deletes",
+            "lookback",
+            "lag",
+            "initial_start",
+            "calculated",
+        ),
         "salesforce_conn_id",
     )
 
@@ -163,6 +174,7 @@ class PlanSyncOperator(_SyncOperator):
         lookback: Duration = DEFAULT_LOOKBACK,
         lag: Duration = DEFAULT_LAG,
         initial_start: datetime | str | None = None,
+        calculated: Literal["as_read", "refresh"] = "as_read",
         salesforce_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
@@ -179,6 +191,7 @@ class PlanSyncOperator(_SyncOperator):
         self.lookback: timedelta = options["lookback"]
         self.lag: timedelta = options["lag"]
         self.initial_start = options["initial_start"]
+        self.calculated = options["calculated"]
         self.salesforce_conn_id: str = options["salesforce_conn_id"]
 
     def execute(self, context: Context) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import tenacity
 from msgspec import structs
@@ -70,6 +70,7 @@ class PlanSettings(SyncSettings, Protocol):
     lookback: timedelta
     lag: timedelta
     initial_start: Any
+    calculated: Literal["as_read", "refresh"]
 
 
 class BatchSettings(SyncSettings, Protocol):
@@ -97,6 +98,7 @@ def plan_task(settings: PlanSettings, context: Context, group_id: str) -> list[d
         lookback=settings.lookback,
         lag=settings.lag,
         initial_start=None if settings.initial_start is None else timestamp(settings.initial_start, "initial_start"),
+        calculated=settings.calculated,
         table=settings.table,
         shared_tasks=settings.shared_tasks,
     )
@@ -165,7 +167,10 @@ class _ObjectExtract(ExtractTask):
         return extraction
 
     def before(self) -> Manifest | None:
-        """What an earlier attempt of this run committed of the object; None after the task was cleared."""
+        """What an earlier attempt of this run committed of the object; None after the task was cleared, and where calculated
+        fields are to be read again after that."""
+        if self._options.calculated == "refresh":
+            return None
         run = self.run_identity()
         own = latest_state(self._destination(str(self._options.sobject))).own(run.extract_id)
         first_try = int(run.run_key.rpartition("/")[2])
@@ -275,7 +280,8 @@ class BatchTask:
         except BaseException:
             self._calls += client.usage.calls - calls
             raise
-        self._calls += result["api_calls"]
+        calls_of_refresh = int((result.get("refreshed") or {}).get("api_calls", 0))
+        self._calls += result["api_calls"] + calls_of_refresh if event else client.usage.calls - calls
         folder = filled_in(self._settings.destination, wanted.name)
         self._announce(folder, {name: result[name] for name in ("rows", "bytes", "watermark", "manifest")})
         return result

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from typing import Literal
 
 from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, SalesforceError
 from airflow_sfcc.extract.incremental.state import State, latest_state
@@ -42,6 +43,7 @@ class SyncRequest:
     lookback: timedelta = DEFAULT_LOOKBACK
     lag: timedelta = DEFAULT_LAG
     initial_start: datetime | None = None
+    calculated: Literal["as_read", "refresh"] = "as_read"
     table: str | None = None
     shared_tasks: int = 8
 
@@ -138,6 +140,8 @@ class _Planner:
         is_known_complete = self._is_trusted and (self._knows_all or self._last.get(sobject.name) in COMPLETE)
         if not (cursor and is_known_complete) or self._was_read_by_this_run(state):
             return None
+        if self._request.calculated == "refresh" and newest.get("stale_fields"):
+            return None  # values may have changed without a stamp
         window = self._window(watermark)
         condition = window.condition(str(cursor))
         where = self._request.condition_of(sobject.name)
