@@ -35,6 +35,9 @@ DAG_ID = "sync"
 CALLS_PER_OBJECT = 1.2
 LONGEST_SECONDS = 600.0
 NIGHT_SECONDS = 3600.0
+PATIENT = {"AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60"}
+"""Seconds that a task waits for the API server, whose 5 s a machine that does other work beside this does not keep."""
+
 NEW = "Brand_New__c"
 DAG = f"""
 from datetime import datetime, timedelta, timezone
@@ -43,7 +46,7 @@ from airflow_sfcc.taskgroups import salesforce_sync
 with DAG("{DAG_ID}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), max_active_runs=1):
     salesforce_sync(
         "org", destination="file://LANDING/{{sobject}}", table="duckdb://LANDING/_tables/{{sobject}}.duckdb/{{sobject}}",
-        deletes="hard", lag=0, default_args={{"retries": 1, "retry_delay": timedelta(seconds=1)}},
+        deletes="hard", lag=0, default_args={{"retries": 3, "retry_delay": timedelta(seconds=1)}},
     )
 """
 
@@ -194,7 +197,7 @@ def main() -> int:
     counts = {"User": 10, "Account": 30_000, "Contact": 500, "Invoice__c": 100, **generated_counts(schema)}
     with LocalOrg(OrgConfig(counts=counts), schema=schema) as org:
         org.generate()
-        with OrgServer(org) as server, LocalAirflow(folder / "home", dags) as airflow:
+        with OrgServer(org) as server, LocalAirflow(folder / "home", dags, extra_env=PATIENT) as airflow:
             try:
                 two_nights(Nights(org, server, airflow, landing), options.changed)
             except HarnessError as problem:

@@ -16,6 +16,7 @@ from upath import UPath
 
 from airflow_sfcc.cli import commands
 from airflow_sfcc.extract import current_table_sql
+from airflow_sfcc.extract.manifests import read_manifests
 from airflow_sfcc.salesforce import SalesforceClient, connect
 from airflow_sfcc.sync.catalog import read_catalog
 from airflow_sfcc.sync.patterns import Patterns
@@ -130,7 +131,7 @@ def test_two_nights_of_a_whole_org(
 
 
 def test_a_retry_reads_only_what_failed_and_the_budget_ends_a_run_politely(
-    start_sfcc_org: StartOrg, run_dag: RunDag, root_url: str, monkeypatch: pytest.MonkeyPatch
+    start_sfcc_org: StartOrg, run_dag: RunDag, root: UPath, root_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     org = start_sfcc_org(rows={"Account": 9, "Contact": 8, "Case": 7, "Lead": 6})
 
@@ -141,13 +142,18 @@ def test_a_retry_reads_only_what_failed_and_the_budget_ends_a_run_politely(
 
     names = ["Account", "Contact", "Case", "Lead"]
     retries = {"retries": 1, "retry_delay": timedelta(0)}
-    dag = dag_of(f"{root_url}/{{sobject}}", "retried", objects=names, shared_tasks=1, default_args=retries)
+    columns = {"Contact.Email": "drop"}
+    dag = dag_of(
+        f"{root_url}/{{sobject}}", "retried", objects=names, shared_tasks=1, default_args=retries, columns=columns
+    )
     connect_with()
     org.fail("query", path="SELECT(?!.*COUNT).*FROM(%20|\\+)Contact", status=503)
     run, report = night(org, run_dag, dag, lost_calls=3)
     assert run.state == "success", run.error
     assert sorted(report["new"]) == sorted(names) and report["failed"] == {}
     assert org.calls("describe") == len(names) + 1, "only Contact was read again"
+    (manifest,) = read_manifests(root / "Contact")
+    assert "Email" not in [column["name"] for column in manifest["schema"]], "options reach each object's extract"
 
     for name in names:
         (first,) = [row["Id"] for row in client_of(org).query(f"SELECT Id FROM {name} LIMIT 1")]
