@@ -20,7 +20,7 @@ from airflow_sfcc.load.duckdb_table import DuckDBTable
 from airflow_sfcc.load.loading import LoadOptions, load
 from airflow_sfcc.load.model import destination_of
 from airflow_sfcc.load.postgres_table import PostgresTable
-from tests.load.made import Made, id_of, row
+from tests.load.made import COLUMNS, Made, id_of, row
 from tests.load.postgres_server import Server
 from tests.load.tables import Loaded, in_delta, in_duckdb, in_postgres
 
@@ -268,3 +268,17 @@ def test_extracts_that_are_no_parquet(lake: UPath, loaded: Loaded) -> None:
     manifest.write_text(manifest.read_text().replace(".parquet", ".csv.gz"))
     with pytest.raises(TableError, match="is no Parquet file, and tables are made of those"):
         load(lake, loaded.make("Account"))
+
+
+def test_a_value_that_the_database_cannot_hold(lake: UPath, postgres: Server) -> None:
+    """Parquet's dates go further than PostgreSQL's."""
+    loaded = in_postgres(postgres)
+    load(lake, loaded.make("Account"))
+    before = loaded.by_id()
+    far = row(1, 15, Day__c=2_147_000_000)
+    Made("far", 20, [far, row(9, 15)], columns={**COLUMNS, "Day__c": "date32"}, window=(8, 20)).land(lake)
+    with pytest.raises(
+        TableError, match=r"A value does not fit into .* nothing was loaded\. Correct the record, or extract"
+    ):
+        load(lake, loaded.make("Account"))
+    assert loaded.by_id() == before
