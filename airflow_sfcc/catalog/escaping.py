@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-_MARKUP = re.compile(r"[\\`*_{}\[\]|~$@]|(?<=www)\.|:(?=//)|^[#+\-=]|(?<=^\d)[.)]", re.I)
+_MARKUP = re.compile(r"[\\`*_\[\]|~$@]|(?<=www)\.|:(?=//)|^[#+\-=]|(?<=^\d)[.)]", re.I)
 """What Markdown would read as more than text, links that GitHub makes of addresses included."""
 
 _NO_TEXT = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
@@ -22,5 +22,5 @@ def as_html(text: str) -> str:
 
 
 def as_markdown(text: str) -> str:
-    """For paragraphs, headings and the cells of tables."""
-    return _MARKUP.sub(r"\\\g<0>", escape(one_line(text), quote=False))
+    """For paragraphs, headings and the cells of tables. No Jinja either, for which dbt searches Markdown among its models."""
+    return _MARKUP.sub(r"\\\g<0>", escape(one_line(text), quote=False)).replace("{", "&#123;")
