@@ -15,7 +15,14 @@ from dev.progress import Progress
 
 DIST = ROOT / "dist"
 PROJECTS = {"airflow_sfcc": ROOT, "salesforce_localorg": ROOT / "localorg"}
-INSIDE = ("airflow_sfcc/_docs/index.md", "airflow_sfcc/_docs/images/mapped-run.png", "airflow_sfcc/py.typed")
+INSIDE = (
+    "airflow_sfcc/_docs/index.md",
+    "airflow_sfcc/_docs/images/mapped-run.png",
+    "airflow_sfcc/_docs/dags/salesforce_nightly.py",
+    "airflow_sfcc/page/static/page.css",
+    "airflow_sfcc/page/templates/page.html",
+    "airflow_sfcc/py.typed",
+)
 
 
 def main() -> int:
@@ -75,6 +82,7 @@ def _try_out(folder: Path) -> None:
     run(str(command), "--version", cwd=folder)
     run(str(command), "docs", "run-as-user", cwd=folder)
     run(str(command), "org", "--help", cwd=folder)
+    run(str(command), "catalog", "--help", cwd=folder)
     provider = "from airflow_sfcc.provider import get_provider_info; import airflow_sfcc.operators; get_provider_info()"
     run(str(python), "-c", provider, cwd=folder, env={"AIRFLOW_HOME": str(folder / "airflow")})
 
