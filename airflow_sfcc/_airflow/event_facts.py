@@ -23,26 +23,26 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
-class SchemaChange(msgspec.Struct, frozen=True):
+class SchemaChange(msgspec.Struct, frozen=True, gc=False):
     """One change: `added`, `removed`, `access_lost`, `retyped` or `unselected`."""
 
     column: Name = ""
     change: Name = ""
 
 
-class Warned(msgspec.Struct, frozen=True):
+class Warned(msgspec.Struct, frozen=True, gc=False):
     """Something a person should know of: its kind (`rows_fell`, `nothing_new`, `schema_change`, `budget`) and a sentence."""
 
     kind: Name
     sentence: Text
 
 
-class Window(msgspec.Struct, frozen=True):
+class Window(msgspec.Struct, frozen=True, gc=False):
     start: Name | None = None
     end: Name | None = None
 
 
-class ExtractFacts(msgspec.Struct, frozen=True):
+class ExtractFacts(msgspec.Struct, frozen=True, gc=False):
     """The `extra` of an extract's event. Only what every version of the package has written is required.
 
     `files` and `seconds` are those of the whole extract; `api_used` of `api_limit` calls is what the org reported when it
@@ -73,7 +73,7 @@ class ExtractFacts(msgspec.Struct, frozen=True):
     warnings: tuple[Warned, ...] = ()
 
 
-class LoadFacts(msgspec.Struct, frozen=True):
+class LoadFacts(msgspec.Struct, frozen=True, gc=False):
     """The `extra` of a load's event; `source` is where its extracts are, as their asset is named."""
 
     table: Text

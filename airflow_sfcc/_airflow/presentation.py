@@ -82,6 +82,7 @@ class ExtractPresentation:
     inlets: list[Any]
     outlets: list[Any]
     log: Any
+    salesforce_warnings: list[str]
     _landed: Mapping[str, Any] | None = None
 
     @property
@@ -123,8 +124,9 @@ class ExtractPresentation:
         found = warnings_of(plan, result, usage, earlier, Thresholds.configured(), now())
         for each in found:
             self.log.warning("%s", each.sentence)
+        self.salesforce_warnings = [each.sentence for each in found]
         if found:
-            context["ti"].xcom_push(WARNINGS_KEY, [each.sentence for each in found])
+            context["ti"].xcom_push(WARNINGS_KEY, self.salesforce_warnings)
         return found
 
     def failure_facts(self) -> dict[str, Any]:

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from enum import Enum
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import groupby
 from statistics import median
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+import msgspec
 
 from airflow_sfcc._airflow.event_facts import ExtractFacts, LoadFacts
 from airflow_sfcc.wording import plural
@@ -99,13 +101,28 @@ class TaskKey(NamedTuple):
     map_index: int
 
 
+RunKey = tuple[str, str]
+"""A DAG's id, and a run's."""
+
+Place = tuple[str, str, int, str, "str | None", "str | None"]
+"""What tells which line an extract belongs to."""
+
+
 class Landed(NamedTuple):
-    """An extract that was committed `at`, into the asset `uri`."""
+    """An extract that was committed `at`, into the asset `uri`. Made by `landed`."""
 
     key: TaskKey
     at: datetime
     uri: str
     facts: ExtractFacts
+    run_key: RunKey
+    place: Place
+
+
+def landed(key: TaskKey, at: datetime, uri: str, facts: ExtractFacts) -> Landed:
+    """An extract with the keys that it is sorted by: they are made once, and the page is made of thousands."""
+    place = (key.dag_id, key.task_id, key.map_index, uri, facts.sobject, facts.instance)
+    return Landed(key, at, uri, facts, (key.dag_id, key.run_id), place)
 
 
 class Loaded(NamedTuple):
@@ -164,16 +181,17 @@ class Stored:
     is_cut: bool = False
 
 
-@dataclass
-class Night:
-    """What happened to an object in one night: all its runs, in their order."""
+class Night(msgspec.Struct, gc=False):
+    """What happened to an object in one night: all its runs, in their order.
 
-    landed: list[Landed] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
+    `run` is that of the last that landed, while Airflow has it. There are thousands, so the garbage collector is spared them.
+    """
+
+    landed: list[Landed] = msgspec.field(default_factory=list)
+    attempts: Sequence[Attempt] = ()
     state: State = State.NONE
     is_late: bool = False
     run: Run | None = None
-    """The run of the last that landed, while Airflow has it."""
 
     @property
     def last(self) -> Landed | None:
@@ -221,6 +239,8 @@ class ObjectLine:
     allowance: timedelta = SHORTEST_ALLOWANCE
     is_retired: bool = False
     is_shared_name: bool = False
+    landed_nights: list[Night] = field(default_factory=list)
+    """Those in which something landed, newest first."""
     delays: list[float] = field(default_factory=list)
     """Seconds from due to landed, of the newest scheduled runs."""
 
@@ -239,7 +259,7 @@ class ObjectLine:
 
     def recent(self, number: int) -> list[Night]:
         """The newest nights in which something landed, newest first."""
-        return [night for _, night in sorted(self.nights.items(), reverse=True) if night.landed][:number]
+        return self.landed_nights[:number]
 
     @cached_property
     def seconds(self) -> float | None:
@@ -250,12 +270,10 @@ class ObjectLine:
     @cached_property
     def growth(self) -> float | None:
         """How much larger (as a share) the newest full extract is than the oldest of the nights shown; None where unknown."""
-        full = [
-            night.last.facts for night in self.recent(1_000) if night.last and night.last.facts.mode != "incremental"
-        ]
-        if len(full) < 2 or not full[-1].rows:
+        newest, oldest = _first_full(self.landed_nights), _first_full(reversed(self.landed_nights))
+        if newest is None or oldest is None or newest is oldest or not oldest.rows:
             return None
-        return full[0].rows / full[-1].rows - 1
+        return newest.rows / oldest.rows - 1
 
     @property
     def problem(self) -> str | None:
@@ -464,14 +482,17 @@ class _Builder:
         self._zone = zone
         today = now.astimezone(zone).date()
         self._nights = tuple(today - timedelta(days=ago) for ago in reversed(range(nights)))
+        self._newest_first = sorted(stored.landed, key=_landed_at, reverse=True)
         self._night_of_run = {key: run.due.astimezone(zone).date() for key, run in stored.runs.items()}
+        self._run_and_night = {key: (run, self._night_of_run[key]) for key, run in stored.runs.items()}
         scheduled = {key: run for key, run in stored.runs.items() if run.is_scheduled}
         self._run_by_due = {(dag_id, run.due): run for (dag_id, _), run in scheduled.items()}
-        self._expected = cache(self._find_expected)  # for each DAG once
-        self._expected_nights = cache(self._find_expected_nights)
-        self._newest_run = cache(self._find_newest_run)
         self._lines: dict[ObjectKey, ObjectLine] = {}
         self._by_index: dict[tuple[str, str, int], ObjectLine] = {}
+        dags = {*stored.dags, *(dag_id for dag_id, _ in stored.runs)}
+        self._expected = {dag_id: self._find_expected(dag_id) for dag_id in dags}
+        self._expected_nights = {dag_id: self._find_expected_nights(dag_id) for dag_id in dags}
+        self._newest_run = {dag_id: self._find_newest_run(dag_id) for dag_id in dags}
         self._by_task: dict[tuple[str, str], dict[ObjectKey, ObjectLine]] = defaultdict(dict)
 
     def build(self) -> Overview:
@@ -503,53 +524,50 @@ class _Builder:
         return key.task_id.rpartition(".")[0] if operator in GROUP_OPERATORS else key.task_id
 
     def _add_landed(self) -> None:
-        newest_first = sorted(self._stored.landed, key=_landed_at, reverse=True)
-        orgs: dict[tuple[str, str], str] = {}
-        for each in newest_first:
-            task = (each.key.dag_id, each.key.task_id)
-            if task not in orgs and each.facts.instance:
-                orgs[task] = host_of(each.facts.instance)
-        known: dict[tuple[Any, ...], ObjectLine] = {}
+        known: dict[Place, ObjectLine] = {}
         seen: set[TaskKey] = set()
-        for each in newest_first:
-            key, facts = each.key, each.facts
-            if (
-                key in seen
-            ):  # a task with several outlets has an event for each; of a task that ran twice the newest counts
+        for each in self._newest_first:
+            # A task with several outlets has an event for each; of a task that ran twice the newest counts.
+            if each.key in seen:
                 continue
-            seen.add(key)
-            short = (key.dag_id, key.task_id, key.map_index, each.uri, facts.sobject, facts.instance)
-            line = known.get(short)
+            seen.add(each.key)
+            line = known.get(each.place)
             if line is None:
-                line = known[short] = self._line_of(each, orgs)
+                line = known[each.place] = self._line_of(each)
             self._add(line, each)
         for line in self._lines.values():
-            for night in line.nights.values():
-                night.landed.reverse()
+            for night in line.landed_nights:
+                if len(night.landed) > 1:
+                    night.landed.reverse()
 
     def _add(self, line: ObjectLine, landed: Landed) -> None:
         """Called with the newest first."""
-        run_key = landed.key[:2]
-        run = self._stored.runs.get(run_key)
+        run, when = self._run_and_night.get(landed.run_key, _NO_RUN)
         if line.newest is None:
             line.newest = landed
-        when = self._night_of_run.get(run_key) or landed.at.astimezone(self._zone).date()
+        if when is None:
+            when = landed.at.astimezone(self._zone).date()
         night = line.nights.get(when)
         if night is None:
-            night = line.nights[when] = Night()
-        if not night.landed:
-            night.run = run
+            night = line.nights[when] = Night(run=run)
+            line.landed_nights.append(night)
         night.landed.append(landed)
         if run is not None and run.is_scheduled and len(line.delays) < USUAL_NIGHTS:
             line.delays.append((landed.at - run.due).total_seconds())
 
-    def _line_of(self, landed: Landed, orgs: Mapping[tuple[str, str], str]) -> ObjectLine:
+    def _line_of(self, landed: Landed) -> ObjectLine:
         key, facts = landed.key, landed.facts
-        org = host_of(facts.instance) if facts.instance else orgs.get((key.dag_id, key.task_id), "")
+        org = host_of(facts.instance) if facts.instance else self._org_of(key)
         sobject = facts.sobject or urlsplit(landed.uri).path.rstrip("/").rpartition("/")[2]
         line = self._line(ObjectKey(org, key.dag_id, self._task(key), sobject, landed.uri))
         self._by_index.setdefault((key.dag_id, line.key.task_id, key.map_index), line)
         return line
+
+    def _org_of(self, key: TaskKey) -> str:
+        """The org that a newer event of the same task names; older versions of the package named none."""
+        of_task = (each for each in self._newest_first if each.key[::2] == key[::2] and each.facts.instance)
+        found = next(of_task, None)
+        return host_of(found.facts.instance or "") if found else ""
 
     def _line(self, key: ObjectKey) -> ObjectLine:
         line = self._lines.get(key)
@@ -574,7 +592,8 @@ class _Builder:
             if before and (each.state not in FAILED_STATES or not each.ended or each.ended <= before):
                 continue
             for line in self._lines_of(each):
-                self._night(line, each.key, each.ended).attempts.append(each)
+                night = self._night(line, each.key, each.ended)
+                night.attempts = [*night.attempts, each]
 
     def _lines_of(self, attempt: Attempt) -> Iterable[ObjectLine]:
         """The line that an attempt belongs to; all lines of a task that was not yet mapped."""
@@ -600,7 +619,7 @@ class _Builder:
     # What the nights mean
 
     def _judge(self, line: ObjectLine) -> None:
-        expected = self._expected(line.key.dag_id)
+        expected = self._expected.get(line.key.dag_id, ())
         line.allowance = self._allowance(line, expected)
         for night in line.nights.values():
             night.state = self._state(line, night)
@@ -666,10 +685,10 @@ class _Builder:
         if not line.nights:
             return
         first, last = min(line.nights), max(line.nights)
-        if self._newest_run(line.key.dag_id) > last:
+        if self._newest_run.get(line.key.dag_id, date.min) > last:
             runs = [key for key, when in self._night_of_run.items() if key[0] == line.key.dag_id and when > last]
             line.is_retired = self._ran_without(line, runs)
-        for due, when in self._expected_nights(line.key.dag_id):
+        for due, when in self._expected_nights.get(line.key.dag_id, ()):
             if when in line.nights or when <= first or (line.is_retired and when > last):
                 continue
             if self._now > due + line.allowance:
@@ -679,7 +698,7 @@ class _Builder:
         return max((when for key, when in self._night_of_run.items() if key[0] == dag_id), default=date.min)
 
     def _find_expected_nights(self, dag_id: str) -> Sequence[tuple[datetime, date]]:
-        return [(due, due.astimezone(self._zone).date()) for due in self._expected(dag_id)]
+        return [(due, due.astimezone(self._zone).date()) for due in self._expected[dag_id]]
 
     def _ran_without(self, line: ObjectLine, runs: Sequence[tuple[str, str]]) -> bool:
         """Whether other objects of the same task landed in those runs: then this one was taken out of the DAG."""
@@ -758,6 +777,14 @@ class _Builder:
 
 GROUP_OPERATORS = frozenset({"PlanOperator", "DownloadOperator", "CommitOperator"})
 """The operators of the task group `salesforce_extract`: its tasks are one line."""
+
+
+def _first_full(nights: Iterable[Night]) -> ExtractFacts | None:
+    """What the first full extract of the nights brought."""
+    return next((each.landed[-1].facts for each in nights if each.landed[-1].facts.mode != "incremental"), None)
+
+
+_NO_RUN: tuple[None, None] = (None, None)
 
 
 def _landed_at(landed: Landed) -> datetime:

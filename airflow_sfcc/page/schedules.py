@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from airflow.timetables.base import Timetable
     from pendulum import DateTime
     from sqlalchemy.orm import Session
+
+log = logging.getLogger(__name__)
 
 MOST_RUNS = 2_000
 """Of one DAG. One that is due more often is judged by the runs that it had."""
@@ -75,7 +78,8 @@ def _due(known: _Known, since: datetime, until: datetime) -> Sequence[datetime]:
             return ()
         restriction = TimeRestriction(earliest=pendulum.instance(since), latest=pendulum.instance(until), catchup=True)
         return _runs(timetable, restriction)
-    except Exception:  # a timetable of the DAG's author may do anything; then only the runs that were are known
+    except Exception as problem:  # a timetable of the DAG's author may do anything
+        log.warning("When a DAG was due is not known, only when it ran (%s: %s)", type(problem).__name__, problem)
         return ()
 
 

@@ -5,9 +5,11 @@ Everything is filtered by the DAGs that the user may read.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import msgspec
 from airflow.models.asset import AssetEvent, AssetModel, TaskInletAssetReference
@@ -20,11 +22,12 @@ from sqlalchemy import Text, and_, cast, func, or_, select
 
 from airflow_sfcc._airflow.event_facts import ExtractFacts, LoadFacts
 from airflow_sfcc._airflow.failures import FAILURE_KEY
-from airflow_sfcc.page.model import Attempt, Dag, Landed, Loaded, Run, Stored, TaskKey
+from airflow_sfcc.page.model import Attempt, Dag, Landed, Loaded, Run, Stored, TaskKey, landed
 from airflow_sfcc.page.schedules import due_times
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+    from sqlalchemy.sql.base import Executable
 
 EXTRACT_OPERATORS = ("SalesforceExtractOperator", "PlanOperator", "DownloadOperator", "CommitOperator")
 LOAD_OPERATOR = "SalesforceLoadOperator"
@@ -48,12 +51,12 @@ def read(
     if not tasks:
         return Stored()
     dags = sorted({dag_id for dag_id, _ in tasks})
-    landed, loaded, unreadable, is_cut = _events(session, dags, tasks, since)
-    landing = {(each.key.dag_id, each.key.task_id) for each in landed}
+    extracts, loaded, unreadable, is_cut = _events(session, dags, tasks, since)
+    landing = {(each.key.dag_id, each.key.task_id) for each in extracts}
     tasks = {key: operator for key, operator in tasks.items() if operator or key in landing}
     attempts = _attempts(session, dags, tasks, since, _notes(session, dags, since) if with_errors else {})
     return Stored(
-        landed=landed,
+        landed=extracts,
         loaded=loaded,
         attempts=attempts,
         runs=_runs(session, dags, since),
@@ -64,6 +67,11 @@ def read(
     )
 
 
+def _rows(session: Session, statement: Executable) -> Any:
+    """Rows of columns, without the work that an ORM session does for each."""
+    return session.connection().execute(statement)
+
+
 def _tasks(session: Session, readable: Collection[str], since: datetime) -> dict[tuple[str, str], str]:
     """The operator of every task of ours, by the newest run of each DAG.
 
@@ -71,17 +79,19 @@ def _tasks(session: Session, readable: Collection[str], since: datetime) -> dict
     operator here.
     """
     newest = select(func.max(DagRun.id)).where(DagRun.run_after >= since).group_by(DagRun.dag_id)
-    ran = session.execute(
+    ran = _rows(
+        session,
         select(TaskInstance.dag_id, TaskInstance.task_id, TaskInstance.operator)
         .join(DagRun, and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id))
         .where(DagRun.id.in_(newest), TaskInstance.operator.in_(OPERATORS))
-        .distinct()
+        .distinct(),
     ).all()
-    reading = session.execute(
+    reading = _rows(
+        session,
         select(TaskInletAssetReference.dag_id, TaskInletAssetReference.task_id)
         .join(AssetModel, AssetModel.id == TaskInletAssetReference.asset_id)
         .where(AssetModel.uri.like("salesforce://%"))
-        .distinct()
+        .distinct(),
     ).all()
     allowed = frozenset(readable)
     found: dict[tuple[str, str], str] = {}
@@ -94,11 +104,73 @@ def _tasks(session: Session, readable: Collection[str], since: datetime) -> dict
     return found
 
 
+class Unreadable(NamedTuple):
+    """An event that is not what a task of ours writes."""
+
+    key: TaskKey
+
+
+Event = Union[Landed, Loaded, Unreadable]
+
+
+class _Remembered:
+    """Events that were read and decoded before. Airflow never changes an event, and most of the page's are of earlier nights."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._events: dict[int, Event] = {}
+
+    def missing(self, ids: Sequence[int]) -> list[int]:
+        with self._lock:
+            return [each for each in ids if each not in self._events]
+
+    def remember(self, events: Mapping[int, Event]) -> None:
+        with self._lock:
+            self._events.update(events)
+            if len(self._events) > 2 * MOST_EVENTS:
+                self._events = dict(sorted(self._events.items())[MOST_EVENTS:])
+
+    def of(self, ids: Sequence[int]) -> list[Event | None]:
+        with self._lock:
+            return [self._events.get(each) for each in ids]
+
+
+_remembered = _Remembered()
+
+
 def _events(
     session: Session, dags: Sequence[str], tasks: Mapping[tuple[str, str], str], since: datetime
 ) -> tuple[list[Landed], list[Loaded], int, bool]:
-    found = session.execute(
+    wanted = and_(AssetEvent.source_dag_id.in_(dags), AssetEvent.timestamp >= since)
+    newest_first = select(AssetEvent.id).where(wanted).order_by(AssetEvent.id.desc()).limit(MOST_EVENTS)
+    ids = [event_id for (event_id,) in _rows(session, newest_first)]
+    missing = _remembered.missing(ids)
+    if missing:
+        _remembered.remember(_decoded(session, tasks, and_(wanted, AssetEvent.id >= min(missing))))
+    extracts: list[Landed] = []
+    loaded: list[Loaded] = []
+    unreadable = 0
+    for event in _remembered.of(ids):
+        if event is None:
+            continue
+        operator = tasks.get((event.key.dag_id, event.key.task_id))
+        if operator is None:
+            continue
+        if isinstance(event, Landed):
+            extracts.append(event)
+        elif isinstance(event, Loaded):
+            loaded.append(event)
+        else:
+            unreadable += bool(operator)  # a task that reads the asset may be anybody's
+    return extracts, loaded, unreadable, len(ids) >= MOST_EVENTS
+
+
+def _decoded(session: Session, tasks: Mapping[tuple[str, str], str], wanted: Any) -> dict[int, Event]:
+    """Events by their ids."""
+    found = _rows(
+        session,
         select(
+            AssetEvent.id,
             AssetEvent.source_dag_id,
             AssetEvent.source_run_id,
             AssetEvent.source_task_id,
@@ -108,26 +180,18 @@ def _events(
             cast(AssetEvent.extra, Text),
         )
         .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
-        .where(AssetEvent.source_dag_id.in_(dags), AssetEvent.timestamp >= since)
-        .order_by(AssetEvent.id.desc())
-        .limit(MOST_EVENTS)
-    ).all()
-    landed: list[Landed] = []
-    loaded: list[Loaded] = []
-    unreadable = 0
-    for dag_id, run_id, task_id, map_index, at, uri, extra in found:
-        operator = tasks.get((dag_id or "", task_id or ""))
-        if operator is None:
-            continue
+        .where(wanted),
+    )
+    decoded: dict[int, Event] = {}
+    for event_id, dag_id, run_id, task_id, map_index, at, uri, extra in found:
         key = TaskKey(dag_id or "", run_id or "", task_id or "", -1 if map_index is None else map_index)
-        try:
-            if operator == LOAD_OPERATOR:
-                loaded.append(Loaded(key, at, uri, _LOAD.decode(extra)))
+        decoded[event_id] = Unreadable(key)
+        with suppress(msgspec.MsgspecError, RecursionError, TypeError):
+            if tasks.get((key.dag_id, key.task_id)) == LOAD_OPERATOR:
+                decoded[event_id] = Loaded(key, at, uri, _LOAD.decode(extra))
             else:
-                landed.append(Landed(key, at, uri, _EXTRACT.decode(extra)))
-        except (msgspec.MsgspecError, RecursionError, TypeError):
-            unreadable += bool(operator)  # a task that reads the asset may be anybody's
-    return landed, loaded, unreadable, len(found) >= MOST_EVENTS
+                decoded[event_id] = landed(key, at, uri, _EXTRACT.decode(extra))
+    return decoded
 
 
 def _attempts(
@@ -139,7 +203,8 @@ def _attempts(
 ) -> list[Attempt]:
     """Task instances that did not succeed; those that did have events."""
     task_ids = sorted({task_id for (_, task_id), operator in tasks.items() if operator != LOAD_OPERATOR})
-    found = session.execute(
+    found = _rows(
+        session,
         select(
             TaskInstance.dag_id,
             TaskInstance.run_id,
@@ -159,7 +224,7 @@ def _attempts(
             or_(TaskInstance.state.is_(None), TaskInstance.state.not_in(("success", "removed"))),
         )
         .order_by(DagRun.run_after.desc())
-        .limit(MOST_ATTEMPTS)
+        .limit(MOST_ATTEMPTS),
     )
     attempts = []
     for dag_id, run_id, task_id, map_index, state, label, hostname, ended, try_number in found:
@@ -177,7 +242,8 @@ _NO_NOTE: Mapping[str, Any] = {}
 
 
 def _notes(session: Session, dags: Sequence[str], since: datetime) -> dict[TaskKey, Mapping[str, Any]]:
-    found = session.execute(
+    found = _rows(
+        session,
         select(
             XComModel.dag_id,
             XComModel.run_id,
@@ -187,7 +253,7 @@ def _notes(session: Session, dags: Sequence[str], since: datetime) -> dict[TaskK
         )
         .where(XComModel.key == FAILURE_KEY, XComModel.dag_id.in_(dags), XComModel.timestamp >= since)
         .order_by(XComModel.timestamp.desc())
-        .limit(MOST_ATTEMPTS)
+        .limit(MOST_ATTEMPTS),
     )
     return {
         TaskKey(dag_id, run_id, task_id, map_index): note
@@ -215,12 +281,13 @@ def _runs(session: Session, dags: Sequence[str], since: datetime) -> dict[tuple[
         .group_by(Deadline.dagrun_id)
         .subquery()
     )
-    found = session.execute(
+    found = _rows(
+        session,
         select(DagRun.dag_id, DagRun.run_id, DagRun.run_after, DagRun.run_type, deadlines.c.time)
         .outerjoin(deadlines, deadlines.c.dagrun_id == DagRun.id)
         .where(DagRun.dag_id.in_(dags), DagRun.run_after >= since)
         .order_by(DagRun.run_after.desc())
-        .limit(MOST_ATTEMPTS)
+        .limit(MOST_ATTEMPTS),
     )
     return {
         (dag_id, run_id): Run(due, str(run_type).rpartition(".")[2].lower() == "scheduled", deadline)
@@ -229,10 +296,11 @@ def _runs(session: Session, dags: Sequence[str], since: datetime) -> dict[tuple[
 
 
 def _dags(session: Session, dags: Iterable[str], due: Mapping[str, Sequence[datetime]]) -> dict[str, Dag]:
-    found = session.execute(
+    found = _rows(
+        session,
         select(
             DagModel.dag_id, DagModel.is_paused, DagModel.timetable_summary, DagModel.next_dagrun_create_after
-        ).where(DagModel.dag_id.in_(list(dags)))
+        ).where(DagModel.dag_id.in_(list(dags))),
     )
     return {
         dag_id: Dag(bool(is_paused), schedule, next_due, tuple(due.get(dag_id, ())))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_sfcc._airflow.event_facts import ExtractFacts, LoadFacts, SchemaChange, Warned
+from airflow_sfcc.page import model
 from airflow_sfcc.page.model import (
     Attempt,
     Dag,
@@ -49,7 +50,7 @@ def landed(ago: int, sobject: str = "Account", index: int = 0, *, after: float =
         "mode": "full",
         **facts,
     }
-    return Landed(
+    return model.landed(
         key(ago, index),
         due(ago) + timedelta(minutes=after),
         f"s3://lake/{sobject}",
@@ -213,7 +214,8 @@ def test_a_task_that_was_never_mapped_is_all_its_objects() -> None:
 
 def test_the_tasks_of_a_task_group_are_one_line() -> None:
     tasks = {(DAG, f"big.{name}"): f"{name.title()}Operator" for name in ("plan", "download", "commit")}
-    commit = landed(1, "Contact")._replace(key=TaskKey(DAG, "run-1", "big.commit", -1))
+    facts = landed(1, "Contact").facts
+    commit = model.landed(TaskKey(DAG, "run-1", "big.commit", -1), due(1), "s3://lake/Contact", facts)
     plan = Attempt(
         TaskKey(DAG, "run-0", "big.plan", -1), "failed", None, True, NOW, 1, {"error": "No.", "sobject": "Contact"}
     )

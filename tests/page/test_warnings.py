@@ -7,9 +7,11 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from airflow.sdk import DAG
 
+from airflow_sfcc._airflow.event_facts import ExtractFacts
 from airflow_sfcc.notifications import WhenWarned
 from airflow_sfcc.operators import SalesforceExtractOperator
 from airflow_sfcc.testing import RunDag, SalesforceOrg
@@ -82,6 +84,7 @@ def test_rows_that_fell_are_told(
     extra = last_extra()
     assert [each["kind"] for each in extra["warnings"]] == ["rows_fell"]
     assert (extra["sobject"], extra["mode"], extra["api"]) == ("Account", "full", "rest")
+    assert msgspec.convert(extra, ExtractFacts).rows == 50  # the page reads what tasks write
     assert extra["api_reason"] and 0 < extra["api_used"] < extra["api_limit"] and extra["seconds"] >= 0
     assert [value for value, _ in stats.of("sfcc.rows")] == [200, 200, 200, 50]
     ((_, tags),) = stats.of("sfcc.warning")
