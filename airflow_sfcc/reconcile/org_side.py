@@ -7,11 +7,11 @@ none here has more groups than one response holds: months of years, and hours of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timezone
 from typing import Any
 
 from airflow_sfcc.errors import StateError
-from airflow_sfcc.extract.incremental.deletions import find_deletions
+from airflow_sfcc.extract.incremental.deletions import LOG_DAYS, find_deletions
 from airflow_sfcc.extract.model import DeletesPlan, Window
 from airflow_sfcc.reconcile.model import NOTHING, Compared, Record, Stats
 from airflow_sfcc.salesforce import soql
@@ -25,9 +25,6 @@ Hour = tuple[int, int]
 """Day of the month, hour of the day."""
 
 MOST_IN_FLIGHT = 200_000
-_LOG_DELAY = timedelta(minutes=1)
-"""The log of deletions is told in whole minutes."""
-
 _IDS_AT_ONCE = 400
 """Ids of one query, which is sent in a URI."""
 
@@ -47,6 +44,11 @@ class OrgSide:
     @property
     def calls(self) -> int:
         return self._client.usage.calls
+
+    @property
+    def now(self) -> datetime:
+        """The org's present."""
+        return datetime.now(timezone.utc) + self._client.ahead
 
     # Intervals
 
@@ -125,14 +127,21 @@ class OrgSide:
             found |= {str(record["Id"]) for record in page.records}
         return found
 
-    def deleted_since(self, now: datetime) -> tuple[set[str], bool]:
-        """Ids of records deleted for good since `until`, and whether the org's log covers all of that time."""
-        until = self._compared.until
+    def deleted_since(self) -> tuple[set[str], datetime | None]:
+        """Ids of records deleted for good since `until`, and up to when these are all; None where that is not known."""
+        until, now = self._compared.until, self.now
         if not self._logs_deletions or now <= until:
-            return set(), False
+            return set(), None
         found = find_deletions(self._client, self._compared.sobject, DeletesPlan(Window(until, now), None), now=now)
-        known = found.known
-        return set(found.timestamps), known is not None and known.start == until and known.end >= now - _LOG_DELAY
+        return set(found.timestamps), found.known.end if found.known and found.known.start == until else None
+
+    def deleted_before(self) -> Mapping[str, datetime]:
+        """Times of deletion by Id, of the records deleted for good before `until` that the org's log still has."""
+        until = self._compared.until
+        if not self._logs_deletions:
+            return {}
+        plan = DeletesPlan(Window(until - LOG_DAYS, until), None)
+        return find_deletions(self._client, self._compared.sobject, plan, now=self.now).timestamps
 
     def look_up(self, ids: Iterable[str]) -> dict[str, Record]:
         """The records of these Ids as they are now, those in the recycle bin too; Ids that the org does not have are missing."""

@@ -72,7 +72,7 @@ def reconcile(
         else:
             local.read_table(destination, manifests, target)
         rows = local.rows
-        findings = Search(org, local, compared, now=now, max_calls=options.max_calls).run()
+        findings = Search(org, local, compared, max_calls=options.max_calls).run()
     healed = []
     if options.heal and findings.wrong:
         healed = heal(client, destination, compared, findings, run, hash_key=hash_key)

@@ -8,6 +8,7 @@ since the org goes on changing; what it says then is put into the local side, an
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
@@ -27,6 +28,10 @@ MANY_WRONG = 0.005
 MOST_PASSES = 3
 """Comparisons from the beginning, where records changed between the queries of one."""
 
+MOST_LOOKS_AT_LOG = 3
+LOG_DELAY = timedelta(minutes=1)
+"""The log of deletions is told in whole minutes."""
+
 _HOUR = timedelta(hours=1)
 Cell = tuple[int, int, int, int]
 """Year, month, day, hour."""
@@ -35,20 +40,26 @@ IdRange = tuple[str, str]
 """From, before; empty for no bound."""
 
 
+def pause(delay: timedelta) -> None:
+    """Wait for the log of deletions."""
+    time.sleep(delay.total_seconds())
+
+
 class _BudgetReachedError(Exception):
     """No more calls may be made."""
 
 
 class Search:
-    """One comparison of both sides. `now` is the org's time when it begins, `max_calls` the API calls it may make."""
+    """One comparison of both sides; `max_calls` are the API calls that it may make."""
 
-    def __init__(self, org: OrgSide, local: LocalSide, compared: Compared, *, now: datetime, max_calls: int) -> None:
+    def __init__(self, org: OrgSide, local: LocalSide, compared: Compared, *, max_calls: int) -> None:
         self._org = org
         self._local = local
         self._compared = compared
-        self._now = now
         self._most = org.calls + max_calls
         self._in_flight: set[str] = set()
+        self._gone: set[str] = set()
+        self._log_ends: datetime | None = None
         self.findings = Findings()
 
     def run(self) -> Findings:
@@ -72,8 +83,14 @@ class Search:
         """Records that changed since are compared by nobody: what they were before, the org no longer tells."""
         self._require_calls()
         since = self._org.changed_since()
-        self._gone, self._log_is_complete = self._org.deleted_since(self._now)
+        self._read_log()
         self._leave_out(since | self._gone)
+
+    def _read_log(self) -> None:
+        """Read what was deleted for good since, and up to when the log is complete."""
+        self._require_calls()
+        gone, self._log_ends = self._org.deleted_since()
+        self._gone |= gone
 
     def _leave_out(self, ids: set[str]) -> None:
         self._local.remove(ids)
@@ -138,20 +155,17 @@ class Search:
         self._require_calls()
         there = self._org.look_up(candidates)
         here = self._local.stamps_of(candidates)
-        if here.keys() - there.keys():
-            gone, self._log_is_complete = self._org.deleted_since(self._now)
-            self._gone |= gone
+        self._judge_absent(here.keys() - there.keys())
         missing = [each for each in candidates if each not in here and each in there]
         deleted = self._local.known_deleted(missing)
         for each, is_listed in candidates.items():
-            self._judge(each, is_listed, there.get(each), here.get(each), each in deleted)
+            if each in there:
+                self._judge(each, is_listed, there[each], here.get(each), each in deleted)
 
     def _judge(
-        self, record_id: str, is_listed: bool, there: Record | None, here: datetime | None, is_known_deleted: bool
+        self, record_id: str, is_listed: bool, there: Record, here: datetime | None, is_known_deleted: bool
     ) -> None:
-        if there is None:
-            self._judge_absent(record_id, here)
-        elif there.stamp >= self._compared.until:
+        if there.stamp >= self._compared.until:
             self._leave_out({record_id})
         elif there.is_deleted:
             self._found(Finding(record_id, "not_deleted", there.stamp), here is not None)
@@ -165,14 +179,26 @@ class Search:
             self._found(Finding(record_id, "stale"), True)
             self._local.put(there)
 
-    def _judge_absent(self, record_id: str, here: datetime | None) -> None:
-        if here is None:
+    def _judge_absent(self, ids: set[str]) -> None:
+        """Records that are here, and not in the org. Of a deletion that is in no log, only one that the log would have by
+        now if it were new is an old one."""
+        if not ids:
             return
-        if record_id in self._gone or not self._log_is_complete:
-            self._in_flight.add(record_id)
-        else:
-            self._found(Finding(record_id, "not_deleted"), True)
-        self._local.remove([record_id])
+        looked_up_at = self._org.now
+        self._require_calls()
+        before = self._org.deleted_before()
+        self._read_log()
+        for _ in range(MOST_LOOKS_AT_LOG):
+            if ids <= before.keys() | self._gone or self._log_ends is None or self._log_ends >= looked_up_at:
+                break
+            pause(LOG_DELAY)
+            self._read_log()
+        is_told = self._log_ends is not None and self._log_ends >= looked_up_at
+        for each in ids - self._gone:
+            if each in before or is_told:
+                self._found(Finding(each, "not_deleted", before.get(each)), True)
+                self._local.remove([each])
+        self._leave_out(self._local.stamps_of(ids).keys() & ids)
 
     def _found(self, finding: Finding, is_so: bool) -> None:
         if is_so:
