@@ -53,10 +53,16 @@ class WaitingTrigger(BaseTrigger):
 
         return Tally()
 
+    @cached_property
+    def began(self) -> float:
+        """When it began to wait, by `time.monotonic`."""
+        return time.monotonic()
+
     async def call(self, function: Callable[[SalesforceClient], T], *, kind: Kind = "poll") -> T:
         from airflow_sfcc._airflow.shared_clients import SharedClients
 
-        return await SharedClients.here().call(self.salesforce_conn_id, function, self.tally, kind=kind)
+        clients = SharedClients.here()
+        return await clients.call(self.salesforce_conn_id, function, self.tally, kind=kind, since=self.began)
 
     async def until(
         self, function: Callable[[SalesforceClient], T | None], *, longest: float = 60.0, kind: Kind = "poll"
@@ -68,7 +74,7 @@ class WaitingTrigger(BaseTrigger):
         from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, UnavailableError
         from airflow_sfcc.salesforce.bulk import poll_delays
 
-        responded_at = time.monotonic()
+        responded_at = self.began
         for delay in poll_delays(self.poll_interval, longest):
             # Also before the first call: Airflow takes a task that is resumed before its worker has noticed the
             # deferral (up to one heartbeat, 5 s) for one that was killed. The jitter keeps hundreds of triggers, all

@@ -56,9 +56,9 @@ class _Connected:
     read_at: float
     failure: ConfigurationError | None = None
 
-    @property
-    def is_current(self) -> bool:
-        return time.monotonic() - self.read_at < (CONNECTION_SECONDS if self.failure is None else FAILURE_SECONDS)
+    def is_current(self, since: float) -> bool:
+        limit = CONNECTION_SECONDS if self.failure is None else FAILURE_SECONDS
+        return self.read_at >= since and time.monotonic() - self.read_at < limit
 
 
 class SharedClients:
@@ -82,14 +82,23 @@ class SharedClients:
         return cls._by_loop[loop]
 
     async def call(
-        self, conn_id: str, function: Callable[[SalesforceClient], T], tally: Tally, *, kind: Kind = "poll"
+        self,
+        conn_id: str,
+        function: Callable[[SalesforceClient], T],
+        tally: Tally,
+        *,
+        kind: Kind = "poll",
+        since: float = 0.0,
     ) -> T:
         """What `function` returns for the connection's client; it runs in a thread, and its API calls go to `tally`.
+
+        :param since: when the caller began, by `time.monotonic`. What was read of the connection before, and a login that
+            failed before, is not for it: a person may have corrected either, and cleared the task.
 
         Nothing is retried while a thread is held: a transient error is raised at once (UnavailableError).
         """
         async with self._reading.setdefault(conn_id, asyncio.Lock()):
-            connected = await self._connect(conn_id)
+            connected = await self._connect(conn_id, since)
 
         def called() -> T:
             if connected.failure is not None:
@@ -110,9 +119,9 @@ class SharedClients:
             self._threads[conn_id, kind] = ThreadPoolExecutor(THREADS, thread_name_prefix=f"airflow-sfcc-{kind}")
         return self._threads[conn_id, kind]
 
-    async def _connect(self, conn_id: str) -> _Connected:
+    async def _connect(self, conn_id: str, since: float) -> _Connected:
         known = self._connected.get(conn_id)
-        if known is not None and known.is_current:
+        if known is not None and known.is_current(since):
             return known
         fields, extra = await _read_known(conn_id)
         if known is not None and known.failure is None and known.fields == (*fields.values(), extra):

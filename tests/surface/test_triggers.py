@@ -167,6 +167,23 @@ def test_a_changed_connection_is_noticed(
     assert job
 
 
+def test_who_begins_after_a_correction_does_not_meet_what_was_before(slow_org: RunningOrg, connect: Connect) -> None:
+    job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
+    finish_jobs(slow_org)
+
+    async def triggerer() -> list[dict[str, Any]]:
+        run_as, slow_org.org.run_as = slow_org.org.run_as, None
+        refused = await first(trigger(job))
+        slow_org.org.run_as = run_as
+        corrected = await first(trigger(job))
+        connect("http://127.0.0.1:9", {})  # nobody responds there
+        return [refused, corrected, await first(trigger(job, end_time=time.time() + 2))]
+
+    refused, corrected, edited = asyncio.run(triggerer())
+    assert refused["error"] == "AuthenticationError"
+    assert (corrected["status"], edited["status"]) == ("finished", "timeout")
+
+
 def test_the_end_time_holds_across_a_restart(slow_org: RunningOrg) -> None:
     job = slow_org.client().bulk.create("SELECT Id FROM Profile").id
     stored = trigger(job, end_time=time.time() + 1).serialize()[1]
