@@ -257,11 +257,12 @@ class BatchTask:
             self._problems[wanted.name] = problem
             return Outcome(wanted.name, "failed", sentence=str(problem) or type(problem).__name__)
         deleted = result["deleted_rows"] or 0
-        has_changed = wanted.mode == "full" or result["rows"] or deleted
+        rows = result["rows"] + int((result.get("refreshed") or {}).get("rows", 0))
+        has_changed = wanted.mode == "full" or rows or deleted
         return Outcome(
             wanted.name,
             "new" if wanted.is_new else "changed" if has_changed else "unchanged",
-            rows=result["rows"],
+            rows=rows,
             deleted_rows=deleted,
             bytes=result["bytes"],
         )

@@ -173,6 +173,31 @@ def test_a_retry_reads_only_what_failed_and_the_budget_ends_a_run_politely(
     assert set(described[: len(late)]) == set(late), "what was late goes first"
 
 
+def test_calculated_fields_are_read_again_each_night(
+    start_sfcc_org: StartOrg, run_dag: RunDag, root_url: str, tmp_path: Path
+) -> None:
+    org = start_sfcc_org(rows={"Account": 60, "Contact": 8})
+    org.local_org.add_field("Account", {"name": "Tier__c", "type": "string", "calculated": True}, formula="'Silver'")
+    database = tmp_path / "org.duckdb"
+    dag = dag_of(
+        f"{root_url}/{{sobject}}",
+        "calculated",
+        objects=["Account", "Contact"],
+        calculated="refresh",
+        table=f"duckdb://{database}/{{sobject}}",
+    )
+    run, _ = night(org, run_dag, dag)
+    assert run.state == "success", run.error
+    changed_formula = "CASE WHEN hash(\"Id\") % 3 = 0 THEN 'Gold' ELSE 'Silver' END"
+    org.local_org.change_formula("Account", "Tier__c", changed_formula)
+    run, report = night(org, run_dag, dag)
+    assert run.state == "success" and "Account" in report["changed"], run.error
+    expected = rows_of_org(client_of(org), "Account", "Tier__c")
+    with duckdb.connect(str(database), read_only=True) as tables:
+        assert set(tables.execute('SELECT "Id", "Tier__c" FROM "Account"').fetchall()) == expected
+    assert {tier for _, tier in expected} == {"Gold", "Silver"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
