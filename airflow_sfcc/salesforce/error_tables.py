@@ -268,7 +268,7 @@ TOKEN_ERRORS = (
         None,
         "ip restricted",
         "this machine's address is not in the range that the app or the user's profile allows",
-        "add the workers' addresses to the allowed ranges, or relax IP restrictions in the app's policies",
+        "add the workers' addresses to the Login IP Ranges of the user's profile, or relax IP restrictions in the app's policies",
         IP_RESTRICTIONS,
     ),
     TokenError(
@@ -310,23 +310,27 @@ TOKEN_ERRORS = (
     ),
 )
 
+_WRONG_AUDIENCE = (
+    "the login was signed for another kind of org",
+    "set audience in the connection's extra: https://login.salesforce.com for production and Developer Edition, "
+    "https://test.salesforce.com for a sandbox, or https:// and the My Domain where the org takes neither",
+)
+_INACTIVE_JWT_USER = (
+    "the user is inactive or frozen",
+    "activate or unfreeze the user that username in the connection's extra names, or name another one there",
+)
+
 JWT_ERRORS = (
     TokenError(
         "invalid_grant",
-        "user hasn't approved this consumer",
+        "approved this consumer",  # after "user hasn't", with a straight apostrophe or a typographic one
         "the user is not pre-authorized for the app, or there is no user of this name",
         "set the app's Permitted Users to Admin approved users are pre-authorized, add the user's permission set to the app's "
         "policies, and check username in the connection's extra",
         PERMITTED_USERS,
     ),
-    TokenError(
-        "invalid_grant",
-        "audience is invalid",
-        "the login was signed for another kind of org",
-        "set audience in the connection's extra: https://login.salesforce.com for production and Developer Edition, "
-        "https://test.salesforce.com for a sandbox",
-        MY_DOMAIN,
-    ),
+    TokenError("invalid_grant", "audience is invalid", *_WRONG_AUDIENCE, MY_DOMAIN),
+    TokenError("invalid_grant", "Audience validation failed", *_WRONG_AUDIENCE, MY_DOMAIN),
     TokenError(
         "invalid_grant",
         "invalid assertion",
@@ -347,7 +351,8 @@ JWT_ERRORS = (
         "client app is not installed in this org",
         "the org does not know the app with this consumer key, or the user may not use it",
         "check that key and host belong to the same org (a refreshed sandbox has new apps), and that the user is pre-authorized "
-        "in the app's policies",
+        "in the app's policies; if both are right, set audience in the connection's extra to https:// and the My Domain, "
+        "since external client apps were seen to reject other audiences so",
         CONSUMER_KEY_AND_SECRET,
     ),
     TokenError(
@@ -378,6 +383,23 @@ JWT_ERRORS = (
         "look up the reason in Setup, Login History: a locked or frozen user, login hours, or an address that is not allowed",
         RUN_AS_USER,
     ),
-    *TOKEN_ERRORS,
+    TokenError(None, "inactive user", *_INACTIVE_JWT_USER, RUN_AS_USER),
+    TokenError("inactive_user", None, *_INACTIVE_JWT_USER, RUN_AS_USER),
+    TokenError(
+        None,
+        "ip restricted",
+        "this machine's address is not in the login IP ranges of the user's profile",
+        "add the workers' addresses to these ranges: the JWT bearer flow enforces them whatever the app's policy says",
+        IP_RESTRICTIONS,
+    ),
+    *TOKEN_ERRORS[:-1],
+    TokenError(
+        "invalid_grant",
+        None,
+        "the app may not log in this user",
+        "look up the reason in Setup, Login History, and check the user, its API Enabled permission and the app's policies",
+        RUN_AS_USER,
+    ),
 )
-"""For the JWT bearer flow; its own rows come first (salesforce-protocol.md#jwt-bearer)."""
+"""For the JWT bearer flow: its own rows first, then what both flows have, then any other `invalid_grant`
+(salesforce-protocol.md#jwt-bearer)."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 LIFETIME = timedelta(minutes=3)
-"""Of an assertion, by the org's clock. Salesforce wants it short."""
+"""Of an assertion, by the org's clock: the longest that Salesforce's help allows."""
 
 FEWEST_BITS = 2048
 LARGEST_KEY_FILE = 65_536
@@ -109,7 +109,8 @@ def audience_for(login: Origin) -> str:
     """The `aud` that Salesforce wants from an org behind this host.
 
     Sandboxes and scratch orgs are of `test.salesforce.com`, all other orgs under `my.salesforce.com` of
-    `login.salesforce.com`, as the Salesforce CLI does it. Hosts of other clouds, gateways and loopback are named themselves.
+    `login.salesforce.com`: the values that Salesforce's help names. (The Salesforce CLI tries My Domain first, then these.)
+    Hosts of other clouds, gateways and loopback are named themselves.
     """
     if not login.host.endswith(".my.salesforce.com"):
         return str(login)

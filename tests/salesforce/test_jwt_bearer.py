@@ -23,6 +23,7 @@ from airflow_sfcc._airflow.connection import client_for
 from airflow_sfcc.errors import (
     CERTIFICATE,
     CONSUMER_KEY_AND_SECRET,
+    IP_RESTRICTIONS,
     MY_DOMAIN,
     PERMITTED_USERS,
     RUN_AS_USER,
@@ -121,17 +122,22 @@ def test_the_audience_can_be_set(endpoint: JwtEndpoint) -> None:
 
 ERRORS = [
     ("invalid_grant", "user hasn't approved this consumer", PERMITTED_USERS, "pre-authorized"),
+    ("invalid_grant", "user hasn\u2019t approved this consumer", PERMITTED_USERS, "pre-authorized"),
     ("invalid_grant", "audience is invalid", MY_DOMAIN, "set audience in the connection's extra"),
+    ("invalid_grant", "Audience validation failed", MY_DOMAIN, "set audience in the connection's extra"),
     ("invalid_grant", "invalid assertion", CERTIFICATE, "upload the certificate"),
     ("invalid_grant", "expired authorization code", CERTIFICATE, "NTP"),
     ("invalid_grant", "authentication failure", RUN_AS_USER, "Login History"),
-    ("invalid_grant", "inactive user", RUN_AS_USER, "activate that user"),
+    ("invalid_grant", "inactive user", RUN_AS_USER, "username in the connection's extra"),
+    ("inactive_user", "inactive user", RUN_AS_USER, "username in the connection's extra"),
+    ("invalid_grant", "ip restricted", IP_RESTRICTIONS, "whatever the app's policy says"),
     ("invalid_app_access", "user is not admin approved to access this app", PERMITTED_USERS, "permission set"),
     ("invalid_client_id", "client identifier invalid", CONSUMER_KEY_AND_SECRET, "copy the consumer key again"),
     ("invalid_client", "invalid client credentials", CERTIFICATE, "Enable JWT Bearer Flow"),
     ("unsupported_grant_type", "grant type not supported", CERTIFICATE, "Enable JWT Bearer Flow"),
     ("app_not_found", "External client app is not installed in this org", CONSUMER_KEY_AND_SECRET, "same org"),
-    ("invalid_grant", "something new", RUN_AS_USER, "Run As user"),
+    ("app_not_found", "External client app is not installed in this org", CONSUMER_KEY_AND_SECRET, "set audience"),
+    ("invalid_grant", "something new", RUN_AS_USER, "Login History"),
 ]
 
 
