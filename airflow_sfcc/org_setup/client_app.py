@@ -34,7 +34,7 @@ MOST_IP_RANGES = 128
 
 @dataclass(frozen=True)
 class IpRange:
-    """Addresses that may use the app without further proof, both ends included."""
+    """Trusted addresses of the app, both ends included. Salesforce's help knows a use of them in the web server flow only."""
 
     start: str
     end: str
@@ -127,8 +127,8 @@ class ClientApp:
             OAUTH_SETTINGS,
             self._settings_name,
             {
-                # The JWT bearer flow is refused without the refresh token scope, although it never gets such a token:
-                # Salesforce DX Developer Guide, "Create a Private Key and Self-Signed Digital Certificate".
+                # The JWT bearer flow never gets a refresh token, but Salesforce's own guide selects this scope for it, and a
+                # user counts as approved by it: Salesforce DX Developer Guide, "Create an External Client App in Your Org".
                 "commaSeparatedOauthScopes": "Api" if self.certificate is None else "Api, RefreshToken",
                 "externalClientApplication": self.name,
                 "label": f"{self.label} OAuth settings",
@@ -139,8 +139,8 @@ class ClientApp:
     def _oauth_policies(self) -> Component:
         """The admin's switches, under the name of the policies that Salesforce makes by itself for these settings [M].
 
-        Another name is refused as a duplicate when Salesforce was first. `commaSeparatedPermissionSet`: the page says
-        IDs, orgs were seen to take API names and to refuse IDs [M].
+        Another name is refused as a duplicate when Salesforce was first. `commaSeparatedPermissionSet`: the page's table says
+        IDs, its sample has an API name; orgs were seen to take API names and to refuse IDs [M].
         """
         name = f"{self._settings_name}_defaultPolicy"
         content: dict[str, Value] = {

@@ -25,7 +25,7 @@ from airflow_sfcc.org_setup.metadata import API_VERSION, Component
 PRIVATE_KEY = PurePosixPath("keys/airflow.key")
 CERTIFICATE = PurePosixPath("keys/airflow.crt")
 
-_IGNORED = """# Never commit the private key. After a retrieve, the global OAuth settings hold the consumer key.
+_IGNORED = """# Never commit the private key. After a retrieve, the global OAuth settings hold the consumer key, maybe the secret.
 /keys/
 /app/main/default/extlClntAppGlobalOauthSets/
 .sf/
@@ -138,7 +138,7 @@ def personal_steps(project: Project) -> Iterator[str]:
     yield (
         "If the deployment says that the OAuth plugin may not be accessed: the deploying user needs View External Client "
         "Apps Consumer Secrets in Metadata, and the org the setting Allow Access to OAuth Consumer Secrets via Metadata "
-        "API (Setup, External Client App Settings). Switch the setting off again afterwards."
+        "API (Setup, External Client App Settings; newer orgs may have no such setting). Switch it off again afterwards."
     )
     where = "Setup > External Client App Manager > the app > Settings > OAuth Settings > Consumer Key and Secret"
     if app.certificate is None:
@@ -151,7 +151,7 @@ def personal_steps(project: Project) -> Iterator[str]:
         )
     if app.ip_ranges:
         yield (
-            "Enter the same IP ranges in the profile of the user (Login IP Ranges): the app's ranges only say from where "
-            "no further proof is needed, the profile's ones shut all others out."
+            "Enter the same IP ranges in the profile of the user (Login IP Ranges): the app's ranges shut nobody out, and "
+            "are documented for the web server flow only; the profile's ones shut all others out."
         )
     yield "Check the result with: airflow-sfcc check CONNECTION --object NAME"

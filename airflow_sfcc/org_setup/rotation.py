@@ -1,9 +1,9 @@
 """Rotating the consumer key and secret of an external client app, so that nothing is lost when it is stopped in between.
 
 Source: Connect REST API Developer Guide, "OAuth Credentials Resources" (API version 65.0 and later for staged ones), and
-help, "Stage, Rotate, and Delete OAuth Credentials for a Local External Client App". Not documented, and so left to the
-caller (`activate_first`): whether Salesforce accepts a login with a staged pair. The exact JSON of the staged resource's
-collection is not shown in the guide either: `_staged_of` takes every shape that was seen.
+help, "Stage, Rotate, and Delete OAuth Credentials for an External Client App". Not documented, and so left to the caller
+(`activate_first`): whether Salesforce accepts a login with a staged pair, which is reported [M]. The exact JSON of the staged
+resource's collection is not shown in the guide either: `_staged_of` takes every shape that was seen.
 """
 
 from __future__ import annotations

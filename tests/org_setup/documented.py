@@ -75,7 +75,8 @@ PAGES = {
         "extlClntAppPolicies",
         "ecaPlcy",
         required="externalClientApplication isEnabled",
-        sample="externalClientApplication isEnabled isOauthPluginEnabled label",
+        sample="externalClientApplication isEnabled isCanvasPluginEnabled isMobilePluginEnabled isNotificationPluginEnabled "
+        "isOauthPluginEnabled isPushPluginEnabled isSamlPluginEnabled label startPage startUrl",
         booleans="isEnabled isOauthPluginEnabled",
         values={"startPage": "Custom None OAuth"},
     ),

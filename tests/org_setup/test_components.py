@@ -26,7 +26,7 @@ ADDED = {
     # The switch of the one flow; the certificate is that of the other (both API version 60.0 and later).
     "ExtlClntAppGlobalOauthSettings": {"isClientCredentialsFlowEnabled", "certificate"},
     "ExtlClntAppOauthSettings": set(),
-    "ExtlClntAppConfigurablePolicies": {"startPage"},
+    "ExtlClntAppConfigurablePolicies": set(),
     "PermissionSet": set(),
 }
 """Documented elements that we write and the page's sample does not have."""
