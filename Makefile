@@ -5,12 +5,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
-SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist loadfile
 S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py tests/test_example_dags.py
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test localorg-test client-suites kill-test chaos s3-test sample-test dbt-test stack-test scale-test sync-test conformance bench soql-differential fuzz lint format clean quarter quarter-reconcile reconcile-test quarter-load load-kill-test docs build test-matrix ui-test
+.PHONY: help demo up test slow-test localorg-test client-suites kill-test chaos s3-test sample-test dbt-test stack-test scale-test sync-test conformance bench soql-differential fuzz lint format clean quarter quarter-reconcile reconcile-test quarter-load load-kill-test docs build test-matrix ui-test
 
 help:  ## list the targets
 	@printf 'airflow-sfcc: Salesforce extracts for Apache Airflow\n\n'
@@ -29,6 +29,10 @@ up: $(READY)  ## start Airflow with its UI and a local Salesforce org, until Ctr
 test: lint  ## check style and types, and run the tests
 	@echo "==> Tests, as many at a time as there are cores (at most 4)"
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+slow-test: $(READY)  ## what is left out of `make test` since it takes long: lost databases, killed workers, more seeds and stores
+	@echo "==> Slow tests (ten minutes or so)"
+	@$(BIN)/python -m pytest -m "slow and not conformance and not ui and not dbt" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 conformance: $(READY)  ## read the local org with clients that others wrote: simple-salesforce, jsforce, Airbyte, Singer, curl
 	@$(BIN)/python -m tests.conformance.environments
@@ -66,7 +70,7 @@ sync-test: $(READY)  ## a whole org of 800 objects, two nights in a real Airflow
 	@$(BIN)/python -m dev.sync_test --objects $(or $(OBJECTS),800)
 
 s3-test: $(READY)  ## land every test's files in an S3-compatible server, not on the disk (TESTS=...; make test does so with some)
-	@TEST_STORAGE=s3 $(BIN)/python -m pytest $(or $(TESTS),$(S3_TESTS)) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	@TEST_STORAGE=s3 $(BIN)/python -m pytest -m "not conformance and not ui and not dbt" $(or $(TESTS),$(S3_TESTS)) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 sample-test: $(READY)  ## install the built wheel in an environment of its own and run the sample project's tests there
 	@$(BIN)/python -m tests.sample_from_wheel

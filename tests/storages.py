@@ -46,6 +46,9 @@ def s3_options(url: str) -> dict[str, Any]:
 
 
 on_all_storages = pytest.mark.parametrize("root", ["file", "s3"], indirect=True)
+on_disk_and_slowly_on_s3 = pytest.mark.parametrize(
+    "root", ["file", pytest.param("s3", marks=pytest.mark.slow)], indirect=True
+)
 
 
 @pytest.fixture

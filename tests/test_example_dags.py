@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from salesforce_localorg.bulk_jobs import BulkTimings
@@ -18,8 +19,8 @@ EXAMPLE_DAGS = Path(__file__).resolve().parents[1] / "dags"
 ROWS = {"Account": 60, "Contact": 60, "Opportunity": 60, "Case": 60, "Invoice__c": 60}
 
 
-CASES = [(path.stem, "file") for path in sorted(EXAMPLE_DAGS.glob("*.py"))]
-CASES += [("salesforce_incremental", "s3"), ("salesforce_task_group", "s3")]
+CASES: list[Any] = [(path.stem, "file") for path in sorted(EXAMPLE_DAGS.glob("*.py"))]
+CASES += [("salesforce_task_group", "s3"), pytest.param("salesforce_incremental", "s3", marks=pytest.mark.slow)]
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ def installed_wheel(folder: Path) -> Path:
     return folder / "venv" / "bin" / "python"
 
 
+@pytest.mark.slow
 def test_the_sample_project_passes_against_the_wheel(tmp_path: Path) -> None:
     python = str(installed_wheel(tmp_path))
     project = tmp_path / "project"

@@ -126,6 +126,7 @@ def test_a_retry_goes_on_with_the_missing_pages(
     assert pages <= paged_org.calls("job_results") <= pages + 1, "only the page in flight is fetched again"
 
 
+@pytest.mark.slow
 def test_a_task_that_is_cleared_starts_over(paged_org: RunningOrg, local_airflow: LocalAirflow, tmp_path: Path) -> None:
     run = Dying(local_airflow, paged_org, tmp_path, "worker_dies_and_is_cleared", retry_seconds=3600)
     run.start_and_kill()
@@ -138,6 +139,7 @@ def test_a_task_that_is_cleared_starts_over(paged_org: RunningOrg, local_airflow
     assert paged_org.calls("job_results") - asked == pages
 
 
+@pytest.mark.slow
 def test_a_download_of_the_task_group_goes_on_with_its_missing_pages(
     paged_org: RunningOrg, local_airflow: LocalAirflow, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from airflow_sfcc.extract import current_table_sql, latest_state
 from dev.local_airflow import LocalAirflow
 from tests.conftest import CONFIG, KEY, SECRET, RunningOrg
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 FIELDS = ["Id", "Name", "Phone", "AnnualRevenue", "SystemModstamp"]
 DAY = timedelta(days=1)

@@ -19,6 +19,7 @@ from tests.conftest import CONFIG, KEY, SECRET, RunningOrg
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.slow,
     pytest.mark.skipif(not versions.HAS_3_3, reason="retry policies came with Airflow 3.3"),
 ]
 

@@ -14,7 +14,7 @@ from tests.org_setup.credentials_org import ADMIN, OLD, credentials_org
 
 BIN = Path(sys.executable).parent
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_the_connection_in_the_database_has_the_new_pair(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from airflow_sfcc.extract.storage import give_name, is_local
 from tests.extract.runs import read_rows
 from tests.quarter.simulation import DAY, FIRST_NIGHT
 from tests.quarter.world import WorkerDiedError, World, run_of
-from tests.storages import files_below, on_all_storages
+from tests.storages import files_below, on_all_storages, on_disk_and_slowly_on_s3
 
 TIER = {"name": "Tier__c", "type": "double", "precision": 18, "scale": 0, "custom": True, "nillable": True}
 
@@ -78,7 +78,7 @@ def changes_of(manifest: dict[str, Any]) -> dict[str, str]:
     return {change["column"]: change["change"] for change in manifest["schema_changes"]}
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 def test_the_manifest_says_where_the_extract_stands(world: World) -> None:
     first, second = night(world, 0), night(world, 1)
     assert first["window"] == {"start": None, "end": "2027-02-02T02:00:00.000Z"} and first["mode"] == "incremental"
@@ -216,7 +216,7 @@ def test_formulas_are_named_as_fields_that_can_be_stale(root: UPath) -> None:
 # Deletes
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 def test_after_too_long_an_outage_hard_deletes_ask_for_a_full_run_which_heals(world: World) -> None:
     night(world, 0)
     gone = world.free[0]
@@ -313,7 +313,7 @@ def backfill(folder: UPath, *, in_parallel: bool) -> dict[str, Any]:
         world.close()
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 def test_a_backfill_in_parallel_equals_one_after_another(root: UPath, tmp_path: Path) -> None:
     one_by_one = backfill(UPath(tmp_path / "a"), in_parallel=False)
     side_by_side = backfill(root / "b", in_parallel=True)
@@ -341,7 +341,7 @@ def test_of_two_runs_from_one_state_the_second_commit_is_refused_and_running_aga
     world.run(run_of(1, due))
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 def test_a_commit_waits_for_another_and_takes_over_from_a_dead_one(root: UPath) -> None:
     with commit_lock(root, "one") as require_alone:
         with (
@@ -357,7 +357,7 @@ def test_a_commit_waits_for_another_and_takes_over_from_a_dead_one(root: UPath) 
     assert files_below(root) == {}
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 def test_a_retry_does_not_wait_for_the_claim_of_the_attempt_that_died(root: UPath) -> None:
     with commit_lock(root, "one"), commit_lock(root, "one", waits_for=0) as require:
         with (
@@ -383,7 +383,7 @@ def test_never_do_two_hold_the_destination(root: UPath) -> None:
         list(pool.map(commit, range(12)))
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 def test_a_run_that_was_cut_off_while_it_committed_publishes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,7 +410,7 @@ def test_a_run_that_was_cut_off_while_it_committed_publishes_nothing(
 # Repeats
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 @pytest.mark.parametrize("file_format", ["parquet", "csv", "jsonl"])
 def test_a_cleared_run_keeps_what_only_its_first_reading_saw(world: World, file_format: str) -> None:
     world.checked = file_format == "parquet"
@@ -430,7 +430,7 @@ def test_a_cleared_run_keeps_what_only_its_first_reading_saw(world: World, file_
     assert (third["carried_rows"], third["rows"]) == (2, first["rows"])
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 def test_a_repeat_that_dies_in_its_commit_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*_: Any) -> Any:
         raise WorkerDiedError
@@ -450,7 +450,7 @@ def test_a_repeat_that_dies_in_its_commit_loses_nothing(world: World, monkeypatc
     assert kept == {file["path"] for file in again["files"]}
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 def test_nothing_but_the_destination_is_needed_and_sources_are_not_mixed(world: World) -> None:
     night(world, 0)
     with pytest.raises(StateError, match="give each condition its own destination"):
@@ -555,7 +555,7 @@ def test_history_is_read_by_its_date_of_creation(root: UPath) -> None:
 # Vacuum
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 def test_vacuum_removes_leftovers_and_what_a_full_extract_supersedes_and_nothing_else(world: World) -> None:
     night(world, 0)
     night(world, 1)

@@ -10,7 +10,7 @@ from upath import UPath
 from tests.quarter.simulation import Simulation
 
 
-@pytest.mark.parametrize("seed", [101, 102])
+@pytest.mark.parametrize("seed", [101, pytest.param(102, marks=pytest.mark.slow)])
 def test_after_every_committed_night_the_current_table_is_what_the_org_held(root: UPath, seed: int) -> None:
     simulation = Simulation(root, seed)
     try:

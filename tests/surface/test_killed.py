@@ -25,7 +25,7 @@ from tests.storages import files_below
 from tests.surface.conftest import Connect
 from tests.surface.test_durable import PAGE_ROWS
 
-MOMENTS = int(os.environ.get("KILLS", "10"))
+MOMENTS = int(os.environ.get("KILLS", "5"))
 """For each kind of org. `make kill-test` tries more."""
 
 PAGE_SECONDS = 0.08
