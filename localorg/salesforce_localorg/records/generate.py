@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from salesforce_localorg.ids import record_id
 from salesforce_localorg.records.derived import derived_fields
@@ -22,9 +25,43 @@ _DECIDING = (
     *("nillable", "createable", "unique", "external_id", "auto_number"),
 )
 """What decides the values of a field, beside its picklist's."""
-_ALIKE = "sf_alike"  # the values that objects of one shape share, while they are filled
+_ALIKE = "sf_alike"  # values that were made, while tables are filled with them
+
+_MOST_KEPT_VALUES = 100_000
+_MOST_KEPT_TABLES = 64
 
 Progress = Callable[[str, int], None]
+
+
+class _KeptTables:
+    """Small tables that were made in this process, by the statement that makes them, the least recently used left out.
+
+    DuckDB takes far longer to prepare a statement of so many expressions than to run it over a few rows, and a process
+    that starts an org for each of its tests makes the same rows again and again.
+    """
+
+    def __init__(self) -> None:
+        self._tables: OrderedDict[tuple[str, int], pa.Table] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def made(self, connection: duckdb.DuckDBPyConnection, statement: str, rows: int) -> pa.Table:
+        """What the statement makes for that many rows."""
+        key = (statement, rows)
+        with self._lock:
+            table = self._tables.get(key)
+            if table is not None:
+                self._tables.move_to_end(key)
+                return table
+        with connection.cursor() as cursor:
+            table = cursor.sql(statement, params=[0, rows]).to_arrow_table()
+        with self._lock:
+            self._tables[key] = table
+            while len(self._tables) > _MOST_KEPT_TABLES:
+                self._tables.popitem(last=False)
+        return table
+
+
+_kept = _KeptTables()
 
 
 def generate_rows(
@@ -135,7 +172,15 @@ def _fill(
     rows: int,
     progress: Progress | None,
 ) -> None:
-    statement = _insert(sobject, expressions)
+    if rows * len(stored_fields(sobject)) <= _MOST_KEPT_VALUES:
+        made = _kept.made(connection, _select(sobject, expressions), rows)
+        with connection.cursor() as cursor:
+            cursor.register(_ALIKE, made)
+            cursor.execute(_insert(sobject, _ALIKE)).fetchall()
+        if progress:
+            progress(sobject.name, rows)
+        return
+    statement = _insert(sobject, f"({_select(sobject, expressions)})")
     for start in range(0, rows, _BATCH_ROWS):
         stop = min(start + _BATCH_ROWS, rows)
         connection.execute(statement, [start, stop])
@@ -143,10 +188,9 @@ def _fill(
             progress(sobject.name, stop)
 
 
-def _insert(sobject: SObject, expressions: RowExpressions) -> str:
+def _insert(sobject: SObject, made: str) -> str:
     columns = ", ".join(identifier(field.name) for field in stored_fields(sobject))
-    made = _select(sobject, expressions)
-    return f"INSERT INTO {identifier(sobject.name)} ({columns}) SELECT {columns} FROM ({made})"
+    return f"INSERT INTO {identifier(sobject.name)} ({columns}) SELECT {columns} FROM {made}"
 
 
 def _select(sobject: SObject, expressions: RowExpressions) -> str:
