@@ -5,8 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 PYTEST_ARGS ?=
-SIDE_BY_SIDE := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2) --maxprocesses 4 --dist loadfile
 S3_TESTS := tests/extract tests/surface tests/quarter tests/test_taskgroups.py tests/test_example_dags.py
+WITH_SLOW := -m "not conformance and not ui and not dbt"
 SCALE_NEEDS := apache-airflow-providers-celery apache-airflow-providers-redis asyncpg psycopg2-binary
 
 .DEFAULT_GOAL := help
@@ -27,7 +28,7 @@ up: $(READY)  ## start Airflow with its UI and a local Salesforce org, until Ctr
 	@$(BIN)/python -m dev.up $(UP_ARGS)
 
 test: lint  ## check style and types, and run the tests
-	@echo "==> Tests, as many at a time as there are cores (at most 4)"
+	@echo "==> Tests, two more at a time than there are cores, since many of them wait (at most 4)"
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 slow-test: $(READY)  ## what is left out of `make test` since it takes long: lost databases, killed workers, more seeds and stores
@@ -54,10 +55,10 @@ reconcile-test: $(READY)  ## one wrong record of each kind among a million, foun
 	@$(BIN)/python -m tests.reconcile --rows $(or $(ROWS),1000000)
 
 quarter-load: $(READY)  ## whole quarters loaded into Delta, DuckDB and PostgreSQL, every mode, checked night by night (NIGHTS=90 SEEDS=1,2,3,4,5)
-	@NIGHTS=$(or $(NIGHTS),90) SEEDS=$(or $(SEEDS),1,2,3,4,5) $(BIN)/python -m pytest -o timeout=36000 tests/load/test_quarter.py $(PYTEST_ARGS)
+	@NIGHTS=$(or $(NIGHTS),90) SEEDS=$(or $(SEEDS),1,2,3,4,5) $(BIN)/python -m pytest $(WITH_SLOW) -o timeout=36000 tests/load/test_quarter.py $(PYTEST_ARGS)
 
 load-kill-test: $(READY)  ## kill and stop loads at 50 random times for each kind of table, and load in 60 random orders
-	@KILLS=50 ORDERS=60 $(BIN)/python -m pytest tests/load/test_killed.py tests/load/test_any_order.py $(PYTEST_ARGS)
+	@KILLS=50 ORDERS=60 $(BIN)/python -m pytest $(WITH_SLOW) tests/load/test_killed.py tests/load/test_any_order.py $(PYTEST_ARGS)
 
 stack-test: $(READY)  ## bring up the stack of docker-compose.yaml, run its DAGs, check the bucket, take it down
 	@$(BIN)/python -m dev.stack_test
@@ -70,7 +71,7 @@ sync-test: $(READY)  ## a whole org of 800 objects, two nights in a real Airflow
 	@$(BIN)/python -m dev.sync_test --objects $(or $(OBJECTS),800)
 
 s3-test: $(READY)  ## land every test's files in an S3-compatible server, not on the disk (TESTS=...; make test does so with some)
-	@TEST_STORAGE=s3 $(BIN)/python -m pytest -m "not conformance and not ui and not dbt" $(or $(TESTS),$(S3_TESTS)) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+	@TEST_STORAGE=s3 $(BIN)/python -m pytest $(WITH_SLOW) $(or $(TESTS),$(S3_TESTS)) $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 sample-test: $(READY)  ## install the built wheel in an environment of its own and run the sample project's tests there
 	@$(BIN)/python -m tests.sample_from_wheel
@@ -88,7 +89,7 @@ soql-differential: $(READY)  ## check the local org's SOQL: its parser against s
 	@$(BIN)/python -m pytest -m "conformance or not conformance" tests/conformance/test_soql_parser.py localorg/tests/soql_judge $(PYTEST_ARGS)
 
 kill-test: $(READY)  ## kill workers (SIGKILL) at 100 random points of their extracts, and check what their retries land
-	@KILLS=50 $(BIN)/python -m pytest tests/surface/test_killed.py
+	@KILLS=50 $(BIN)/python -m pytest $(WITH_SLOW) tests/surface/test_killed.py
 
 chaos: $(READY)  ## kill, pause and break extracts by seeds, and check what lands (ROUNDS=6 CAMPAIGN= STORAGE= SEED= BROKEN=)
 	@$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),6) --seed $(or $(SEED),1) $(if $(CAMPAIGN),--campaign $(CAMPAIGN)) \

@@ -63,7 +63,7 @@ def test_more_in_an_object_store(tmp_path: Path, s3_url: str) -> None:
     [
         ("fence", "paused-in-commit", 2, 3),  # paused before a version is put, and woken after the retry
         ("pages", "network", 3, 0),
-        ("manifest-first", "readers", 3, 0),
+        pytest.param("manifest-first", "readers", 3, 0, marks=pytest.mark.slow),
     ],
 )
 def test_a_safeguard_that_is_taken_out_is_missed(
@@ -73,6 +73,7 @@ def test_a_safeguard_that_is_taken_out_is_missed(
         run(chaos, campaign, 40)
 
 
+@pytest.mark.slow
 def test_many_extracts_hold_no_more_than_few(
     start_org: Callable[..., RunningOrg], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

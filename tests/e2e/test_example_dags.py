@@ -27,7 +27,12 @@ from tests.secret_search import SecretForms, files, tables
 
 pytestmark = pytest.mark.e2e
 
-OTHERS = [path for path in sorted(EXAMPLE_DAGS.glob("*.py")) if path.stem != "salesforce_nightly"]
+SLOW = ("salesforce_sync", "salesforce_task_group")  # in `make test` they run without a scheduler only
+OTHERS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+    for path in sorted(EXAMPLE_DAGS.glob("*.py"))
+    if path.stem != "salesforce_nightly"
+]
 """The example DAGs but for the nightly one, which has a test of its own."""
 
 OBJECTS = ["Account", "Contact", "Opportunity", "Case", "Invoice__c"]
@@ -179,7 +184,7 @@ def asset_events(airflow: LocalAirflow, run_id: str, destination: Path) -> list[
     return [event["extra"] for event in events if event["uri"] == f"file://{destination}"]
 
 
-@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OTHERS)
 def test_every_other_example_dag_runs(big_org: RunningOrg, local_airflow: LocalAirflow, path: Path) -> None:
     assert run(local_airflow, path.stem)[1] == "success"
 

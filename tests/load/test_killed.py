@@ -89,7 +89,10 @@ def wanted(made: list[Made], mode: Mode) -> Any:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("kind", "mode"), [*((kind, "current") for kind in KINDS), ("duckdb", "history")])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [*((kind, "current") for kind in KINDS), pytest.param("duckdb", "history", marks=pytest.mark.slow)],
+)
 def test_a_load_killed_at_any_moment(
     kind: str, mode: Mode, worker: Worker, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -32,6 +32,7 @@ def test_calculated_fields_are_those_of_the_org_and_comparing_raises_no_false_al
     assert simulation.world.checks > 5 and simulation.world.refreshed > 20
 
 
+@pytest.mark.slow
 def test_the_same_on_s3(s3_folder: UPath) -> None:
     simulation = Simulation(s3_folder, 103)
     try:

@@ -109,7 +109,7 @@ def landed_ids(folder: UPath) -> list[str]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("shape", ["documented", "absent"])
+@pytest.mark.parametrize("shape", ["documented", pytest.param("absent", marks=pytest.mark.slow)])
 def test_a_worker_killed_at_any_moment(
     slow_paged_org: RunningOrg, worker: Worker, records: Records, root: UPath, root_url: str
 ) -> None:
