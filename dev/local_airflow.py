@@ -129,7 +129,7 @@ class LocalAirflow:
         """End every process of this Airflow, workers and tasks too; safe to call twice."""
         self.processes.end()
 
-    def wait_for_dag(self, dag_id: str, *, timeout: float = 60.0) -> None:
+    def wait_for_dag(self, dag_id: str, *, timeout: float = 180.0) -> None:
         """Return when the DAG can be triggered; if it does not appear the error carries Airflow's import errors."""
         self._until(
             lambda: self.api.dag_exists(dag_id),
@@ -137,7 +137,7 @@ class LocalAirflow:
             lambda: self._dag_missing(dag_id, timeout),
         )
 
-    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, *, timeout: float = 60.0) -> str:
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, *, timeout: float = 180.0) -> str:
         """Wait until the DAG is known, unpause it, start a run now, and return its ``run_id``."""
         self.wait_for_dag(dag_id, timeout=timeout)
         self.api.unpause(dag_id)
@@ -163,7 +163,7 @@ class LocalAirflow:
         run_id: str,
         *,
         on_change: Callable[[TaskState], None] | None = None,
-        timeout: float = 300.0,
+        timeout: float = 900.0,
     ) -> str:
         """Follow a run to its end and return ``success`` or ``failed``.
 
@@ -196,7 +196,7 @@ class LocalAirflow:
         states: set[str],
         *,
         map_index: int = -1,
-        timeout: float = 120.0,
+        timeout: float = 300.0,
     ) -> TaskState:
         """Return the task as soon as it is in one of ``states``, e.g. ``{"deferred"}``."""
 

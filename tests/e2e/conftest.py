@@ -14,6 +14,16 @@ import pytest
 
 from dev.local_airflow import LocalAirflow
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A machine that does other work beside these tests takes minutes for what usually takes seconds."""
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.timeout(1800))
+
+
 EXAMPLE_DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 

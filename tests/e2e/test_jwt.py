@@ -62,7 +62,7 @@ def test_an_extract_defers_and_lands_and_no_secret_is_left(
     (local_airflow.dags / "by_key.py").write_text(DAG.format(destination=destination), encoding="utf-8")
     seen: set[str] = set()
     run_id = local_airflow.trigger("jwt")
-    state = local_airflow.wait("jwt", run_id, on_change=lambda task: seen.add(str(task.state)), timeout=240)
+    state = local_airflow.wait("jwt", run_id, on_change=lambda task: seen.add(str(task.state)))
     assert state == "success" and "deferred" in seen
     assert local_airflow.xcom("jwt", run_id, "extract")["rows"] == jwt_org.org.records.count("Account")
 

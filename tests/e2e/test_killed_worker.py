@@ -107,7 +107,7 @@ class Dying:
 
     def end(self, returning: str = "extract") -> dict[str, Any]:
         """What the task `returning` it returned."""
-        assert self.airflow.wait(self.dag_id, self.run_id, timeout=240) == "success"
+        assert self.airflow.wait(self.dag_id, self.run_id) == "success"
         result: dict[str, Any] = self.airflow.xcom(self.dag_id, self.run_id, returning)
         ids = self.landed_ids()
         assert len(ids) == len(set(ids)) == result["rows"] == self.org.org.records.count("Account")

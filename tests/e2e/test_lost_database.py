@@ -78,7 +78,7 @@ def airflow(local_airflow: LocalAirflow, org: RunningOrg, folder: Path) -> Local
 
 
 def run(airflow: LocalAirflow, dag_id: str) -> None:
-    assert airflow.wait(dag_id, airflow.trigger(dag_id), timeout=240) == "success"
+    assert airflow.wait(dag_id, airflow.trigger(dag_id)) == "success"
 
 
 def current_table(destination: Path) -> list[tuple[Any, ...]]:

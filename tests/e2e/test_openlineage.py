@@ -33,7 +33,7 @@ def test_what_an_extract_read_and_wrote(org: RunningOrg, local_airflow: LocalAir
     local_airflow.api.put_connection("sfcc_lineage", connection)
     (local_airflow.dags / "lineage.py").write_text(DAG.format(folder=tmp_path))
     run_id = local_airflow.trigger("lineage")
-    assert local_airflow.wait("lineage", run_id, timeout=240) == "success"
+    assert local_airflow.wait("lineage", run_id) == "success"
     result = local_airflow.xcom("lineage", run_id, "extract")
 
     text = (local_airflow.home / "openlineage.jsonl").read_text(encoding="utf-8")
