@@ -139,7 +139,7 @@ def test_the_asset_has_its_event_and_started_the_dag_on_it(ui: AirflowUi, api: A
     ui.page.get_by_role("link", name=uri, exact=True).click()
     ui.shows(re.compile("Asset Event"))
     ui.unfold()
-    ui.shows(re.compile("watermark"))
+    ui.shows(re.compile("api_reason"))
     ui.picture("asset-event")
     (run_id,) = wait_for_runs(ui, api, "salesforce_asset_triggered")
     ui.until(lambda: api.run_state("salesforce_asset_triggered", run_id) in {"success", "failed"})
