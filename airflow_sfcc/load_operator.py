@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_sfcc._airflow.event_facts import facts_of_load
 from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
 from airflow_sfcc._airflow.mapping import MappableOperator
 from airflow_sfcc._airflow.options import check_rendered, checked, options_of
@@ -15,9 +16,6 @@ from airflow_sfcc.assets import announce, default_outlets, destination_uri
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
-
-EVENT_KEYS = ("table", "version", "rows", "inserted", "updated", "deleted", "seconds")
-"""What an asset event says of the load behind it (its `extra`)."""
 
 
 class SalesforceLoadOperator(MappableOperator):
@@ -86,14 +84,8 @@ class SalesforceLoadOperator(MappableOperator):
             task = LoadTask(self, self._stop)
             result = task.run()
         self._loaded = (task.destination_url, task.asset_uri, result)
-        source = destination_uri(task.destination_url)
-        extra = {
-            **{name: result[name] for name in EVENT_KEYS},
-            "source": source,
-            "sobject": self.sobject or self.table_name,
-        }
-        extra["extracts"] = len(result["extracts"])
-        announce(context, self.outlets, task.asset_uri, extra)
+        facts = facts_of_load(result, destination_uri(task.destination_url), self.sobject or self.table_name)
+        announce(context, self.outlets, task.asset_uri, facts)
         return result
 
     def on_kill(self) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc._airflow.destinations import sync_root
+from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
 from airflow_sfcc._airflow.mapping import MappableOperator
 from airflow_sfcc._airflow.option_values import Destination, Duration
 from airflow_sfcc._airflow.options import check_rendered, checked, option_names, options_of, refuse_without_effect
@@ -26,12 +27,15 @@ from airflow_sfcc.operators import DEFAULT_CONN_ID, DEFAULT_LAG, DEFAULT_LOOKBAC
 from airflow_sfcc.wording import did_you_mean
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
+    from airflow_sfcc._airflow.event_facts import Warned
     from airflow_sfcc._airflow.sync_task import BatchTask
     from airflow_sfcc.extract.extraction import Extraction
-    from airflow_sfcc.sync.model import Wanted
+    from airflow_sfcc.sync.model import Announcement, Wanted
 
 DEFAULT_SHARED_TASKS = 8
 OF_ONE_OBJECT = {
@@ -141,6 +145,9 @@ class _SyncOperator(MappableOperator):
     def _group_id(self) -> str:
         return self.task_id.rpartition(".")[0]
 
+    def _noted(self, context: Context) -> AbstractContextManager[None]:
+        return noted_failures(context, lambda: {"conn_id": self.salesforce_conn_id})
+
 
 class PlanSyncOperator(_SyncOperator):
     """Finds the objects, asks which have changed, and returns the batches in which they are extracted."""
@@ -195,12 +202,12 @@ class PlanSyncOperator(_SyncOperator):
         self.salesforce_conn_id: str = options["salesforce_conn_id"]
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        from airflow_sfcc._airflow.failures import airflow_failures
         from airflow_sfcc._airflow.sync_task import plan_task
 
-        with airflow_failures():
-            check_rendered(self)
-        return plan_task(self, context, self._group_id)
+        with self._noted(context):
+            with airflow_failures():
+                check_rendered(self)
+            return plan_task(self, context, self._group_id)
 
 
 class SyncOperator(ExtractPresentation, _SyncOperator):
@@ -209,6 +216,8 @@ class SyncOperator(ExtractPresentation, _SyncOperator):
     template_fields: Sequence[str] = ("batch", "extract", "where", "destination", "table", "salesforce_conn_id")
     template_fields_renderers = {"batch": "json", "extract": "json"}  # noqa: RUF012
     _task: BatchTask | None = None
+    _budget_is_told = False
+    announced: list[Announcement]
 
     def __init__(
         self,
@@ -256,11 +265,27 @@ class SyncOperator(ExtractPresentation, _SyncOperator):
     def _new_task(self, context: Context) -> BatchTask:
         from airflow_sfcc._airflow.sync_task import BatchTask
 
-        def tell(place: str, extra: Mapping[str, Any]) -> None:
-            announce(context, self.outlets, destination_uri(place), extra)
-
-        self._task = BatchTask(self, context, self._group_id, self._extract_of, tell)
+        self.announced, self.salesforce_warnings, self._budget_is_told = [], (), False
+        self._task = BatchTask(self, context, self._group_id, self._extract_of)
         return self._task
+
+    def send(self, context: Context, uri: str, facts: Mapping[str, Any]) -> None:
+        """Tell Airflow what the asset `uri` holds now, and keep it: Airflow drops the events of tasks that fail."""
+        from airflow_sfcc.sync.model import Announcement
+
+        super().send(context, uri, facts)
+        self.announced.append(Announcement(uri, dict(facts)))
+
+    def _add_inlet(self, uri: str) -> None:
+        from airflow.sdk import Asset
+
+        self.inlets = [*self.inlets, Asset(uri=uri)]
+
+    def _tell(self, context: Context, found: Sequence[Warned], before: Sequence[str] = ()) -> None:
+        """The org's budget is the same for all objects of the task, so it is told once."""
+        new = [each for each in found if each.kind != "budget" or not self._budget_is_told]
+        self._budget_is_told = self._budget_is_told or any(each.kind == "budget" for each in found)
+        super()._tell(context, new, self.salesforce_warnings)
 
     def _extract_of(self, wanted: Wanted, is_alone: bool) -> SalesforceExtractOperator:
         """The operator that would extract the object in a task of its own."""
@@ -313,16 +338,22 @@ class SyncReportOperator(_SyncOperator):
     ) -> None:
         options = checked(SyncReportOperator, options_of(locals()))
         without_policy_before_3_3(kwargs)
-        kwargs.setdefault("outlets", default_outlets(sync_root(options["destination"]), kwargs.get("task_id")))
+        # The folder above the objects, and the objects: what a task of theirs landed that failed because of others.
+        places = (sync_root(options["destination"]), options["destination"])
+        kwargs.setdefault("outlets", [alias for place in places for alias in default_outlets(place, None)])
         super().__init__(**kwargs)
         self.destination: str = options["destination"]
         self.table: str | None = options["table"]
         self.salesforce_conn_id: str = options["salesforce_conn_id"]
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from airflow_sfcc._airflow.sync_task import report_task
+        from airflow_sfcc._airflow.sync_task import announcements_of, report_task
 
-        result = report_task(self, context, self._group_id)
+        with self._noted(context):
+            result = report_task(self, context, self._group_id)
+            announcements = announcements_of(context, self._group_id)
+        for each in announcements:
+            announce(context, self.outlets[1:], each.uri, each.facts)
         extra = {name: result[name] for name in ("counts", "rows", "api_calls", "report")}
-        announce(context, self.outlets, destination_uri(sync_root(self.destination)), extra)
+        announce(context, self.outlets[:1], destination_uri(sync_root(self.destination)), extra)
         return result

@@ -87,24 +87,61 @@ class LoadFacts(msgspec.Struct, frozen=True, gc=False):
     seconds: Seconds | None = None
 
 
+class Extracted(msgspec.Struct, frozen=True):
+    """What was extracted, as far as the result of the extract does not say it: from its plan, or from its manifest."""
+
+    sobject: str
+    instance: str = ""
+    org_id: str | None = None
+    mode: str = "full"
+    schema_changes: Sequence[dict[str, Any]] = ()
+    api_reason: str | None = None
+
+    @classmethod
+    def of_plan(cls, plan: Plan) -> Extracted:
+        increment = plan.increment
+        return cls(plan.sobject, plan.instance, plan.org_id, increment.mode, increment.schema_changes, plan.api_reason)
+
+    @classmethod
+    def of_manifest(cls, manifest: Mapping[str, Any]) -> Extracted:
+        """Of an extract that an earlier attempt committed; why it chose its API is in its log."""
+        names = ("sobject", "instance", "org_id", "mode", "schema_changes")
+        return cls(**{name: manifest[name] for name in names if name in manifest})
+
+
 def facts_of_extract(
-    plan: Plan, result: Mapping[str, Any], usage: ApiUsage, conn_id: object, warnings: Sequence[Warned] = ()
+    extracted: Extracted,
+    result: Mapping[str, Any],
+    usage: ApiUsage,
+    conn_id: object,
+    warnings: Sequence[Warned] = (),
 ) -> dict[str, Any]:
     """The `extra` of an extract that landed; plain JSON. The SOQL is not in it: its literals may be personal data."""
-    changes = plan.increment.schema_changes[:MOST_CHANGES]
+    changes = extracted.schema_changes[:MOST_CHANGES]
     return {
         **{name: result[name] for name in ("rows", "bytes", "watermark", "manifest")},
         **{name: result[name] for name in ("deleted_rows", "api", "job_id", "window", "seconds", "api_calls")},
         "files": len(result["files"]),
-        "sobject": plan.sobject,
-        "org_id": plan.org_id,
-        "instance": plan.instance,
+        "sobject": extracted.sobject,
+        "org_id": extracted.org_id,
+        "instance": extracted.instance,
         "conn_id": conn_id if isinstance(conn_id, str) else None,
-        "mode": plan.increment.mode,
-        "api_reason": plan.api_reason,
+        "mode": extracted.mode,
+        "api_reason": extracted.api_reason,
         "api_used": usage.used,
         "api_limit": usage.limit,
         "budget": usage.budget_percent,
         "schema_changes": [{"column": each["column"], "change": each["change"]} for each in changes],
         "warnings": [msgspec.to_builtins(each) for each in warnings],
+    }
+
+
+def facts_of_load(result: Mapping[str, Any], source: str, sobject: str | None) -> dict[str, Any]:
+    """The `extra` of a load; plain JSON."""
+    names = ("table", "version", "rows", "inserted", "updated", "deleted", "seconds")
+    return {
+        **{name: result[name] for name in names},
+        "source": source,
+        "sobject": sobject,
+        "extracts": len(result["extracts"]),
     }

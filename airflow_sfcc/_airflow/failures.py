@@ -10,9 +10,15 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 FAILURE_KEY = "salesforce_failure"
-"""The XCom of a task that failed: `error`, a sentence, and what `ExtractPresentation.failure_facts` knows."""
+"""The XCom of a task that failed: `error`, a sentence, and what `ExtractPresentation.failure_facts` knows. A task that extracts
+several objects has one for each that failed, `failure_key`."""
 
 _MOST_CHARACTERS = 2_000
+
+
+def failure_key(sobject: str) -> str:
+    """The XCom of one object that failed, in a task of several."""
+    return f"{FAILURE_KEY}.{sobject}"
 
 
 @contextmanager
@@ -32,24 +38,31 @@ def airflow_failures() -> Iterator[None]:
 
 @contextmanager
 def noted_failures(context: Context, facts: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
-    """Keep a failure's sentence in the task's XComs: Airflow itself has it in the log only.
-
-    Of errors that are not the package's own only the type is kept, since their text may be anything.
-    """
-    from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
-
-    from airflow_sfcc._airflow.metrics import count_failure
-    from airflow_sfcc.errors import SfccError
+    """Note the failure of a whole task."""
+    from airflow.providers.common.compat.sdk import AirflowSkipException
 
     try:
         yield
     except AirflowSkipException:
         raise
     except Exception as problem:
-        is_ours = isinstance(problem, (SfccError, AirflowFailException))
-        cause = problem.__context__ if isinstance(problem, AirflowFailException) else None
-        count_failure(type(cause or problem).__name__, facts())
-        error = str(problem) if is_ours else f"{type(problem).__name__}: see the task's log."
-        with suppress(Exception):  # the failure itself must reach Airflow
-            context["ti"].xcom_push(FAILURE_KEY, {"error": error[:_MOST_CHARACTERS], **facts()})
+        note_failure(context, problem, facts())
         raise
+
+
+def note_failure(context: Context, problem: Exception, facts: Mapping[str, Any], key: str = FAILURE_KEY) -> None:
+    """Count a failure, and keep its sentence in the task's XComs: Airflow itself has it in the log only.
+
+    Of errors that are not the package's own only the type is kept, since their text may be anything.
+    """
+    from airflow.providers.common.compat.sdk import AirflowFailException
+
+    from airflow_sfcc._airflow.metrics import count_failure
+    from airflow_sfcc.errors import SfccError
+
+    is_ours = isinstance(problem, (SfccError, AirflowFailException))
+    cause = problem.__context__ if isinstance(problem, AirflowFailException) else None
+    count_failure(type(cause or problem).__name__, facts)
+    error = str(problem) if is_ours else f"{type(problem).__name__}: see the task's log."
+    with suppress(Exception):  # the failure itself must reach Airflow
+        context["ti"].xcom_push(key, {"error": error[:_MOST_CHARACTERS], **facts})

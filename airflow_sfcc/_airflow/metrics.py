@@ -7,17 +7,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_sfcc._airflow.event_facts import Warned
+from airflow_sfcc._airflow.event_facts import Extracted, Warned
 
 if TYPE_CHECKING:
-    from airflow_sfcc.extract.model import Plan
     from airflow_sfcc.salesforce.usage import ApiUsage
 
 
-def count_extract(plan: Plan, result: Mapping[str, Any], usage: ApiUsage, warnings: Sequence[Warned]) -> None:
+def count_extract(extracted: Extracted, result: Mapping[str, Any], usage: ApiUsage, warnings: Sequence[Warned]) -> None:
     """The metrics of an extract that landed; a failure of the statistics is none of the extract's."""
-    org = urlsplit(plan.instance).netloc or plan.instance
-    tags = {"org": org, "sobject": plan.sobject, "api": str(result["api"])}
+    org = urlsplit(extracted.instance).netloc or extracted.instance
+    tags = {"org": org, "sobject": extracted.sobject, "api": str(result["api"])}
     with suppress(Exception):
         stats = _stats()
         stats.gauge("sfcc.rows", result["rows"], tags=tags)
@@ -28,7 +27,7 @@ def count_extract(plan: Plan, result: Mapping[str, Any], usage: ApiUsage, warnin
             stats.gauge("sfcc.api_used", usage.used, tags={"org": org})
             stats.gauge("sfcc.api_limit", usage.limit, tags={"org": org})
         for each in warnings:
-            stats.incr("sfcc.warning", tags={"org": org, "sobject": plan.sobject, "kind": each.kind})
+            stats.incr("sfcc.warning", tags={"org": org, "sobject": extracted.sobject, "kind": each.kind})
 
 
 def count_failure(error: str, facts: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_sfcc._airflow.event_facts import Warned, facts_of_extract
+from airflow_sfcc._airflow.event_facts import Extracted, Warned, facts_of_extract
 from airflow_sfcc._airflow.metrics import count_extract
 from airflow_sfcc._airflow.warning_signs import WARNINGS_KEY, Thresholds, earlier_events, now, warnings_of
 from airflow_sfcc.assets import (
@@ -18,12 +18,13 @@ from airflow_sfcc.assets import (
 from airflow_sfcc.links import BulkJobLink, ListViewLink, salesforce_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, MutableMapping
+    from collections.abc import Collection, Mapping, MutableMapping, Sequence
 
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import BaseOperatorLink, Context
 
     from airflow_sfcc.extract.extraction import Extraction
+    from airflow_sfcc.salesforce.usage import ApiUsage
 
 _DOCUMENTATION = ("doc", "doc_md", "doc_rst", "doc_json", "doc_yaml")
 
@@ -82,7 +83,7 @@ class ExtractPresentation:
     inlets: list[Any]
     outlets: list[Any]
     log: Any
-    salesforce_warnings: list[str]
+    salesforce_warnings: Sequence[str] = ()
     _landed: Mapping[str, Any] | None = None
 
     @property
@@ -100,34 +101,51 @@ class ExtractPresentation:
 
     def announce(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         """Tell Airflow what was read and what landed where; returns the result as it is."""
-        from airflow.sdk import Asset
-
         self._landed = result
         if self._extraction is not None:
-            plan = self._extraction.plan
-            source = Asset(uri=salesforce_uri(plan.instance, plan.sobject))
-            known = [each for each in self.inlets if not is_default_inlet(each)]
-            self.inlets = known if known else [source]
-            uri, usage = destination_uri(self._destination_of(plan.sobject)), self._extraction.client.usage
-            warnings = self._warnings(context, result, uri)
-            extra = facts_of_extract(plan, result, usage, self.salesforce_conn_id, warnings)
-            announce(context, self.outlets, uri, extra)
-            count_extract(plan, result, usage, warnings)
+            extracted, usage = Extracted.of_plan(self._extraction.plan), self._extraction.client.usage
+            self._add_inlet(salesforce_uri(extracted.instance, extracted.sobject))
+            warnings = self.announce_extract(context, extracted, result, usage)
+            count_extract(extracted, result, usage, warnings)
         return result
 
-    def _warnings(self, context: Context, result: Mapping[str, Any], uri: str) -> list[Warned]:
+    def announce_extract(
+        self, context: Context, extracted: Extracted, result: Mapping[str, Any], usage: ApiUsage
+    ) -> list[Warned]:
+        """The asset's event, and what a person should be told."""
+        uri = destination_uri(self._destination_of(extracted.sobject))
+        warnings = self._warnings(context, extracted, result, usage, uri)
+        facts = facts_of_extract(extracted, result, usage, self.salesforce_conn_id, warnings)
+        self.send(context, uri, facts)
+        return warnings
+
+    def send(self, context: Context, uri: str, facts: Mapping[str, Any]) -> None:
+        """Tell Airflow what the asset `uri` holds now."""
+        announce(context, self.outlets, uri, facts)
+
+    def _add_inlet(self, uri: str) -> None:
+        from airflow.sdk import Asset
+
+        known = [each for each in self.inlets if not is_default_inlet(each)]
+        self.inlets = known if known else [Asset(uri=uri)]
+
+    def _warnings(
+        self, context: Context, extracted: Extracted, result: Mapping[str, Any], usage: ApiUsage, uri: str
+    ) -> list[Warned]:
         """What a person should be told, in the log and as an XCom."""
-        if self._extraction is None or context.get("outlet_events") is None:
+        if context.get("outlet_events") is None:
             return []
-        plan, usage = self._extraction.plan, self._extraction.client.usage
         earlier = earlier_events(self.outlets, uri)
-        found = warnings_of(plan, result, usage, earlier, Thresholds.configured(), now())
+        found = warnings_of(extracted, result, usage, earlier, Thresholds.configured(), now())
+        self._tell(context, found)
+        return found
+
+    def _tell(self, context: Context, found: Sequence[Warned], before: Sequence[str] = ()) -> None:
         for each in found:
             self.log.warning("%s", each.sentence)
-        self.salesforce_warnings = [each.sentence for each in found]
+        self.salesforce_warnings = [*before, *(each.sentence for each in found)]
         if found:
             context["ti"].xcom_push(WARNINGS_KEY, self.salesforce_warnings)
-        return found
 
     def failure_facts(self) -> dict[str, Any]:
         """What is known of an extract that failed: which object of which org, and its Bulk job."""

@@ -13,21 +13,22 @@ import tenacity
 from msgspec import structs
 
 from airflow_sfcc._airflow.destinations import destination_path, filled_in, storage_failures, sync_root
+from airflow_sfcc._airflow.event_facts import Extracted, facts_of_load
 from airflow_sfcc._airflow.extract_task import ExtractTask, run_identity
-from airflow_sfcc._airflow.failures import airflow_failures
+from airflow_sfcc._airflow.failures import airflow_failures, failure_key, note_failure, noted_failures
 from airflow_sfcc._airflow.load_task import LoadTask
 from airflow_sfcc._airflow.options import ExtractOptions
+from airflow_sfcc.assets import destination_uri
 from airflow_sfcc.errors import ApiBudgetError, SyncError, TableBusyError
-from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.incremental.state import latest_state
+from airflow_sfcc.extract.extraction import Extraction, result_of
 from airflow_sfcc.extract.land.staging import attempt_in
-from airflow_sfcc.extract.manifests import Manifest
+from airflow_sfcc.extract.manifests import read_manifest
 from airflow_sfcc.extract.model import Deletes, Mode, RunIdentity, from_plain, plain
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.load.loading import OnSchemaChange
 from airflow_sfcc.load.model import Mode as TableMode
 from airflow_sfcc.salesforce import SalesforceClient
-from airflow_sfcc.sync.model import Batch, Done, Outcome, Report, SyncPlan, Wanted
+from airflow_sfcc.sync.model import Announcement, Batch, Done, Outcome, Report, SyncPlan, Wanted
 from airflow_sfcc.sync.planning import SyncRequest, plan_sync
 from airflow_sfcc.sync.report import Reports, counts_of, outcomes_of, summary, table
 from airflow_sfcc.timestamps import timestamp
@@ -36,18 +37,19 @@ from airflow_sfcc.wording import plural
 if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
 
+    from airflow_sfcc.salesforce.usage import ApiUsage
+
 PLAN = "sync_plan"
 OUTCOMES = "outcomes"
-"""XComs: what is going to be done, and what one task has done so far, which a task leaves that fails, too."""
+ANNOUNCEMENTS = "announcements"
+"""XComs: what is going to be done; what one task has done so far, which a task leaves that fails, too; and what a task that
+failed would have announced, which the report announces in its place."""
 
 _BUSY_SECONDS = 120.0
 """How long a load waits for one of its neighbours to leave a table, which in a DuckDB file is the whole file."""
 
 _TOLD_SECONDS = 10.0
 """Between two times that a task tells what it has done so far."""
-
-Announce = Callable[[str, Mapping[str, Any]], None]
-"""Tells Airflow what landed at a destination URL, or in a table."""
 
 
 class SyncSettings(Protocol):
@@ -74,8 +76,21 @@ class PlanSettings(SyncSettings, Protocol):
 
 
 class BatchSettings(SyncSettings, Protocol):
+    """What the task of a batch reads of its operator, and how it tells Airflow what it did (`ExtractPresentation`)."""
+
     batch: Any
     table_mode: TableMode
+    announced: list[Announcement]
+
+    def announce(self, context: Context, result: dict[str, Any]) -> dict[str, Any]: ...
+
+    def announce_extract(
+        self, context: Context, extracted: Extracted, result: Mapping[str, Any], usage: ApiUsage
+    ) -> object: ...
+
+    def send(self, context: Context, uri: str, facts: Mapping[str, Any]) -> None: ...
+
+    def failure_facts(self) -> dict[str, Any]: ...
 
 
 def _sync_run(context: Context, group_id: str) -> RunIdentity:
@@ -166,16 +181,19 @@ class _ObjectExtract(ExtractTask):
         extraction.calls_before = self._calls_before
         return extraction
 
-    def before(self) -> Manifest | None:
-        """What an earlier attempt of this run committed of the object; None after the task was cleared, and where calculated
-        fields are to be read again after that."""
+    def before(self) -> tuple[Extracted, dict[str, Any]] | None:
+        """What an earlier attempt of this run committed of the object, and what it would have returned; None after the task was
+        cleared, and where calculated fields are to be read again after that."""
         if self._options.calculated == "refresh":
             return None
         run = self.run_identity()
-        own = latest_state(self._destination(str(self._options.sobject))).own(run.extract_id)
+        folder = self._destination(str(self._options.sobject)) / f"extract={run.extract_id}"
+        own = read_manifest(folder)
         first_try = int(run.run_key.rpartition("/")[2])
         attempt = attempt_in(str(own.get("attempt"))) if own else ""
-        return own if attempt and int(attempt[1:6]) >= first_try else None
+        if own is None or not attempt or int(attempt[1:6]) < first_try:
+            return None
+        return Extracted.of_manifest(own), result_of(own, folder)
 
 
 class BatchTask:
@@ -187,13 +205,11 @@ class BatchTask:
         context: Context,
         group_id: str,
         extract_of: Callable[[Wanted, bool], ExtractOptions],
-        announce: Announce,
     ) -> None:
         self._settings = settings
         self._context = context
         self._group_id = group_id
         self._extract_of = extract_of
-        self._announce = announce
         self._stop = threading.Event()
         self._problems: dict[str, Exception] = {}
         self._outcomes: list[Outcome] = []
@@ -209,7 +225,7 @@ class BatchTask:
         if not self._batch.objects:
             self._settings.log.info("Nothing changed, so there is nothing to extract.")
             return {}
-        with airflow_failures():
+        with noted_failures(self._context, self._settings.failure_facts), airflow_failures():
             client = SalesforceClientCredentialsHook(self._settings.salesforce_conn_id).client
             _ = client.instance  # a login that fails would fail for each object alike
         try:
@@ -219,9 +235,13 @@ class BatchTask:
                         "The task was killed; what it had committed stays, and a retry goes on with the others."
                     )
                 self._keep(self._outcome(wanted, client, event))
+            self._raise_failures()
+        except Exception:
+            announced = [plain(each) for each in self._settings.announced]
+            self._context["ti"].xcom_push(key=ANNOUNCEMENTS, value=announced)
+            raise
         finally:
             self._tell()
-        self._raise_failures()
         return {name: number for name, number in counts_of(self._outcomes).items() if number}
 
     def kill(self) -> None:
@@ -245,6 +265,7 @@ class BatchTask:
     def _outcome(self, wanted: Wanted, client: SalesforceClient, event: dict[str, Any] | None) -> Outcome:
         from airflow.providers.common.compat.sdk import TaskDeferred
 
+        self.current = None
         try:
             result = self._extracted(wanted, client, event)
             if wanted.is_table:
@@ -255,6 +276,7 @@ class BatchTask:
             return Outcome(wanted.name, "late", sentence=problem.message)
         except Exception as problem:
             self._problems[wanted.name] = problem
+            self._note(wanted.name, problem)
             return Outcome(wanted.name, "failed", sentence=str(problem) or type(problem).__name__)
         deleted = result["deleted_rows"] or 0
         rows = result["rows"] + int((result.get("refreshed") or {}).get("rows", 0))
@@ -267,25 +289,29 @@ class BatchTask:
             bytes=result["bytes"],
         )
 
+    def _note(self, sobject: str, problem: Exception) -> None:
+        facts = {**self._settings.failure_facts(), "sobject": sobject}
+        note_failure(self._context, problem, facts, failure_key(sobject))
+
     def _extracted(self, wanted: Wanted, client: SalesforceClient, event: dict[str, Any] | None) -> Mapping[str, Any]:
         options = self._extract_of(wanted, len(self._batch.objects) == 1)
         extract = self.current = _ObjectExtract(options, self._context, client, self._group_id)
         calls = client.usage.calls
         try:
-            committed = None if event else extract.before()
-            if committed is not None:
+            before = None if event else extract.before()
+            if before is not None:
+                extracted, result = before
                 self._settings.log.info("%s was committed by an earlier attempt", wanted.name)
-                self._calls += committed["api_calls"]
-                return committed
-            result: Mapping[str, Any] = extract.go_on(event) if event else extract.start()
+                self._settings.announce_extract(self._context, extracted, result, client.usage)
+                self._calls += result["api_calls"]
+                return result
+            result = extract.go_on(event) if event else extract.start()
         except BaseException:
             self._calls += client.usage.calls - calls
             raise
         calls_of_refresh = int((result.get("refreshed") or {}).get("api_calls", 0))
         self._calls += result["api_calls"] + calls_of_refresh if event else client.usage.calls - calls
-        folder = filled_in(self._settings.destination, wanted.name)
-        self._announce(folder, {name: result[name] for name in ("rows", "bytes", "watermark", "manifest")})
-        return result
+        return self._settings.announce(self._context, result)
 
     def _load(self, wanted: Wanted) -> None:
         settings = _LoadSettings(
@@ -306,8 +332,8 @@ class BatchTask:
         )
         with airflow_failures():
             result = retrying(load.run)
-        names = ("table", "version", "rows", "inserted", "updated", "deleted")
-        self._announce(load.asset_uri, {name: result[name] for name in names})
+        facts = facts_of_load(result, destination_uri(load.destination_url), wanted.name)
+        self._settings.send(self._context, load.asset_uri, facts)
 
     def _raise_failures(self) -> None:
         from airflow.providers.common.compat.sdk import AirflowFailException
@@ -322,6 +348,13 @@ class BatchTask:
         if all(isinstance(problem, AirflowFailException) for problem in self._problems.values()):
             raise AirflowFailException(message)
         raise SyncError(f"{message}\nA retry reads only what failed.")
+
+
+def announcements_of(context: Context, group_id: str) -> list[Announcement]:
+    """What the tasks that failed would have announced of the objects that are complete nevertheless."""
+    told = _pulled(context["ti"].xcom_pull(task_ids=[_task(group_id, "sync")], key=ANNOUNCEMENTS))
+    with airflow_failures():
+        return [each for part in told for each in from_plain(part, list[Announcement], "What a task of this sync told")]
 
 
 def report_task(settings: SyncSettings, context: Context, group_id: str) -> dict[str, Any]:

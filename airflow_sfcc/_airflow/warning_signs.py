@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_sfcc._airflow.compat import conf
-from airflow_sfcc._airflow.event_facts import ExtractFacts, Warned
+from airflow_sfcc._airflow.event_facts import Extracted, ExtractFacts, Warned
 
 if TYPE_CHECKING:
-    from airflow_sfcc.extract.model import Plan
     from airflow_sfcc.salesforce.usage import ApiUsage
 
 log = logging.getLogger(__name__)
@@ -69,36 +68,43 @@ Earlier = Sequence[tuple[datetime, ExtractFacts]]
 
 
 def warnings_of(
-    plan: Plan, result: Mapping[str, Any], usage: ApiUsage, earlier: Earlier, thresholds: Thresholds, now: datetime
+    extracted: Extracted,
+    result: Mapping[str, Any],
+    usage: ApiUsage,
+    earlier: Earlier,
+    thresholds: Thresholds,
+    now: datetime,
 ) -> list[Warned]:
     """What is worth telling of an extract that landed."""
     found = [
-        _rows_fell(plan, result, earlier, thresholds),
-        _nothing_new(plan, result, earlier, thresholds, now),
-        _schema_change(plan),
+        _rows_fell(extracted, result, earlier, thresholds),
+        _nothing_new(extracted, result, earlier, thresholds, now),
+        _schema_change(extracted),
         _budget(usage, thresholds),
     ]
     return [each for each in found if each is not None]
 
 
-def _rows_fell(plan: Plan, result: Mapping[str, Any], earlier: Earlier, thresholds: Thresholds) -> Warned | None:
+def _rows_fell(
+    extracted: Extracted, result: Mapping[str, Any], earlier: Earlier, thresholds: Thresholds
+) -> Warned | None:
     before = [facts.rows for _, facts in earlier if facts.mode != "incremental"][:USUAL_EXTRACTS]
-    if plan.increment.mode != "full" or len(before) < 3 or not thresholds.rows_fell_percent:
+    if extracted.mode != "full" or len(before) < 3 or not thresholds.rows_fell_percent:
         return None
     usual, rows = median(before), result["rows"]
     if usual < FEWEST_USUAL_ROWS or rows >= usual * (1 - thresholds.rows_fell_percent / 100):
         return None
     return Warned(
         "rows_fell",
-        f"{plan.sobject} has {rows:,} rows, {1 - rows / usual:.0%} fewer than the usual {usual:,.0f}. See in Salesforce whether "
-        "they were deleted, or whether the Run As user no longer sees them.",
+        f"{extracted.sobject} has {rows:,} rows, {1 - rows / usual:.0%} fewer than the usual {usual:,.0f}. See in "
+        "Salesforce whether they were deleted, or whether the Run As user no longer sees them.",
     )
 
 
 def _nothing_new(
-    plan: Plan, result: Mapping[str, Any], earlier: Earlier, thresholds: Thresholds, now: datetime
+    extracted: Extracted, result: Mapping[str, Any], earlier: Earlier, thresholds: Thresholds, now: datetime
 ) -> Warned | None:
-    if plan.increment.mode != "incremental" or not thresholds.nothing_new_days or result["rows"]:
+    if extracted.mode != "incremental" or not thresholds.nothing_new_days or result["rows"]:
         return None
     if result["deleted_rows"]:
         return None
@@ -110,19 +116,21 @@ def _nothing_new(
     known = f"since {newest:%Y-%m-%d}" if newest else f"in the {(now - oldest).days} days that Airflow remembers"
     return Warned(
         "nothing_new",
-        f"{plan.sobject} has brought nothing new {known}. See in Salesforce whether records still change, and whether the Run As "
-        "user still sees them.",
+        f"{extracted.sobject} has brought nothing new {known}. See in Salesforce whether records still change, and whether "
+        "the Run As user still sees them.",
     )
 
 
-def _schema_change(plan: Plan) -> Warned | None:
+def _schema_change(extracted: Extracted) -> Warned | None:
     from airflow_sfcc.extract.incremental.schema_drift import UNSELECTED, sentence
 
-    changes = [each for each in plan.increment.schema_changes if each["change"] != UNSELECTED]
+    changes = [each for each in extracted.schema_changes if each["change"] != UNSELECTED]
     if not changes:
         return None
     more = f", and {len(changes) - 10} more" if len(changes) > 10 else ""
-    return Warned("schema_change", f"{plan.sobject} has other columns: {'; '.join(map(sentence, changes[:10]))}{more}.")
+    return Warned(
+        "schema_change", f"{extracted.sobject} has other columns: {'; '.join(map(sentence, changes[:10]))}{more}."
+    )
 
 
 def _budget(usage: ApiUsage, thresholds: Thresholds) -> Warned | None:

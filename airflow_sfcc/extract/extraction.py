@@ -324,7 +324,7 @@ class Extraction:
             return None
         finish(self.landing)
         self.landing.discard_all()
-        return self._result(manifest)
+        return result_of(manifest, self.landing.folder)
 
     # Staged
 
@@ -406,7 +406,7 @@ class Extraction:
     # Committed
 
     def commit(self, pages: Sequence[StagedFile], *, other_calls: int = 0) -> dict[str, Any]:
-        """Publish all rows with their manifest; returns what the task returns (see `_result`).
+        """Publish all rows with their manifest; returns what the task returns (see `result_of`).
 
         `other_calls` are API calls made for this extract by others, such as a trigger's polls. Raises RowCountError
         unless `pages` are all pages of the job, with all of its rows, and ConcurrentRunError when it is not this attempt's
@@ -418,7 +418,7 @@ class Extraction:
             manifest = self._published(parts, other_calls)
         finish(self.landing)
         self._tidy()
-        return self._result(manifest)
+        return result_of(manifest, self.landing.folder)
 
     def _published(self, parts: dict[Part, str], other_calls: int) -> Manifest:
         for _ in range(_COMMIT_ATTEMPTS):
@@ -511,21 +511,6 @@ class Extraction:
             part_writer(self.plan.file_format, file, arrow_schema(self.plan.columns)).finish()
         return {Part(name, 0, file.bytes, file.sha256): staged}
 
-    def _result(self, manifest: Manifest) -> dict[str, Any]:
-        folder = str(self.landing.folder)
-        started, finished = (timestamp(manifest[name]) for name in ("started_at", "finished_at"))
-        return {
-            "manifest": str(self.landing.folder / MANIFEST),
-            "path": folder,
-            "files": [f"{folder}/{file['path']}" for file in manifest["files"]],
-            **{
-                name: manifest[name]
-                for name in ("rows", "bytes", "deleted_rows", "api", "job_id", "window", "watermark")
-            },
-            "api_calls": manifest["api_calls"],
-            "seconds": round((finished - started).total_seconds(), 3),
-        }
-
     @contextmanager
     def _missing_files_explained(self) -> Iterator[None]:
         """Files that are gone were removed by a newer attempt, if there is one: then raise ConcurrentRunError instead."""
@@ -548,6 +533,19 @@ class Extraction:
         """Remove what was staged by this attempt, and by earlier ones that have ended."""
         if self.landing.attempt:
             self.landing.discard()
+
+
+def result_of(manifest: Manifest, folder: StoragePath) -> dict[str, Any]:
+    """What the task returns of the extract that is committed in `folder`."""
+    started, finished = (timestamp(manifest[name]) for name in ("started_at", "finished_at"))
+    return {
+        "manifest": str(folder / MANIFEST),
+        "path": str(folder),
+        "files": [f"{folder}/{file['path']}" for file in manifest["files"]],
+        **{name: manifest[name] for name in ("rows", "bytes", "deleted_rows", "api", "job_id", "window", "watermark")},
+        "api_calls": manifest["api_calls"],
+        "seconds": round((finished - started).total_seconds(), 3),
+    }
 
 
 def _reported(jobs: Iterable[BulkJob]) -> int | None:

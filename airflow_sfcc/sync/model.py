@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -64,6 +64,13 @@ class Done(Model, frozen=True):
 
     outcomes: tuple[Outcome, ...]
     api_calls: Count
+
+
+class Announcement(Model, frozen=True):
+    """What the asset `uri` holds since a task that failed at its end: Airflow drops the events of such tasks."""
+
+    uri: str
+    facts: dict[str, Any]
 
 
 class Report(Model, frozen=True):

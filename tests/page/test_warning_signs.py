@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_sfcc._airflow.event_facts import ExtractFacts, Warned, facts_of_extract
+from airflow_sfcc._airflow.event_facts import Extracted, ExtractFacts, Warned, facts_of_extract
 from airflow_sfcc._airflow.warning_signs import Thresholds, warnings_of
 
 NOW = datetime(2026, 11, 28, 2, 0, tzinfo=timezone.utc)
@@ -35,7 +35,7 @@ def before(*rows: int, mode: str = "full") -> list[tuple[datetime, ExtractFacts]
 
 def sentences(plan: Any, rows: int, earlier: Any = (), calls: Any = None, **thresholds: float) -> list[str]:
     result = {"rows": rows, "deleted_rows": 0}
-    found = warnings_of(plan, result, calls or usage(), earlier, Thresholds(**thresholds), NOW)
+    found = warnings_of(Extracted.of_plan(plan), result, calls or usage(), earlier, Thresholds(**thresholds), NOW)
     return [f"{each.kind}: {each.sentence}" for each in found]
 
 
@@ -109,7 +109,8 @@ def test_an_event_is_read_as_it_was_written() -> None:
     }
     window = {"start": None, "end": "2026-11-28T02:00:00.000Z"}
     result = {**counts, "watermark": None, "manifest": "m", "api": "bulk", "job_id": "750", "window": window}
-    extra = facts_of_extract(plan("full", LOST), result, usage(), "sfcc_default", [Warned("budget", "Few calls left.")])
+    extracted, warnings = Extracted.of_plan(plan("full", LOST)), [Warned("budget", "Few calls left.")]
+    extra = facts_of_extract(extracted, result, usage(), "sfcc_default", warnings)
     facts = msgspec.convert(extra, ExtractFacts)
     assert (facts.rows, facts.files, facts.job_id, facts.api_used, facts.conn_id) == (3, 1, "750", 10, "sfcc_default")
     assert facts.schema_changes[0].column == "A__c" and facts.warnings[0].kind == "budget"
