@@ -350,10 +350,9 @@ class SyncReportOperator(_SyncOperator):
         from airflow_sfcc._airflow.sync_task import announcements_of, report_task
 
         with self._noted(context):
-            result = report_task(self, context, self._group_id)
+            result, facts = report_task(self, context, self._group_id)
             announcements = announcements_of(context, self._group_id)
         for each in announcements:
             announce(context, self.outlets[1:], each.uri, each.facts)
-        extra = {name: result[name] for name in ("counts", "rows", "api_calls", "report")}
-        announce(context, self.outlets[:1], destination_uri(sync_root(self.destination)), extra)
+        announce(context, self.outlets[:1], destination_uri(sync_root(self.destination)), facts)
         return result

@@ -36,7 +36,14 @@ CUSTOM = (
     "Warranty",
 )
 TASK = "extract"
+SYNC_TASK, REPORT_TASK = "org.sync", "org.report"
 LOAD_TASK = "load"
+_OPERATORS = {
+    TASK: "SalesforceExtractOperator",
+    LOAD_TASK: "SalesforceLoadOperator",
+    SYNC_TASK: "SyncOperator",
+    REPORT_TASK: "SyncReportOperator",
+}
 BUNDLE = "page-nights"
 DURATION = timedelta(minutes=14)
 
@@ -56,6 +63,7 @@ class Nights:
 
     :param instance: the org's My Domain; another one makes another org.
     :param objects: their names, or how many.
+    :param is_sync: a task group `salesforce_sync` reads them, and of ten objects nine are unchanged, which its report says.
     """
 
     nights: int = 60
@@ -66,6 +74,7 @@ class Nights:
     conn_id: str = "sfcc_default"
     is_calm: bool = False
     with_loads: bool = True
+    is_sync: bool = False
     seed: int = 1
 
     @property
@@ -103,10 +112,15 @@ class _Seeder:
         instances: list[dict[str, Any]] = []
         events: list[dict[str, Any]] = []
         errors: list[dict[str, Any]] = []
+        wanted_sync = self._wanted.is_sync
         for age, (due, run) in enumerate(reversed(list(self._make_runs()))):
+            unchanged: list[str] = []
             for index, sobject in enumerate(self._wanted.sobjects):
                 state = self._state(sobject, age)
-                instances.append(self._instance(run, due, TASK, index, sobject, state))
+                instances.append(self._instance(run, due, self._task, index, sobject, state))
+                if wanted_sync and self._random.random() < 0.9 and state == "success":
+                    unchanged.append(sobject)
+                    continue
                 if state == "failed":
                     errors.append(self._error(run, index, sobject))
                 if state == "success":
@@ -114,6 +128,9 @@ class _Seeder:
                     if self._wanted.with_loads and index < 8 and not (sobject == "Asset" and age < 2):
                         instances.append(self._instance(run, due, LOAD_TASK, index, sobject, state))
                         events.append(self._load(run, due, index, sobject, assets[f"table {sobject}"], assets[sobject]))
+            if wanted_sync:
+                instances.append(self._instance(run, due, REPORT_TASK, -1, "", "success"))
+                events.append(self._report(run, due, unchanged, assets["report"]))
         for model, rows in ((TaskInstance, instances), (AssetEvent, events), (XComModel, errors)):
             if rows:
                 table: Any = model.__table__  # by the names of columns, in SQLAlchemy 1.4 (Airflow 3.1) too
@@ -140,13 +157,17 @@ class _Seeder:
         from airflow.sdk import DAG
 
         from airflow_sfcc.operators import SalesforceExtractOperator
+        from airflow_sfcc.taskgroups import salesforce_sync
 
         wanted = self._wanted
         start = wanted.now - timedelta(days=365)
         with DAG(wanted.dag_id, schedule="0 2 * * *", start_date=start, catchup=False) as dag:
-            SalesforceExtractOperator.partial(task_id=TASK, destination="s3://lake/{sobject}").expand(
-                sobject=wanted.sobjects
-            )
+            if wanted.is_sync:
+                salesforce_sync("org", destination="s3://lake/{sobject}")
+            else:
+                SalesforceExtractOperator.partial(task_id=TASK, destination="s3://lake/{sobject}").expand(
+                    sobject=wanted.sobjects
+                )
         sync: Any
         try:
             from airflow.dag_processing import dagbag as sync
@@ -170,6 +191,7 @@ class _Seeder:
             f"table {sobject}": f"postgres://dwh:5432/dwh/crm/{sobject.lower()}"
             for sobject in self._wanted.sobjects[:8]
         }
+        uris["report"] = self._uri("").rstrip("/")
         made = {name: AssetModel(uri, uri) for name, uri in uris.items()}
         self._session.add_all(made.values())
         self._session.flush()
@@ -218,7 +240,7 @@ class _Seeder:
             "task_id": task,
             "map_index": index,
             "state": state,
-            "operator": "SalesforceLoadOperator" if task == LOAD_TASK else "SalesforceExtractOperator",
+            "operator": _OPERATORS[task],
             "rendered_map_index": sobject,
             "hostname": "worker-1",
             "pool": "default_pool",
@@ -250,7 +272,7 @@ class _Seeder:
             "dag_run_id": run.id,
             "dag_id": run.dag_id,
             "run_id": run.run_id,
-            "task_id": TASK,
+            "task_id": self._task,
             "map_index": index,
             "key": "salesforce_failure",
             "value": json.dumps(note),
@@ -263,7 +285,7 @@ class _Seeder:
             "asset_id": asset_id,
             "source_dag_id": run.dag_id,
             "source_run_id": run.run_id,
-            "source_task_id": TASK,
+            "source_task_id": self._task,
             "source_map_index": index,
             "timestamp": at,
             "extra": self._extra(due, index, sobject, age),
@@ -311,6 +333,20 @@ class _Seeder:
             "schema_changes": changes,
             "warnings": warnings,
         }
+
+    @property
+    def _task(self) -> str:
+        return SYNC_TASK if self._wanted.is_sync else TASK
+
+    def _report(self, run: Any, due: datetime, unchanged: list[str], asset_id: int) -> dict[str, Any]:
+        event = self._event(run, due, len(self._wanted.sobjects), "", 0, asset_id)
+        extra = {
+            "destination": self._uri("{sobject}"),
+            "instance": self._wanted.instance,
+            "report": "s3://lake/_sync/r.json",
+        }
+        event |= {"source_task_id": REPORT_TASK, "source_map_index": -1, "extra": {**extra, "unchanged": unchanged}}
+        return event
 
     def _load(self, run: Any, due: datetime, index: int, sobject: str, table: int, source: int) -> dict[str, Any]:
         event = self._event(run, due, index, sobject, 0, table)

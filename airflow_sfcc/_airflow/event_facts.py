@@ -13,12 +13,17 @@ import msgspec
 if TYPE_CHECKING:
     from airflow_sfcc.extract.model import Plan
     from airflow_sfcc.salesforce.usage import ApiUsage
+    from airflow_sfcc.sync.model import Report, Usage
 
 MOST_CHANGES = 50
 """Schema changes that an event lists; an object may lose hundreds of columns at once."""
 
+MOST_NAMES = 10_000
+"""Objects that a sync's event lists with one result; there are orgs with thousands."""
+
 Text = Annotated[str, msgspec.Meta(max_length=4_000)]
 Name = Annotated[str, msgspec.Meta(max_length=255)]
+Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=MOST_NAMES)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
@@ -87,6 +92,26 @@ class LoadFacts(msgspec.Struct, frozen=True, gc=False):
     seconds: Seconds | None = None
 
 
+class SyncFacts(msgspec.Struct, frozen=True, gc=False):
+    """The `extra` of a sync's report: what became of the objects, most of which have no event of their own.
+
+    `destination` is where they land, as their assets are named, with `{sobject}`. `read` are the objects that were extracted.
+    `plan_calls` are the API calls of the plan; those of extracts are in their events.
+    """
+
+    destination: Text
+    instance: Name
+    report: Text
+    read: Names = ()
+    unchanged: Names = ()
+    late: Names = ()
+    failed: Names = ()
+    plan_calls: Number = 0
+    api_used: Number | None = None
+    api_limit: Number | None = None
+    budget: Seconds | None = None
+
+
 class Extracted(msgspec.Struct, frozen=True):
     """What was extracted, as far as the result of the extract does not say it: from its plan, or from its manifest."""
 
@@ -144,4 +169,27 @@ def facts_of_load(result: Mapping[str, Any], source: str, sobject: str | None) -
         "source": source,
         "sobject": sobject,
         "extracts": len(result["extracts"]),
+    }
+
+
+def facts_of_sync(
+    report: Report, path: str, destination: str, instance: str, plan_calls: int, usage: Usage
+) -> dict[str, Any]:
+    """The `extra` of a sync's report; plain JSON. Sentences are not in it: they are XComs, which fewer may read."""
+
+    def names(*results: Any) -> list[str]:
+        return [each.name for each in report.of(*results)][:MOST_NAMES]
+
+    return {
+        "destination": destination,
+        "instance": instance,
+        "report": path,
+        "read": names("new", "changed"),
+        "unchanged": names("unchanged"),
+        "late": names("late"),
+        "failed": names("failed"),
+        "plan_calls": plan_calls,
+        "api_used": usage.used,
+        "api_limit": usage.limit,
+        "budget": usage.budget,
     }

@@ -13,7 +13,7 @@ import tenacity
 from msgspec import structs
 
 from airflow_sfcc._airflow.destinations import destination_path, filled_in, storage_failures, sync_root
-from airflow_sfcc._airflow.event_facts import Extracted, facts_of_load
+from airflow_sfcc._airflow.event_facts import Extracted, facts_of_load, facts_of_sync
 from airflow_sfcc._airflow.extract_task import ExtractTask, run_identity
 from airflow_sfcc._airflow.failures import airflow_failures, failure_key, note_failure, noted_failures
 from airflow_sfcc._airflow.load_task import LoadTask
@@ -28,8 +28,8 @@ from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.load.loading import OnSchemaChange
 from airflow_sfcc.load.model import Mode as TableMode
 from airflow_sfcc.salesforce import SalesforceClient
-from airflow_sfcc.sync.model import Announcement, Batch, Done, Outcome, Report, SyncPlan, Wanted
-from airflow_sfcc.sync.planning import SyncRequest, plan_sync
+from airflow_sfcc.sync.model import Announcement, Batch, Done, Outcome, Report, SyncPlan, Usage, Wanted
+from airflow_sfcc.sync.planning import SyncRequest, plan_sync, usage_of
 from airflow_sfcc.sync.report import Reports, counts_of, outcomes_of, summary, table
 from airflow_sfcc.timestamps import timestamp
 from airflow_sfcc.wording import plural
@@ -214,6 +214,7 @@ class BatchTask:
         self._problems: dict[str, Exception] = {}
         self._outcomes: list[Outcome] = []
         self._calls = 0
+        self._usage = Usage()
         self._told_at = time.monotonic()
         self.current: _ObjectExtract | None = None
         with airflow_failures():
@@ -235,6 +236,7 @@ class BatchTask:
                         "The task was killed; what it had committed stays, and a retry goes on with the others."
                     )
                 self._keep(self._outcome(wanted, client, event))
+                self._usage = usage_of(client)
             self._raise_failures()
         except Exception:
             announced = [plain(each) for each in self._settings.announced]
@@ -260,7 +262,7 @@ class BatchTask:
     def _tell(self) -> None:
         """What was done so far, which stays if the task is killed."""
         self._told_at = time.monotonic()
-        self._context["ti"].xcom_push(key=OUTCOMES, value=plain(Done(tuple(self._outcomes), self._calls)))
+        self._context["ti"].xcom_push(key=OUTCOMES, value=plain(Done(tuple(self._outcomes), self._calls, self._usage)))
 
     def _outcome(self, wanted: Wanted, client: SalesforceClient, event: dict[str, Any] | None) -> Outcome:
         from airflow.providers.common.compat.sdk import TaskDeferred
@@ -357,8 +359,8 @@ def announcements_of(context: Context, group_id: str) -> list[Announcement]:
         return [each for part in told for each in from_plain(part, list[Announcement], "What a task of this sync told")]
 
 
-def report_task(settings: SyncSettings, context: Context, group_id: str) -> dict[str, Any]:
-    """What the task returns: the report in short. Raises SyncError where nothing was planned."""
+def report_task(settings: SyncSettings, context: Context, group_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the task returns, the report in short, and what its event says. Raises SyncError where nothing was planned."""
     ti = context["ti"]
     planned = ti.xcom_pull(task_ids=_task(group_id, "plan"), key=PLAN)
     with airflow_failures(), storage_failures(settings.destination):
@@ -380,9 +382,17 @@ def report_task(settings: SyncSettings, context: Context, group_id: str) -> dict
             plan.api_calls + sum(each.api_calls for each in done),
             datetime.now(timezone.utc),
         )
-        path = _reports(settings, context, group_id).write(run.extract_id, report)
+        path = str(_reports(settings, context, group_id).write(run.extract_id, report))
     settings.log.info("Sync report\n%s", "\n".join(table(report)))
-    return _returned(report, str(path))
+    result = _returned(report, path)
+    place, usage = destination_uri(settings.destination), _last_usage([plan.usage, *(each.usage for each in done)])
+    facts = facts_of_sync(report, path, place, plan.instance, plan.api_calls, usage)
+    return result, {**facts, **{name: result[name] for name in ("counts", "rows", "api_calls")}}
+
+
+def _last_usage(told: Iterable[Usage]) -> Usage:
+    """Within a run the org counts upwards."""
+    return max(told, key=lambda usage: usage.used or 0)
 
 
 def _pulled(found: Any) -> Iterable[Any]:

@@ -14,6 +14,9 @@ from markupsafe import Markup
 from airflow_sfcc._airflow.web_pages import bulk_job_page, list_view
 from airflow_sfcc.page.charts import Chart, Point, bars, gauge
 from airflow_sfcc.page.model import (
+    BUDGET_ENDED,
+    READ,
+    UNCHANGED,
     WORST_FIRST,
     ApiCalls,
     Attempt,
@@ -347,10 +350,14 @@ class _ObjectPage(_Page):
             yield self._landed(landed, night)
 
     def _attempted(self, attempt: Attempt) -> Happened:
-        facts = [
+        reported = _REPORTED.get(attempt.state or "")
+        in_airflow = [
             Fact("State in Airflow", attempt.state or "not scheduled yet"),
-            Fact("Tries", str(attempt.try_number)),
-            Fact("Ended", self.stamp(attempt.ended)),
+            Fact("Tries", str(attempt.try_number) if attempt.try_number else ""),
+        ]
+        facts = [
+            *([Fact("Result", reported[1])] if reported else in_airflow),
+            Fact("Reported" if reported else "Ended", self.stamp(attempt.ended)),
             *self._links_of(
                 attempt.key, attempt.note.get("instance"), attempt.note.get("job_id"), attempt.note.get("sobject")
             ),
@@ -359,7 +366,9 @@ class _ObjectPage(_Page):
         if error is None and attempt.state == "failed":
             error = "The task left no error: its worker ended without a word, or its XComs are not yours to read. See its log."
         state = State.FAILED if attempt.state == "failed" else State.NOT_RUN
-        if attempt.state not in ("failed", "upstream_failed", "skipped"):
+        if reported:
+            state = reported[0]
+        elif attempt.state not in ("failed", "upstream_failed", "skipped"):
             state = State.RUNNING
         return Happened(f"Run due {self._due(attempt.key)}", state, [each for each in facts if each.value], error)
 
@@ -415,6 +424,16 @@ class _ObjectPage(_Page):
         if origin and sobject:
             yield Fact("Object in Salesforce", str(sobject), list_view(origin, str(sobject)), is_external=True)
 
+
+_REPORTED = {
+    UNCHANGED: (State.COMPLETE, "unchanged: by the org's count no row has changed since the extract before"),
+    READ: (State.COMPLETE, "extracted, by a task that failed before its details were stored: see the manifest"),
+    BUDGET_ENDED: (
+        State.LATE,
+        "not extracted: the calls that the connection may make were used up before its turn. The next run begins with it.",
+    ),
+}
+"""What the report of a sync says of an object."""
 
 _CHANGES = {
     "added": "new",

@@ -6,10 +6,11 @@ Everything is filtered by the DAGs that the user may read.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union
 
 import msgspec
 from airflow.models.asset import AssetEvent, AssetModel, TaskInletAssetReference
@@ -20,24 +21,40 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from sqlalchemy import Text, and_, cast, func, or_, select
 
-from airflow_sfcc._airflow.event_facts import ExtractFacts, LoadFacts
-from airflow_sfcc._airflow.failures import FAILURE_KEY
-from airflow_sfcc.page.model import Attempt, Dag, Landed, Loaded, Run, Stored, TaskKey, landed
+from airflow_sfcc._airflow.event_facts import ExtractFacts, LoadFacts, SyncFacts
+from airflow_sfcc._airflow.failures import FAILURE_KEY, failure_key
+from airflow_sfcc.page.model import (
+    GROUP_OPERATORS,
+    SYNC_OPERATORS,
+    Attempt,
+    Dag,
+    Landed,
+    Loaded,
+    Reported,
+    Run,
+    Stored,
+    TaskKey,
+    landed,
+)
 from airflow_sfcc.page.schedules import due_times
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
     from sqlalchemy.sql.base import Executable
 
-EXTRACT_OPERATORS = ("SalesforceExtractOperator", "PlanOperator", "DownloadOperator", "CommitOperator")
 LOAD_OPERATOR = "SalesforceLoadOperator"
-OPERATORS = (*EXTRACT_OPERATORS, LOAD_OPERATOR)
+OPERATORS = ("SalesforceExtractOperator", *sorted(GROUP_OPERATORS | SYNC_OPERATORS), LOAD_OPERATOR)
+
+Facts = TypeVar("Facts")
 
 MOST_EVENTS = 40_000
 MOST_ATTEMPTS = 20_000
+MOST_OUTCOMES = 200_000
+"""What reports of syncs say of objects: 3,000 objects in 60 nights."""
 
 _EXTRACT = msgspec.json.Decoder(ExtractFacts)
 _LOAD = msgspec.json.Decoder(LoadFacts)
+_SYNC = msgspec.json.Decoder(SyncFacts)
 
 
 def read(
@@ -51,19 +68,20 @@ def read(
     if not tasks:
         return Stored()
     dags = sorted({dag_id for dag_id, _ in tasks})
-    extracts, loaded, unreadable, is_cut = _events(session, dags, tasks, since)
-    landing = {(each.key.dag_id, each.key.task_id) for each in extracts}
+    found = _events(session, dags, tasks, since)
+    landing = {(each.key.dag_id, each.key.task_id) for each in found.extracts}
     tasks = {key: operator for key, operator in tasks.items() if operator or key in landing}
     attempts = _attempts(session, dags, tasks, since, _notes(session, dags, since) if with_errors else {})
     return Stored(
-        landed=extracts,
-        loaded=loaded,
+        landed=found.extracts,
+        loaded=found.loaded,
+        reports=found.reports,
         attempts=attempts,
         runs=_runs(session, dags, since),
         dags=_dags(session, dags, due_times(session, dags, since, now)),
         tasks=tasks,
-        unreadable=unreadable,
-        is_cut=is_cut or len(attempts) >= MOST_ATTEMPTS,
+        unreadable=found.unreadable,
+        is_cut=found.is_cut or len(attempts) >= MOST_ATTEMPTS,
     )
 
 
@@ -110,7 +128,38 @@ class Unreadable(NamedTuple):
     key: TaskKey
 
 
-Event = Union[Landed, Loaded, Unreadable]
+Event = Union[Landed, Loaded, Reported, Unreadable]
+Reader = Callable[[TaskKey, datetime, str, Any], "Event | None"]
+
+
+@dataclass
+class _Events:
+    """What was read, the newest first."""
+
+    extracts: list[Landed] = field(default_factory=list)
+    loaded: list[Loaded] = field(default_factory=list)
+    reports: list[Reported] = field(default_factory=list)
+    unreadable: int = 0
+    is_cut: bool = False
+    _outcomes: int = 0
+
+    def add(self, event: Event, operator: str) -> None:
+        if isinstance(event, Landed):
+            self.extracts.append(event)
+        elif isinstance(event, Loaded):
+            self.loaded.append(event)
+        elif isinstance(event, Reported):
+            self._add_report(event)
+        else:
+            self.unreadable += bool(operator)  # a task that reads the asset may be anybody's
+
+    def _add_report(self, report: Reported) -> None:
+        facts = report.facts
+        self._outcomes += sum(map(len, (facts.read, facts.unchanged, facts.late, facts.failed)))
+        if self._outcomes <= MOST_OUTCOMES:
+            self.reports.append(report)
+        else:
+            self.is_cut = True
 
 
 class _Remembered:
@@ -138,31 +187,21 @@ class _Remembered:
 _remembered = _Remembered()
 
 
-def _events(
-    session: Session, dags: Sequence[str], tasks: Mapping[tuple[str, str], str], since: datetime
-) -> tuple[list[Landed], list[Loaded], int, bool]:
+def _events(session: Session, dags: Sequence[str], tasks: Mapping[tuple[str, str], str], since: datetime) -> _Events:
     wanted = and_(AssetEvent.source_dag_id.in_(dags), AssetEvent.timestamp >= since)
     newest_first = select(AssetEvent.id).where(wanted).order_by(AssetEvent.id.desc()).limit(MOST_EVENTS)
     ids = [event_id for (event_id,) in _rows(session, newest_first)]
     missing = _remembered.missing(ids)
     if missing:
         _remembered.remember(_decoded(session, tasks, and_(wanted, AssetEvent.id >= min(missing))))
-    extracts: list[Landed] = []
-    loaded: list[Loaded] = []
-    unreadable = 0
+    events = _Events(is_cut=len(ids) >= MOST_EVENTS)
     for event in _remembered.of(ids):
         if event is None:
             continue
         operator = tasks.get((event.key.dag_id, event.key.task_id))
-        if operator is None:
-            continue
-        if isinstance(event, Landed):
-            extracts.append(event)
-        elif isinstance(event, Loaded):
-            loaded.append(event)
-        else:
-            unreadable += bool(operator)  # a task that reads the asset may be anybody's
-    return extracts, loaded, unreadable, len(ids) >= MOST_EVENTS
+        if operator is not None:
+            events.add(event, operator)
+    return events
 
 
 def _decoded(session: Session, tasks: Mapping[tuple[str, str], str], wanted: Any) -> dict[int, Event]:
@@ -185,13 +224,44 @@ def _decoded(session: Session, tasks: Mapping[tuple[str, str], str], wanted: Any
     decoded: dict[int, Event] = {}
     for event_id, dag_id, run_id, task_id, map_index, at, uri, extra in found:
         key = TaskKey(dag_id or "", run_id or "", task_id or "", -1 if map_index is None else map_index)
-        decoded[event_id] = Unreadable(key)
-        with suppress(msgspec.MsgspecError, RecursionError, TypeError):
-            if tasks.get((key.dag_id, key.task_id)) == LOAD_OPERATOR:
-                decoded[event_id] = Loaded(key, at, uri, _LOAD.decode(extra))
-            else:
-                decoded[event_id] = landed(key, at, uri, _EXTRACT.decode(extra))
+        operator = tasks.get((key.dag_id, key.task_id))
+        readers = _OF_SYNCS if operator in SYNC_OPERATORS else (_load if operator == LOAD_OPERATOR else _extract,)
+        decoded[event_id] = _first(readers, key, at, uri, extra) or Unreadable(key)
     return decoded
+
+
+def _first(readers: Iterable[Reader], key: TaskKey, at: datetime, uri: str, extra: Any) -> Event | None:
+    """The event as the first reader that can read it does."""
+    for read in readers:
+        event = read(key, at, uri, extra)
+        if event is not None:
+            return event
+    return None
+
+
+def _extract(key: TaskKey, at: datetime, uri: str, extra: Any) -> Landed | None:
+    facts = _facts(_EXTRACT, extra)
+    return landed(key, at, uri, facts) if facts else None
+
+
+def _load(key: TaskKey, at: datetime, uri: str, extra: Any) -> Loaded | None:
+    facts = _facts(_LOAD, extra)
+    return Loaded(key, at, uri, facts) if facts else None
+
+
+def _sync(key: TaskKey, at: datetime, uri: str, extra: Any) -> Reported | None:
+    facts = _facts(_SYNC, extra)
+    return Reported(key, at, facts) if facts else None
+
+
+_OF_SYNCS: tuple[Reader, ...] = (_extract, _load, _sync)
+"""A sync's tasks announce all three; none has all that another must have."""
+
+
+def _facts(decoder: msgspec.json.Decoder[Facts], extra: Any) -> Facts | None:
+    with suppress(msgspec.MsgspecError, RecursionError, TypeError):
+        return decoder.decode(extra)
+    return None
 
 
 def _attempts(
@@ -199,7 +269,7 @@ def _attempts(
     dags: Sequence[str],
     tasks: Mapping[tuple[str, str], str],
     since: datetime,
-    notes: Mapping[TaskKey, Mapping[str, Any]],
+    notes: Mapping[TaskKey, Sequence[Mapping[str, Any]]],
 ) -> list[Attempt]:
     """Task instances that did not succeed; those that did have events."""
     task_ids = sorted({task_id for (_, task_id), operator in tasks.items() if operator != LOAD_OPERATOR})
@@ -231,9 +301,8 @@ def _attempts(
         if (dag_id, task_id) not in tasks:
             continue
         key = TaskKey(dag_id, run_id, task_id, map_index)
-        attempts.append(
-            Attempt(key, state and str(state), label, bool(hostname), ended, try_number or 0, notes.get(key, _NO_NOTE))
-        )
+        known = (key, state and str(state), label, bool(hostname), ended, try_number or 0)
+        attempts += [Attempt(*known, note) for note in notes.get(key, (_NO_NOTE,))]
     attempts.reverse()
     return attempts
 
@@ -241,7 +310,9 @@ def _attempts(
 _NO_NOTE: Mapping[str, Any] = {}
 
 
-def _notes(session: Session, dags: Sequence[str], since: datetime) -> dict[TaskKey, Mapping[str, Any]]:
+def _notes(session: Session, dags: Sequence[str], since: datetime) -> dict[TaskKey, list[Mapping[str, Any]]]:
+    """What tasks kept of their failures: one note, or one for each object of a sync."""
+    is_note = or_(XComModel.key == FAILURE_KEY, XComModel.key.startswith(failure_key(""), autoescape=True))
     found = _rows(
         session,
         select(
@@ -251,15 +322,16 @@ def _notes(session: Session, dags: Sequence[str], since: datetime) -> dict[TaskK
             XComModel.map_index,
             cast(XComModel.value, Text),
         )
-        .where(XComModel.key == FAILURE_KEY, XComModel.dag_id.in_(dags), XComModel.timestamp >= since)
+        .where(is_note, XComModel.dag_id.in_(dags), XComModel.timestamp >= since)
         .order_by(XComModel.timestamp.desc())
         .limit(MOST_ATTEMPTS),
     )
-    return {
-        TaskKey(dag_id, run_id, task_id, map_index): note
-        for dag_id, run_id, task_id, map_index, value in found
-        if (note := _note(value))
-    }
+    notes: dict[TaskKey, list[Mapping[str, Any]]] = {}
+    for dag_id, run_id, task_id, map_index, value in found:
+        note = _note(value)
+        if note:
+            notes.setdefault(TaskKey(dag_id, run_id, task_id, map_index), []).append(note)
+    return notes
 
 
 def _note(value: str | None) -> Mapping[str, Any]:

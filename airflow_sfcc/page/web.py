@@ -25,7 +25,8 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from airflow_sfcc._airflow.compat import conf
 from airflow_sfcc.page import stored
-from airflow_sfcc.page.model import Overview, overview
+from airflow_sfcc.page.building import overview
+from airflow_sfcc.page.model import Overview
 from airflow_sfcc.page.presenting import Links, NightDetails, ObjectPage, OverviewPage, Shown
 
 NIGHTS = 60

@@ -51,12 +51,22 @@ class Outcome(Model, frozen=True):
     sentence: str = ""
 
 
+class Usage(Model, frozen=True):
+    """Calls of the org's last 24 hours, by all that call it, of its limit; `budget` is the connection's, in percent."""
+
+    used: Count | None = None
+    limit: Count | None = None
+    budget: float | None = None
+
+
 class SyncPlan(Model, frozen=True):
-    """What a run is going to do. `settled` are the objects that need no task."""
+    """What a run is going to do in the org at `instance`. `settled` are the objects that need no task."""
 
     batches: tuple[Batch, ...]
     settled: tuple[Outcome, ...]
     api_calls: Count
+    instance: str = ""
+    usage: Usage = Usage()
 
 
 class Done(Model, frozen=True):
@@ -64,6 +74,7 @@ class Done(Model, frozen=True):
 
     outcomes: tuple[Outcome, ...]
     api_calls: Count
+    usage: Usage = Usage()
 
 
 class Announcement(Model, frozen=True):

@@ -18,7 +18,7 @@ from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.sync.catalog import Catalog, OrgObject, read_catalog
 from airflow_sfcc.sync.changes import Question, changed_rows
-from airflow_sfcc.sync.model import COMPLETE, DUE_AGAIN, Outcome, Report, SyncPlan, Wanted
+from airflow_sfcc.sync.model import COMPLETE, DUE_AGAIN, Batch, Outcome, Report, SyncPlan, Usage, Wanted
 from airflow_sfcc.sync.patterns import Patterns
 from airflow_sfcc.sync.schedule import batches_of
 from airflow_sfcc.wording import plural
@@ -70,7 +70,7 @@ def plan_sync(
             raise
         log.warning("Nothing is extracted: %s", problem.message)
         late = tuple(Outcome(name, "late", sentence=problem.message) for name in _known(last))
-        return SyncPlan(batches_of([], request.shared_tasks), late, client.usage.calls - calls)
+        return _plan_of(client, calls, batches_of([], request.shared_tasks), late)
     _log_selection(catalog, last)
     extracted = [each for each in catalog.objects if each.is_extracted]
     states = _states(destination, [each.name for each in extracted], request.initial_start)
@@ -89,7 +89,19 @@ def plan_sync(
     log.info(
         "%s to extract, %s unchanged, %s left out", plural(len(wanted), "object"), len(unchanged), _left_out(settled)
     )
-    return SyncPlan(batches_of(wanted, request.shared_tasks), tuple(settled), client.usage.calls - calls)
+    return _plan_of(client, calls, batches_of(wanted, request.shared_tasks), settled)
+
+
+def _plan_of(
+    client: SalesforceClient, calls_before: int, batches: tuple[Batch, ...], settled: Sequence[Outcome]
+) -> SyncPlan:
+    calls = client.usage.calls - calls_before
+    return SyncPlan(batches, tuple(settled), calls, str(client.instance), usage_of(client))
+
+
+def usage_of(client: SalesforceClient) -> Usage:
+    """What the org last said of its calls."""
+    return Usage(client.usage.used, client.usage.limit, client.usage.budget_percent)
 
 
 def _left_out(settled: Iterable[Outcome]) -> int:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_sfcc._airflow.event_facts import ExtractFacts, LoadFacts, SchemaChange, Warned
 from airflow_sfcc.page import model
+from airflow_sfcc.page.building import overview
 from airflow_sfcc.page.model import (
     Attempt,
     Dag,
@@ -22,7 +23,6 @@ from airflow_sfcc.page.model import (
     Stored,
     TaskKey,
     hours,
-    overview,
 )
 
 NOW = datetime(2026, 11, 28, 6, 0, tzinfo=timezone.utc)
