@@ -513,7 +513,7 @@ class _Builder:
                 for each in night.landed
                 if each.at > loaded.at and each.key != loaded.key
             ]
-            found.append(TableLine(table_name(uri), loaded, len(waiting), min(waiting, default=None)))
+            found.append(TableLine(table_name(uri), loaded, len(waiting), min(waiting, default=None), line))
         return found
 
 

@@ -359,12 +359,23 @@ class ApiCalls:
 
 @dataclass(frozen=True)
 class TableLine:
-    """A table, and how far it is behind what has landed: extracts, and the age of the oldest of them."""
+    """A table, its object, and how far it is behind what has landed: extracts, and the age of the oldest of them."""
 
     name: str
     loaded: Loaded
     behind: int
     behind_since: datetime | None
+    line: ObjectLine
+
+    @property
+    def has_all(self) -> bool:
+        """Whether nothing waits to be loaded, and the object itself is there: what failed or is late has nothing to load."""
+        return not self.behind and self.line.state not in (State.FAILED, State.LATE, State.NOT_RUN, State.INCOMPLETE)
+
+    @property
+    def as_of(self) -> datetime:
+        """When the object was last known to be complete, all of which the table has."""
+        return self.line.complete_at or self.loaded.at
 
 
 @dataclass

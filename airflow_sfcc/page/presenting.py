@@ -27,6 +27,7 @@ from airflow_sfcc.page.model import (
     Org,
     Overview,
     State,
+    TableLine,
     TaskKey,
     hours,
 )
@@ -272,12 +273,20 @@ class OverviewPage(_Page):
             Listed(
                 each.name,
                 "",
-                f"{hours(self.model.now - each.behind_since)} behind" if each.behind_since else "up to date",
+                self._freshness(each),
                 f"{plural(each.behind, 'extract')} to load" if each.behind else f"{each.loaded.facts.rows:,} rows",
                 self.links.task(each.loaded.key),
             )
             for each in tables
         ]
+
+    def _freshness(self, table: TableLine) -> str:
+        if table.behind_since:
+            return f"{hours(self.model.now - table.behind_since)} behind"
+        if table.has_all:
+            return "up to date"
+        late = f", {hours(table.line.late_by)} late" if table.line.late_by else ""
+        return f"as of {self.time(table.as_of)}{late}"
 
     @property
     def api(self) -> ApiCalls | None:

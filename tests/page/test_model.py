@@ -24,6 +24,7 @@ from airflow_sfcc.page.model import (
     TaskKey,
     hours,
 )
+from airflow_sfcc.page.presenting import Links, OverviewPage, Shown
 
 NOW = datetime(2026, 11, 28, 6, 0, tzinfo=timezone.utc)
 INSTANCE = "https://acme.my.salesforce.com"
@@ -234,6 +235,27 @@ def test_a_table_that_is_behind() -> None:
     load = Loaded(TaskKey(DAG, "run-2", "load", 0), due(2) + timedelta(minutes=20), "postgres://h/d/crm/account", facts)
     (table,) = page(*(landed(ago) for ago in range(5)), load).orgs[0].tables
     assert (table.name, table.behind, table.behind_since) == ("crm/account", 2, due(1) + timedelta(minutes=10))
+
+
+def freshness(found: Overview) -> list[str]:
+    shown = OverviewPage(found, Shown(), Links(""), timezone.utc)
+    return [each.value for each in shown.tables]
+
+
+def load(ago: int) -> Loaded:
+    facts = LoadFacts(table="postgres://dwh/crm/account", rows=5, source="s3://lake/Account")
+    at = due(ago) + timedelta(minutes=20)
+    return Loaded(TaskKey(DAG, f"run-{ago}", "load", 0), at, "postgres://h/d/crm/account", facts)
+
+
+def test_a_table_is_up_to_date_only_if_its_object_is() -> None:
+    before: list[Any] = [landed(2), landed(1), load(1)]
+    assert freshness(page(*before, landed(0), load(0))) == ["up to date"]
+    assert freshness(page(*before, attempt(0, "failed"))) == ["as of Fri 02:10, 4 h late"]
+    assert freshness(page(*before)) == ["as of Fri 02:10, 4 h late"], "the object was not run"
+    in_time = page(*before, attempt(0, "failed"), now=due(0) + timedelta(minutes=40))
+    assert freshness(in_time) == ["as of Fri 02:10"], "it failed, and is not late yet"
+    assert freshness(page(*before, landed(0))) == ["3 h behind"]
 
 
 def test_the_forecast_is_others_calls_and_a_usual_night() -> None:
