@@ -125,7 +125,11 @@ class _Seeder:
                     errors.append(self._error(run, index, sobject))
                 if state == "success":
                     events.append(self._event(run, due, index, sobject, age, assets[sobject]))
-                    if self._wanted.with_loads and index < 8 and not (sobject == "Asset" and age < 2):
+                    if (
+                        self._wanted.with_loads
+                        and index < 8
+                        and (self._wanted.is_calm or sobject != "Asset" or age >= 2)
+                    ):
                         instances.append(self._instance(run, due, LOAD_TASK, index, sobject, state))
                         events.append(self._load(run, due, index, sobject, assets[f"table {sobject}"], assets[sobject]))
             if wanted_sync:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta, timezone, tzinfo
+from itertools import pairwise
 from statistics import median
 from urllib.parse import urlsplit
 
@@ -499,22 +501,35 @@ class _Builder:
 
     def _tables(self, lines: Sequence[ObjectLine]) -> list[TableLine]:
         by_place = {line.key.uri: line for line in lines if line.key.uri}
-        newest: dict[str, Loaded] = {}
-        for each in self._stored.loaded:
-            if each.facts.source in by_place and (each.uri not in newest or newest[each.uri].at < each.at):
-                newest[each.uri] = each
-        found = []
-        for uri, loaded in sorted(newest.items()):
-            line = by_place[str(loaded.facts.source)]
-            # A task of a sync loads what it has just landed, and Airflow stores its events in any order.
-            waiting = [
-                each.at
-                for night in line.nights.values()
-                for each in night.landed
-                if each.at > loaded.at and each.key != loaded.key
-            ]
-            found.append(TableLine(table_name(uri), loaded, len(waiting), min(waiting, default=None), line))
-        return found
+        loads: dict[str, list[Loaded]] = defaultdict(list)
+        for each in sorted(self._stored.loaded, key=lambda each: each.at):
+            if each.facts.source in by_place:
+                loads[each.uri].append(each)
+        return [
+            self._table(uri, of_table, by_place[str(of_table[-1].facts.source)])
+            for uri, of_table in sorted(loads.items())
+        ]
+
+    def _table(self, uri: str, loads: Sequence[Loaded], line: ObjectLine) -> TableLine:
+        loaded = loads[-1]
+        landed = sorted((each.at, each.key) for night in line.nights.values() for each in night.landed)
+        # A task of a sync loads what it has just landed, and Airflow stores its events in any order.
+        waiting = [at for at, key in landed if at > loaded.at and key != loaded.key]
+        since = waiting[0] if waiting else None
+        behind_by = self._now - since if since else None
+        usual = _usual_wait([at for at, _ in landed], [each.at for each in loads])
+        is_overdue = behind_by is not None and behind_by > max(SHORTEST_ALLOWANCE, 2 * usual) and not line.is_retired
+        return TableLine(table_name(uri), loaded, len(waiting), since, behind_by, is_overdue, line)
+
+
+def _usual_wait(landed: Sequence[datetime], loads: Sequence[datetime]) -> timedelta:
+    """How long the oldest of the extracts that a load took had usually waited; both in their order."""
+    waits = []
+    for before, load in pairwise(loads):
+        first = bisect_right(landed, before)
+        if first < len(landed) and landed[first] <= load:
+            waits.append((load - landed[first]).total_seconds())
+    return timedelta(seconds=median(waits[-USUAL_NIGHTS:])) if waits else timedelta()
 
 
 def _newest_of_each_run(reports: Iterable[Reported]) -> list[Reported]:

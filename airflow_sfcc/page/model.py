@@ -91,6 +91,9 @@ _SIGNS = {
     State.NOT_RUN: "–",
     State.NONE: "",
 }
+NOT_THERE = frozenset({State.FAILED, State.LATE, State.NOT_RUN, State.INCOMPLETE})
+"""States of an object whose newest rows are not there, or not all."""
+
 WORST_FIRST = (
     State.FAILED,
     State.LATE,
@@ -359,18 +362,23 @@ class ApiCalls:
 
 @dataclass(frozen=True)
 class TableLine:
-    """A table, its object, and how far it is behind what has landed: extracts, and the age of the oldest of them."""
+    """A table, its object, and how far it is behind what has landed: extracts, and the age of the oldest of them.
+
+    `is_overdue`: they have waited for longer than usual.
+    """
 
     name: str
     loaded: Loaded
     behind: int
     behind_since: datetime | None
+    behind_by: timedelta | None
+    is_overdue: bool
     line: ObjectLine
 
     @property
     def has_all(self) -> bool:
         """Whether nothing waits to be loaded, and the object itself is there: what failed or is late has nothing to load."""
-        return not self.behind and self.line.state not in (State.FAILED, State.LATE, State.NOT_RUN, State.INCOMPLETE)
+        return not self.behind and self.line.state not in NOT_THERE
 
     @property
     def as_of(self) -> datetime:
@@ -413,6 +421,12 @@ class Org:
         )
 
     @property
+    def overdue_tables(self) -> list[TableLine]:
+        """The longest behind first."""
+        late = [each for each in self.tables if each.is_overdue]
+        return sorted(late, key=lambda each: (-(each.behind_by or timedelta()), each.name))
+
+    @property
     def as_of(self) -> datetime | None:
         """When the last of the complete objects landed, or was found unchanged."""
         return max((each.complete_at for each in self.complete if each.complete_at), default=None)
@@ -420,7 +434,7 @@ class Org:
     @property
     def verdict(self) -> str:
         """`good`, `wait` while objects are running, or `bad`: a CSS class."""
-        if any(each.state in (State.FAILED, State.LATE, State.NOT_RUN, State.INCOMPLETE) for each in self.problems):
+        if self.overdue_tables or any(each.state in NOT_THERE for each in self.problems):
             return "bad"
         if self.problems:
             return "look"
@@ -436,7 +450,7 @@ class Org:
         else:
             parts = [f"{complete:,} of {plural(total, 'object')} complete"]
         parts[0] += f" as of {when}" if when and complete else ""
-        parts += _told(self.problems)
+        parts += [*_told(self.problems), *_told_tables(self.overdue_tables)]
         if self.running:
             parts.append(f"{len(self.running):,} still running")
         return "; ".join(parts) + "."
@@ -475,6 +489,14 @@ def _told(problems: Sequence[ObjectLine]) -> list[str]:
         )
         parts.append(f"{len(lines):,} {_MANY[state]}{late}")
     return parts
+
+
+def _told_tables(tables: Sequence[TableLine]) -> list[str]:
+    """The tables that are behind as parts of a sentence, the longest first."""
+    if len(tables) <= MOST_NAMED:
+        return [f"table {each.name} is {hours(each.behind_by)} behind" for each in tables]
+    longest = tables[0]
+    return [f"{len(tables):,} tables are behind, the longest {longest.name} by {hours(longest.behind_by)}"]
 
 
 MOST_NAMED = 3

@@ -281,8 +281,8 @@ class OverviewPage(_Page):
         ]
 
     def _freshness(self, table: TableLine) -> str:
-        if table.behind_since:
-            return f"{hours(self.model.now - table.behind_since)} behind"
+        if table.behind_by:
+            return f"{hours(table.behind_by)} behind"
         if table.has_all:
             return "up to date"
         late = f", {hours(table.line.late_by)} late" if table.line.late_by else ""

@@ -242,10 +242,10 @@ def freshness(found: Overview) -> list[str]:
     return [each.value for each in shown.tables]
 
 
-def load(ago: int) -> Loaded:
-    facts = LoadFacts(table="postgres://dwh/crm/account", rows=5, source="s3://lake/Account")
+def load(ago: int, sobject: str = "Account") -> Loaded:
+    facts = LoadFacts(table=f"postgres://dwh/crm/{sobject.lower()}", rows=5, source=f"s3://lake/{sobject}")
     at = due(ago) + timedelta(minutes=20)
-    return Loaded(TaskKey(DAG, f"run-{ago}", "load", 0), at, "postgres://h/d/crm/account", facts)
+    return Loaded(TaskKey(DAG, f"run-{ago}", "load", 0), at, f"postgres://h/d/crm/{sobject.lower()}", facts)
 
 
 def test_a_table_is_up_to_date_only_if_its_object_is() -> None:
@@ -256,6 +256,26 @@ def test_a_table_is_up_to_date_only_if_its_object_is() -> None:
     in_time = page(*before, attempt(0, "failed"), now=due(0) + timedelta(minutes=40))
     assert freshness(in_time) == ["as of Fri 02:10"], "it failed, and is not late yet"
     assert freshness(page(*before, landed(0))) == ["3 h behind"]
+
+
+def test_a_table_that_waits_for_longer_than_usual_is_in_the_sentence() -> None:
+    found = page(*(landed(ago) for ago in range(5)), load(4), load(3), load(2))
+    assert sentence(found) == "The object is complete as of 02:10; table crm/account is 27 h behind."
+    assert found.orgs[0].verdict == "bad"
+    found = page(*(landed(ago) for ago in range(5)), load(3), load(2), load(1), now=due(0) + timedelta(minutes=50))
+    assert sentence(found) == "The object is complete as of 02:10." and found.orgs[0].verdict == "good", (
+        "it may yet load"
+    )
+    every_other_night = [load(8), load(6), load(4), load(2)]
+    found = page(*(landed(ago) for ago in range(9)), *every_other_night, nights=9)
+    assert sentence(found) == "The object is complete as of 02:10.", "27 h are usual here"
+
+
+def test_many_tables_that_are_behind_are_told_by_number() -> None:
+    names = ["Account", "Case", "Lead", "Order"]
+    landings = [landed(ago, name, index) for index, name in enumerate(names) for ago in (2, 1, 0)]
+    loads = [load(2 if name == "Order" else 1, name) for name in names]
+    assert sentence(page(*landings, *loads)).endswith("; 4 tables are behind, the longest crm/order by 27 h.")
 
 
 def test_the_forecast_is_others_calls_and_a_usual_night() -> None:

@@ -31,7 +31,9 @@ def test_the_sentence_and_the_grid(page: Any, nights: Callable[..., None]) -> No
     html = page.get("/sfcc/").text
     (sentence,) = sentences(html)
     assert re.fullmatch(
-        r"3 of 5 objects complete as of \S.*; Case failed and is \d+ h late; Quote lost 2 columns\.", sentence
+        r"3 of 5 objects complete as of \S.*; Case failed and is \d+ h late; Quote lost 2 columns; "
+        r"table crm/asset is \d+ h behind\.",
+        sentence,
     )
     assert re.findall(r'data-name="(\w+)"', html) == ["Account", "Asset", "Case", "Contact", "Quote"]
     assert html.count('<td class="complete">') > 200

@@ -15,6 +15,7 @@ from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
 from tests.page.conftest import Permissions
 from tests.page.test_page import sentences
 
+REFUSED = [{"errorCode": "MALFORMED_QUERY", "message": "unexpected token: here"}]
 NAMES = ["Account", "Contact", "Case", "Lead"]
 
 
@@ -56,7 +57,7 @@ def test_a_sync_is_on_the_page(
 
     org.insert("Account", {"Name": "new"})
     org.insert("Contact", {"LastName": "new"})
-    org.fail("query", path="SELECT(?!.*COUNT).*FROM(%20|\\+)Contact", status=400, times=None)
+    org.fail("query", path="SELECT(?!.*COUNT).*FROM(%20|\\+)Contact", status=400, body=REFUSED, times=None)
     when = night(org, run_dag, dag)
     html = page.get("/sfcc/").text
     assert re.fullmatch(r"3 of 4 objects complete as of \S+; Contact landed only in part\.", sentences(html)[0])
@@ -78,11 +79,11 @@ def test_a_sync_is_on_the_page(
     ):
         assert words in account, words
     assert "/tasks/org.report" in account, "the task failed because of another object, so the report announced it"
-    assert "Salesforce refused GET /query" in contact and "/tasks/org.sync/mapped/0" in contact
+    assert "unexpected token: here" in contact and "/tasks/org.sync/mapped/0" in contact
     assert "unchanged: by the org" in case and "/tasks/org.report" in case
     permissions.xcoms = False
     hidden = details("Contact")
-    assert "Salesforce refused" not in hidden and "not yours to read" in hidden
+    assert "unexpected token" not in hidden and "not yours to read" in hidden
     assert sentences(page.get("/sfcc/").text)[0].endswith("; Contact landed only in part.")
 
 
