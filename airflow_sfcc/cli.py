@@ -57,7 +57,7 @@ commands.add_command(rotate)
 def check(conn_id: str, sobjects: tuple[str, ...]) -> None:
     """Check an Airflow connection and the org behind it, step by step.
 
-    Prints each step of docs/salesforce-setup.md as passed, failed or not checkable, with what to do. Exit code 1 when a
+    Prints each step of docs/salesforce-setup.md as passed, failed, warning or not checkable, with what to do. Exit code 1 when a
     step has failed.
     """
     from airflow_sfcc._airflow.check import check_org, lines

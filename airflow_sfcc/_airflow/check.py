@@ -1,4 +1,4 @@
-"""`airflow-sfcc check`: each Setup step of docs/salesforce-setup.md as passed, failed or not checkable, with the fix."""
+"""`airflow-sfcc check`: each Setup step of docs/salesforce-setup.md as passed, failed, warning or not checkable, with the fix."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from airflow_sfcc.salesforce.jwt_bearer import KeyCredentials
 from airflow_sfcc.salesforce.responses import json_object_of
 from airflow_sfcc.wording import plural
 
-Verdict = Literal["passed", "failed", "not checkable"]
+Verdict = Literal["passed", "failed", "warning", "not checkable"]
+"""A warning is a step that extracts run without, so it does not fail the check."""
 
 LOGIN_STEPS = (MY_DOMAIN, CONSUMER_KEY_AND_SECRET, ENABLE_FLOW, RUN_AS_USER, PERMITTED_USERS, IP_RESTRICTIONS)
 """Steps that a token proves, in the order in which Salesforce looks at them (as far as that is known)."""
@@ -174,12 +175,13 @@ def _permissions(client: SalesforceClient) -> Iterator[Finding]:
         view_setup,
         "limits and record counts can be read",
         "limits and record counts cannot be read",
-        f"Extracts run without it, but nobody sees how many calls and Bulk jobs are left: {SETUP_GUIDE}#api-enabled",
+        otherwise="warning",
+        fix=f"Extracts run without it, but nobody sees how many calls and Bulk jobs are left: {SETUP_GUIDE}#api-enabled",
     )
 
 
-def _verdict(name: str, holds: bool, good: str, bad: str, fix: str) -> Finding:
-    return Finding(name, "passed", good) if holds else Finding(name, "failed", bad, fix)
+def _verdict(name: str, holds: bool, good: str, bad: str, fix: str, otherwise: Verdict = "failed") -> Finding:
+    return Finding(name, "passed", good) if holds else Finding(name, otherwise, bad, fix)
 
 
 def _who(client: SalesforceClient) -> Finding:

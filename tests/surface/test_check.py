@@ -28,7 +28,7 @@ def verdicts(result: Result) -> dict[str, str]:
     assert SECRET not in result.output and KEY not in result.output
     return {
         match[2]: match[1]
-        for match in re.finditer(r"^(passed|failed|not checkable)\s+([^:]+):", result.output, re.MULTILINE)
+        for match in re.finditer(r"^(passed|failed|warning|not checkable)\s+([^:]+):", result.output, re.MULTILINE)
     }
 
 
@@ -95,7 +95,6 @@ def rows_not_shared(org: RunningOrg) -> None:
         (no_run_as_user, ["Run As user"], "choose a Run As user"),
         (no_api_enabled, ["Run As user"], "give that user API Enabled"),
         (not_api_only, ["API Only User"], "API Only User, or shut that door"),
-        (no_view_setup, ["View Setup and Configuration"], "api-enabled"),
         (flow_off, ["Enable Client Credentials Flow"], "tick Enable Client Credentials Flow"),
         (object_hidden, ["Account"], "Grant the user Read"),
         (bulk_off, ["Bulk API 2.0"], "api='rest'"),
@@ -112,6 +111,14 @@ def test_each_mistake_fails_its_step_and_no_other(
     result = check("--object", "Account")
     assert failed(result) == steps, result.output
     assert fix in result.output
+
+
+def test_a_permission_that_extracts_run_without_is_a_warning(connected_org: RunningOrg) -> None:
+    no_view_setup(connected_org)
+    result = check("--object", "Account")
+    assert result.exit_code == 0 and failed(result) == [], result.output
+    assert verdicts(result)["View Setup and Configuration"] == "warning"
+    assert "Extracts run without it" in result.output and "api-enabled" in result.output
 
 
 def test_a_user_who_lost_api_enabled_after_the_login(connected_org: RunningOrg) -> None:
