@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 class SalesforceOrg:
     """A Salesforce org on this machine, for one test. Timestamps are UTC.
 
-    `local_org` is the org behind it, with everything that docs/local-org.md describes.
+    `local_org` is the org behind it, with everything that localorg/docs/guide.md describes.
     """
 
     def __init__(self, local_org: LocalOrg, server: OrgServer, conn_id: str, private_key: str | None = None) -> None:
@@ -102,7 +102,7 @@ class SalesforceOrg:
     def fail(self, route: str, **effects: Any) -> None:
         """Make the next call of a route go wrong: `fail("job_results", status=503)`, `fail("token", reset=True)`.
 
-        Routes and effects are those of docs/local-org.md; `route` may be a regular expression, such as `query|query_all`.
+        Routes and effects: localorg/docs/guide.md ("Faults"); `route` may be a regular expression, such as `query|query_all`.
         Raises ValueError for a route that the org does not have. A fault that no call has met when the test ends is an
         error of the test: it tested something else than it says.
         """

@@ -25,6 +25,10 @@ MODULES = {
     "Task groups": ("taskgroups", ["salesforce_extract", "salesforce_sync"]),
     "Sensor": ("sensors", ["SalesforceQuerySensor"]),
     "Watchers": ("watchers", ["SalesforceRecordsTrigger"]),
+    "Decorator": ("decorators", ["soql_task"]),
+    "Notifications": ("notifications", ["WhenWarned"]),
+    "Retry policy": ("retry_policy", ["SALESFORCE_RETRY_POLICY"]),
+    "Assets": ("assets", ["create_asset", "salesforce_uri", "destination_uri"]),
     "Hook": ("hooks", ["SalesforceClientCredentialsHook"]),
     "Readers": (
         "extract",
@@ -34,6 +38,7 @@ MODULES = {
             "current_table.register_storage",
             "newest.newest_extract",
             "manifests.read_manifests",
+            "incremental.state.latest_state",
         ],
     ),
     "Errors": ("errors", None),

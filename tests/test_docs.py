@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from click.testing import CliRunner
 from airflow_sfcc.cli import commands
 from airflow_sfcc.extract import current_table_sql
 from airflow_sfcc.testing import RunDag, SalesforceOrg
+from dev.docs_site import MODULES
 from tests.conftest import KEY, SECRET, RunningOrg
 from tests.extract.test_landing import MANIFEST_KEYS
 
@@ -264,3 +266,26 @@ def test_every_attack_of_the_security_guide_names_a_test_that_is_there() -> None
         if f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")
     ]
     assert missing == []
+
+
+def test_the_api_reference_has_what_is_stable() -> None:
+    """docs/deployment.md names the modules that stay as they are."""
+    policy = (
+        (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8").partition("**Policy.**")[2].partition("\n\n")[0]
+    )
+    stable = policy.partition("are the names you import from")[2].partition(", their\nparameters")[0]
+    modules = {name.removeprefix("airflow_sfcc.") for name in re.findall(r"`([\w.]+)`", stable)}
+    assert {"operators", "notifications", "extract"} <= modules <= {module for module, _ in MODULES.values()}
+    for module, names in MODULES.values():
+        for name in names or ():
+            home, _, last = f"airflow_sfcc.{module}.{name}".rpartition(".")
+            assert hasattr(import_module(home), last), f"{home}.{last}"
+    readers = {name.rpartition(".")[2] for name in MODULES["Readers"][1] or ()}
+    assert readers >= set(import_module("airflow_sfcc.extract").__all__)
+
+
+def test_the_testing_kit_sends_readers_to_where_faults_are_told() -> None:
+    for told in (SalesforceOrg, SalesforceOrg.fail):
+        (guide,) = re.findall(r"[\w/-]+\.md", inspect.getdoc(told) or "")
+        text = (ROOT / guide).read_text(encoding="utf-8")
+        assert "## Faults" in text and "`job_results`" in text and "`reset`" in text
