@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from airflow.models.crypto import get_fernet
 from click.testing import CliRunner
 
 from airflow_sfcc.cli import commands
@@ -103,6 +104,7 @@ def command_lines(block: Block) -> Iterator[list[str]]:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_are_commands(page: Path, org: RunningOrg, monkeypatch: pytest.MonkeyPatch) -> None:
     """`airflow-sfcc check` is run; options of other commands of ours, and make targets, have to be there."""
+    get_fernet()  # warns once in a process that the tests' Airflow has no key, which is nothing a guide shows
     connection = {"conn_type": "sfcc", "host": org.url, "login": KEY, "password": SECRET}
     monkeypatch.setenv("AIRFLOW_CONN_SFCC_DEFAULT", json.dumps(connection))
     for block in blocks(page):
