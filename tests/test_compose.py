@@ -276,3 +276,15 @@ def test_docker_compose_accepts_the_file() -> None:
         )
         assert parsed.returncode == 0, parsed.stderr
         assert set(AIRFLOW_COMPONENTS) <= set(parsed.stdout.split())
+
+
+def test_all_that_the_image_copies_goes_to_the_engine() -> None:
+    """A pattern of COPY that matches nothing is no error where another one of the same line matches something."""
+    admitted = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"
+    }
+    copied: set[str] = set()
+    for line in (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8").splitlines():
+        if line.startswith("COPY ") and "--from=" not in line:
+            copied.update(word for word in line.split()[1:-1] if not word.startswith("--"))
+    assert "docker/*.py" in copied and copied <= admitted
