@@ -199,9 +199,9 @@ def test_readme_is_short_and_tells_what_the_benchmark_measured() -> None:
     idle = measured["memory_10x", "idle-airflow-task", "none"]["peak_rss_mb"]
     (told,) = re.findall(r"with (\d+) MB above an idle Airflow\s+task", text)
     assert int(told) == pytest.approx(measured["memory_10x", "airflow-sfcc", "parquet"]["peak_rss_mb"] - idle, abs=1)
-    assert "faster than bare pyarrow" in text
+    assert "about as fast as bare pyarrow" in text
     ours, bare = (measured["bulk", system, "parquet"]["seconds"] for system in ("airflow-sfcc", "bare-pyarrow"))
-    assert ours < bare
+    assert ours < 1.2 * bare
 
 
 def test_every_guide_is_in_the_index() -> None:
