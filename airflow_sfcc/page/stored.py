@@ -163,25 +163,32 @@ class _Events:
 
 
 class _Remembered:
-    """Events that were read and decoded before. Airflow never changes an event, and most of the page's are of earlier nights."""
+    """Events that were read and decoded before. Airflow never changes an event, and most of the page's are of earlier nights.
+
+    How an event is decoded goes by its task's operator, which another DAG version may change, so that is remembered too.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._events: dict[int, Event] = {}
+        self._events: dict[int, tuple[str | None, Event]] = {}
 
-    def missing(self, ids: Sequence[int]) -> list[int]:
+    def missing(self, ids: Sequence[int], tasks: Mapping[tuple[str, str], str]) -> list[int]:
         with self._lock:
-            return [each for each in ids if each not in self._events]
+            return [each for each in ids if not self._is_current(self._events.get(each), tasks)]
 
-    def remember(self, events: Mapping[int, Event]) -> None:
+    @staticmethod
+    def _is_current(known: tuple[str | None, Event] | None, tasks: Mapping[tuple[str, str], str]) -> bool:
+        return known is not None and tasks.get((known[1].key.dag_id, known[1].key.task_id)) == known[0]
+
+    def remember(self, events: Mapping[int, tuple[str | None, Event]]) -> None:
         with self._lock:
             self._events.update(events)
             if len(self._events) > 2 * MOST_EVENTS:
                 self._events = dict(sorted(self._events.items())[MOST_EVENTS:])
 
-    def of(self, ids: Sequence[int]) -> list[Event | None]:
+    def of(self, ids: Sequence[int]) -> list[tuple[str | None, Event]]:
         with self._lock:
-            return [self._events.get(each) for each in ids]
+            return [self._events[each] for each in ids if each in self._events]
 
 
 _remembered = _Remembered()
@@ -191,21 +198,20 @@ def _events(session: Session, dags: Sequence[str], tasks: Mapping[tuple[str, str
     wanted = and_(AssetEvent.source_dag_id.in_(dags), AssetEvent.timestamp >= since)
     newest_first = select(AssetEvent.id).where(wanted).order_by(AssetEvent.id.desc()).limit(MOST_EVENTS)
     ids = [event_id for (event_id,) in _rows(session, newest_first)]
-    missing = _remembered.missing(ids)
+    missing = _remembered.missing(ids, tasks)
     if missing:
         _remembered.remember(_decoded(session, tasks, and_(wanted, AssetEvent.id >= min(missing))))
     events = _Events(is_cut=len(ids) >= MOST_EVENTS)
-    for event in _remembered.of(ids):
-        if event is None:
-            continue
-        operator = tasks.get((event.key.dag_id, event.key.task_id))
+    for operator, event in _remembered.of(ids):
         if operator is not None:
             events.add(event, operator)
     return events
 
 
-def _decoded(session: Session, tasks: Mapping[tuple[str, str], str], wanted: Any) -> dict[int, Event]:
-    """Events by their ids."""
+def _decoded(
+    session: Session, tasks: Mapping[tuple[str, str], str], wanted: Any
+) -> dict[int, tuple[str | None, Event]]:
+    """Events by their ids, each with the operator of its task; None where that is not one of ours."""
     found = _rows(
         session,
         select(
@@ -221,12 +227,12 @@ def _decoded(session: Session, tasks: Mapping[tuple[str, str], str], wanted: Any
         .join(AssetModel, AssetModel.id == AssetEvent.asset_id)
         .where(wanted),
     )
-    decoded: dict[int, Event] = {}
+    decoded: dict[int, tuple[str | None, Event]] = {}
     for event_id, dag_id, run_id, task_id, map_index, at, uri, extra in found:
         key = TaskKey(dag_id or "", run_id or "", task_id or "", -1 if map_index is None else map_index)
         operator = tasks.get((key.dag_id, key.task_id))
         readers = _OF_SYNCS if operator in SYNC_OPERATORS else (_load if operator == LOAD_OPERATOR else _extract,)
-        decoded[event_id] = _first(readers, key, at, uri, extra) or Unreadable(key)
+        decoded[event_id] = (operator, _first(readers, key, at, uri, extra) or Unreadable(key))
     return decoded
 
 

@@ -194,11 +194,11 @@ class Search:
             pause(LOG_DELAY)
             self._read_log()
         is_told = self._log_ends is not None and self._log_ends >= looked_up_at
-        for each in ids - self._gone:
-            if each in before or is_told:
-                self._found(Finding(each, "not_deleted", before.get(each)), True)
-                self._local.remove([each])
-        self._leave_out(self._local.stamps_of(ids).keys() & ids)
+        lost = {each for each in ids - self._gone if each in before or is_told}
+        for each in lost:
+            self._found(Finding(each, "not_deleted", before.get(each)), True)
+        self._local.remove(lost)
+        self._leave_out(ids - lost)
 
     def _found(self, finding: Finding, is_so: bool) -> None:
         if is_so:
