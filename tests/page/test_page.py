@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from sqlalchemy import update
 
 from dev.page_nights import Nights
 from tests.page.conftest import Permissions
@@ -197,3 +200,16 @@ def test_orgs_have_a_sentence_each_and_one_is_open(page: Any, nights: Callable[.
     html = page.get("/sfcc/").text
     assert len(sentences(html)) == 2 and re.findall(r'data-name="(\w+)"', html) == ["Case"]  # the one that needs a look
     assert re.findall(r'data-name="(\w+)"', page.get("/sfcc/?org=acme.my.salesforce.com").text) == ["Account"]
+
+
+def test_an_event_is_read_again_once_its_task_is_known_to_be_a_load(nights: Callable[..., None], page: Any) -> None:
+    nights(nights=3, objects=["Account"])
+    change_operator("SalesforceLoadOperator", "EmptyOperator")
+    assert "No load has run in these nights." in page.get("/sfcc/").text
+    change_operator("EmptyOperator", "SalesforceLoadOperator")
+    assert "No load has run in these nights." not in page.get("/sfcc/").text
+
+
+def change_operator(before: str, after: str) -> None:
+    with create_session() as session:
+        session.execute(update(TaskInstance).where(TaskInstance.operator == before).values(operator=after))
