@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Literal
 
 import msgspec
@@ -38,7 +37,7 @@ def plan_beside(
     """The plan of such an extract; `number` tells those of one attempt apart."""
     token = client.auth.token
     manifest = compared.newest
-    read_at = datetime.now(timezone.utc) + client.ahead
+    read_at = client.now
     name = f"{run.extract_id}.{kind}.{read_at.isoformat()}.{number}"
     return Plan(
         extract_id=f"{read_at.strftime('%Y%m%dT%H%M%SZ')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}",

@@ -7,7 +7,7 @@ none here has more groups than one response holds: months of years, and hours of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from airflow_sfcc.errors import StateError
@@ -48,7 +48,7 @@ class OrgSide:
     @property
     def now(self) -> datetime:
         """The org's present."""
-        return datetime.now(timezone.utc) + self._client.ahead
+        return self._client.now
 
     # Intervals
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 from airflow_sfcc.extract.manifests import Manifest, read_manifests
@@ -59,7 +59,7 @@ def reconcile(
     manifests = read_manifests(destination)
     sobject = str(manifests[-1]["sobject"]) if manifests else ""
     describe = client.describe(sobject) if sobject else {}
-    now = datetime.now(timezone.utc) + client.ahead
+    now = client.now
     compared = compared_of(destination, manifests, now - options.lag)
     has_bin = any(str(field["name"]) == "IsDeleted" for field in describe["fields"])
     logs_deletions = bool(describe.get("replicateable", True))

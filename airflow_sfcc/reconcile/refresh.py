@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
@@ -64,7 +63,7 @@ def refresh(
     manifests = read_manifests(destination)
     if manifests:
         client.describe(str(manifests[-1]["sobject"]))  # after which the org's time is known
-    compared = compared_of(destination, manifests, datetime.now(timezone.utc) + client.ahead)
+    compared = compared_of(destination, manifests, client.now)
     columns = columns_of(compared)
     stale = set(compared.newest.get("stale_fields") or ())
     calculated = [column for column in columns if column.name in stale]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import requests
@@ -139,6 +139,11 @@ class SalesforceClient:
     def ahead(self) -> timedelta:
         """How far the org's clock is ahead of this machine's; zero before the first response."""
         return self.session.clock.ahead
+
+    @property
+    def now(self) -> datetime:
+        """The org's present time, as far as its responses tell; in UTC."""
+        return datetime.now(timezone.utc) + self.ahead
 
     @property
     def instance(self) -> Origin:

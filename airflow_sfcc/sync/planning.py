@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Literal
 
 from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, SalesforceError
@@ -74,7 +74,7 @@ def plan_sync(
     _log_selection(catalog, last)
     extracted = [each for each in catalog.objects if each.is_extracted]
     states = _states(destination, [each.name for each in extracted], request.initial_start)
-    planner = _Planner(request, run, last, datetime.now(timezone.utc) + client.ahead)
+    planner = _Planner(request, run, last, client.now)
     questions = [question for each in extracted if (question := planner.question(each, states[each.name]))]
     changed = changed_rows(client, questions)
     unchanged = {name for name, rows in changed.items() if rows == 0}
