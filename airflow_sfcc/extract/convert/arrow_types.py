@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -54,21 +54,8 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     return pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
 
 
-class JsonRows:
-    """The records of a REST page as one sequence of values for each column, in the columns' order.
-
-    A value is null or of the Python type that its column's type stands for; of OF_MANY_TYPES, it is any JSON value.
-    """
-
-    def __init__(self, values: Sequence[Sequence[Any]], rows: int) -> None:
-        self.values = values
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return self._rows
-
-
-_ArrayMaker = Callable[[Sequence[Any], Column], pa.Array]
+JsonColumn: TypeAlias = pa.Array | list[Any]
+"""A column of JSON: an array of its type there, or of OF_MANY_TYPES a list of JSON values."""
 
 
 class Hasher(Protocol):
@@ -99,9 +86,9 @@ class Converter:
             return self._landing(batch.columns)
         return self._landing([_typed(array, column, first_row) for array, column in zip(batch.columns, self.columns)])
 
-    def from_rows(self, rows: JsonRows, first_row: int) -> pa.RecordBatch:
+    def from_columns(self, columns: Sequence[JsonColumn], first_row: int) -> pa.RecordBatch:
         """Type REST records that are decoded by their columns' types already."""
-        return self._from_json(rows.values, first_row, _trusted_array)
+        return self._landing([_typed_json(each, column, first_row) for each, column in zip(columns, self.columns)])
 
     def from_records(self, records: Sequence[Record], first_row: int) -> pa.RecordBatch:
         """Type REST records; `Account.Owner.Name` is looked up through the nested parents.
@@ -115,12 +102,7 @@ class Converter:
                 values.append(_values(records, path))
             except (KeyError, TypeError):
                 raise _missing(column) from None
-        return self._from_json(values, first_row, _checked_array)
-
-    def _from_json(self, values: Sequence[Sequence[Any]], first_row: int, array: _ArrayMaker) -> pa.RecordBatch:
-        return self._landing(
-            [_json_column(each, column, first_row, array) for each, column in zip(values, self.columns)]
-        )
+        return self._landing([_json_column(each, column, first_row) for each, column in zip(values, self.columns)])
 
     def _landing(self, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
         """The columns as they land."""
@@ -217,14 +199,21 @@ def _without_empty(text: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(text, ""), _NO_TEXT, text)
 
 
-def _json_column(values: Sequence[Any], column: Column, first_row: int, array: _ArrayMaker) -> pa.Array:
+def _typed_json(values: JsonColumn, column: Column, first_row: int) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return _typed(_without_empty(values) if column.type == "string" else values, column, first_row)
+    return _json_column(values, column, first_row)
+
+
+def _json_column(values: Sequence[Any], column: Column, first_row: int) -> pa.Array:
     if column.salesforce_type not in OF_MANY_TYPES:
-        with suppress(*_UNFIT_JSON):
-            return _typed(array(values, column), column, first_row)
+        with suppress(*UNFIT_JSON):
+            return _typed(_checked_array(values, column), column, first_row)
     return _typed(_array_value_by_value(values, column, first_row), column, first_row)
 
 
-def _type_in_json(column: Column) -> pa.DataType:
+def type_in_json(column: Column) -> pa.DataType:
+    """The type of an array of a column's values as they stand in JSON."""
     return pa.string() if column.type in TEXT_IN_JSON else arrow_type(column)
 
 
@@ -232,13 +221,8 @@ _LEAST_PLAIN, _LEAST_SCIENTIFIC = 1e-3, 1e7
 """Between these, Java writes a double without an exponent."""
 
 _NO_TEXT = pa.scalar(None, pa.string())
-_UNFIT_JSON = (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError)
-
-
-def _trusted_array(values: Sequence[Any], column: Column) -> pa.Array:
-    """Of values that are null or of the column's own Python type."""
-    array = pa.array(values, _type_in_json(column))
-    return _without_empty(array) if column.type == "string" else array
+UNFIT_JSON = (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError)
+"""What making an array raises for values that do not fit its type."""
 
 
 def _checked_array(values: Sequence[Any], column: Column) -> pa.Array:
@@ -246,7 +230,9 @@ def _checked_array(values: Sequence[Any], column: Column) -> pa.Array:
     kinds = _PLAIN_JSON.get(column.type)
     if kinds is None or not kinds.issuperset(map(type, values)):
         raise TypeError(column.type)
-    array = _trusted_array(values, column)
+    array = pa.array(values, type_in_json(column))
+    if column.type == "string":
+        return _without_empty(array)
     if column.type == "float64" and not pc.all(pc.is_finite(array)).as_py():
         raise ValueError(column.type)
     return array
@@ -254,14 +240,14 @@ def _checked_array(values: Sequence[Any], column: Column) -> pa.Array:
 
 def _array_value_by_value(values: Sequence[Any], column: Column, first_row: int) -> pa.Array:
     convert: Callable[[Any], Any] = _JSON_CONVERTERS.get(column.type, _decimal)
-    kind = _type_in_json(column)
+    kind = type_in_json(column)
     try:
         return pa.array([None if value is None else convert(value) for value in values], kind)
-    except _UNFIT_JSON:
+    except UNFIT_JSON:
         for index, value in enumerate(values):
             try:
                 pa.array([None if value is None else convert(value)], kind)
-            except _UNFIT_JSON:
+            except UNFIT_JSON:
                 raise _unfit(column, first_row + index, value) from None
         raise
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from airflow_sfcc.extract.convert.arrow_types import Converter, Hasher, JsonRows
-from airflow_sfcc.extract.convert.json_reader import JsonPageReader
+from airflow_sfcc.extract.convert.arrow_types import Converter, Hasher
+from airflow_sfcc.extract.convert.json_reader import JsonPageReader, JsonRows
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
 from airflow_sfcc.extract.fetch.page_checks import require_ids
 from airflow_sfcc.extract.land.staging import Landing
@@ -86,7 +86,7 @@ class RestFetcher:
 
     def _typed(self, records: Any, first_row: int) -> pa.RecordBatch:
         if isinstance(records, JsonRows):
-            return self._converter.from_rows(records, first_row)
+            return records.typed(self._converter, first_row)
         return self._converter.from_records(records, first_row)
 
 
