@@ -96,14 +96,15 @@ def open_whole(path: StoragePath) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _open_local(path: StoragePath) -> Iterator[BinaryIO]:
+def _open_local(path: StoragePath, *, flushed: bool = True) -> Iterator[BinaryIO]:
     target = Path(path.path)
     written = target.with_name(f"{target.name}.{uuid.uuid4().hex}.writing")
     try:
         with written.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if flushed:
+                file.flush()
+                os.fsync(file.fileno())
         written.replace(target)
     except BaseException:
         with suppress(OSError):
@@ -129,12 +130,21 @@ def _open_object(path: StoragePath) -> Iterator[BinaryIO]:
 
 def write_whole(path: StoragePath, content: bytes) -> None:
     """Write a small file that nobody sees half written, and that is on the disk with its name."""
+    _write(path, content, flushed=True)
+    flush_folder(path.parent)
+
+
+def write_spare(path: StoragePath, content: bytes) -> None:
+    """Write a small file that nobody sees half written while the machine runs; a power cut may empty or take it."""
+    _write(path, content, flushed=False)
+
+
+def _write(path: StoragePath, content: bytes, *, flushed: bool) -> None:
     if not is_local(path):
         path.fs.pipe_file(path.path, content)
         return
-    with _open_local(path) as file:
+    with _open_local(path, flushed=flushed) as file:
         file.write(content)
-    flush_folder(path.parent)
 
 
 def put_if_absent(path: StoragePath, content: bytes) -> bool:

@@ -340,7 +340,7 @@ class _Unproven:
 def _share_ids(pages: Iterable[_Fetched]) -> bool:
     """Whether two of the pages have a record in common."""
     seen = SeenIds()
-    return any(seen.add(each.ids.sample) for each in pages if each.ids is not None)
+    return any(seen.add(each.ids.ids) for each in pages if each.ids is not None)
 
 
 def _collect(futures: set[Future[_Fetched]], unproven: _Unproven) -> None:

@@ -30,6 +30,7 @@ MOST_UNPROVEN = 8
 MOST_IDS = 32_768
 """Ids that are remembered of a job; beyond that, those with certain last characters only."""
 
+_NO_IDS = pa.array([], pa.string())
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _KEPT = (62, 31, 16, 8, 4, 2, 1)
 """How many of the 62 digits are kept at a place of the Id, from one level of sampling to the next."""
@@ -91,20 +92,16 @@ class SeenIds:
 
     def __init__(self) -> None:
         self._level = 0
-        self._ids = pa.array([], pa.string())
+        self._ids = _NO_IDS
         self._are_unique = True
 
-    def sample(self, ids: pa.Array) -> pa.Array:
-        """Those of a page's Ids that are worth remembering."""
-        return _sampled(ids, self._level)
-
-    def add(self, sample: Sequence[pa.Array]) -> str | None:
+    def add(self, page: Sequence[pa.Array]) -> str | None:
         """Remember one more page's Ids. Returns one of them that another page had already, if there is any."""
-        ids = _sampled(pa.chunked_array(sample, pa.string()).combine_chunks(), self._level).drop_null()
+        ids = _sampled(pa.chunked_array(page, pa.string()).combine_chunks(), self._level).drop_null()
         self._are_unique = self._are_unique and len(ids.unique()) == len(ids)
         if not self._are_unique:
             return None
-        twice = ids.filter(pc.is_in(ids, value_set=self._ids))
+        twice = self._ids.filter(pc.is_in(self._ids, value_set=ids))
         self._ids = pa.concat_arrays([self._ids, ids])
         while len(self._ids) > MOST_IDS and self._level < len(_KEPT[1:]) * len(_COUNTING_PLACES):
             self._level += 1
@@ -118,15 +115,16 @@ class PageIds:
     def __init__(self, seen: SeenIds, columns: Sequence[Column]) -> None:
         self._seen = seen
         self._is_there = any(column.name == "Id" for column in columns)
-        self.sample: list[pa.Array] = []
+        self.ids: list[pa.Array] = []
 
     def take(self, batch: pa.RecordBatch) -> None:
         if self._is_there:
-            self.sample.append(self._seen.sample(batch.column("Id")))
+            # A copy, since a column that was parsed holds on to more memory than its values need.
+            self.ids.append(pa.concat_arrays([batch.column("Id"), _NO_IDS]))
 
     def require_new(self, page: ResultPage) -> None:
         """Raise RowCountError when another page of the job had one of them."""
-        twice = self._seen.add(self.sample)
+        twice = self._seen.add(self.ids)
         if twice is not None:
             raise RowCountError(
                 f"Result page {page.index} of Bulk job {page.job_id} has the record {twice}, which another page had already: a "
@@ -152,6 +150,6 @@ def _sampled(ids: pa.Array, level: int) -> pa.Array:
     for number, place in enumerate(_COUNTING_PLACES[: places + 1]):
         kept = _KEPT[step] if number == places else 1
         if kept < len(_DIGITS):
-            digits = pa.array(list(_DIGITS[:kept]))
-            ids = ids.filter(pc.is_in(pc.utf8_slice_codeunits(ids, place, place + 1), value_set=digits))
+            digits = pa.array([digit.encode() for digit in _DIGITS[:kept]])
+            ids = ids.filter(pc.is_in(pc.binary_slice(ids.cast(pa.binary()), place, place + 1), value_set=digits))
     return ids

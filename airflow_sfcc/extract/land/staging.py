@@ -36,6 +36,7 @@ from airflow_sfcc.extract.storage import (
     remove,
     remove_if_empty,
     require_content,
+    write_spare,
     write_whole,
 )
 
@@ -149,8 +150,8 @@ class Landing:
         return self.staging / name
 
     def save_receipt(self, page: StagedFile) -> None:
-        """Leave word that the page's file is complete."""
-        self._write(_receipt(page.index), plain(page))
+        """Leave word that the page's file is complete. Without the receipt, or with an empty one, the page is fetched again."""
+        write_spare(self.staging / self.own(_receipt(page.index)), _json(plain(page)))
 
     def staged_files(self) -> StagedFiles:
         """The result pages that this attempt has staged, or that workers landed who share its plan."""
@@ -183,8 +184,7 @@ class Landing:
                         yield page
 
     def _write(self, name: str, data: Mapping[str, Any]) -> None:
-        content = msgspec.json.format(msgspec.json.encode(data), indent=2)
-        write_whole(self.staging / self.own(name), content)
+        write_whole(self.staging / self.own(name), _json(data))
 
     # The end
 
@@ -252,6 +252,10 @@ class StagedFiles:
 
 def _receipt(index: int) -> str:
     return f"page-{index:05d}.json"
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(data), indent=2)
 
 
 def _read_json(path: StoragePath) -> Any:
