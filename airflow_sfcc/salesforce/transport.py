@@ -93,7 +93,7 @@ class _TimedReader(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, silence: float | None) -> None:
         self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)
+        self._raw = sock.makefile("rb", buffering=0)  # the connection counts those who still read from it
         self._silence = float("inf") if silence is None else silence
         self.within(self._silence)
 
@@ -105,9 +105,10 @@ class _TimedReader(io.RawIOBase):
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the response took too long in all")
-        seconds = min(left, self._silence)
-        self._sock.settimeout(None if seconds == float("inf") else seconds)
-        return self._raw.readinto(buffer)
+        seconds = None if (least := min(left, self._silence)) == float("inf") else least
+        if seconds != self._sock.gettimeout():  # which takes a system call, and bodies come in many small pieces
+            self._sock.settimeout(seconds)
+        return self._sock.recv_into(buffer)
 
     def readable(self) -> bool:
         return True
