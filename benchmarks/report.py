@@ -60,11 +60,21 @@ def table(results: Sequence[Result]) -> str:
         "|---|---|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for row in results:
-        lines.append(
-            f"| {row['case']} | {row['system']} | {row['version']} | {row['format']} | {row['rows']:,} | {row['csv_mb']:.0f} "
-            f"| {row['seconds']:.2f} | {speed(row):.1f} | {row['cpu_seconds']:.2f} | {row['peak_rss_mb']:.0f} |"
-        )
+        cells = [
+            *(row[name] for name in ("case", "system", "version", "format")),
+            f"{row['rows']:,}",
+            _number(row["csv_mb"], 0),
+            f"{row['seconds']:.2f}",
+            _number(speed(row), 1),
+            f"{row['cpu_seconds']:.2f}",
+            f"{row['peak_rss_mb']:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if value else "–"
 
 
 def speed(row: Result) -> float:
