@@ -25,7 +25,7 @@ import msgspec
 
 from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract.described import DescribeName
-from airflow_sfcc.extract.model import Count, Mode, PlainId, Timestamp, Window
+from airflow_sfcc.extract.model import ColumnType, Count, Kind, Mode, PlainId, Timestamp, Window
 from airflow_sfcc.extract.storage import StoragePath, is_local, listed, storage_path, write_whole
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class _File(msgspec.Struct):
 class _Column(msgspec.Struct):
     name: str
     salesforce_type: str
-    type: str
+    type: ColumnType
     nullable: bool = True
 
 
@@ -87,6 +87,11 @@ class _Short(msgspec.Struct):
     deletes: Window | None = None
     job_id: str | None = None
     describe: DescribeName | None = None
+    deleted_rows: Count | None = None
+    kind: Kind = "extract"
+    include_deleted: bool = False
+    stale_fields: list[str] = []
+    dropped_columns: list[str] = []
     version: Annotated[int, msgspec.Meta(ge=1, lt=10**9)] = 1
     attempt: str = ""
 
@@ -160,9 +165,11 @@ def read_manifest(folder: StoragePath) -> Manifest | None:
     """The newest manifest in an extract's folder, with `path`; None when nothing is committed there. Raises StateError."""
     root = folder.parent
     for _ in range(_READ_AGAIN):
-        name = newest_name(listed(folder))
+        names = listed(folder)
+        name = newest_name(names)
         if name is None:
             return None
+        _require_size(f"{folder}/{name}", int(names[name].get("size") or 0))
         with suppress(FileNotFoundError):
             data = root.fs.cat_file((folder / name).path)
             return _with_path(root, folder.name, _checked(str(folder / name), data, _Whole))
@@ -250,8 +257,7 @@ def _object_version(entry: Mapping[str, Any]) -> str:
 
 def _read(root: StoragePath, entries: Mapping[str, _Entry], kind: type[_Short]) -> dict[str, Manifest]:
     for folder, entry in entries.items():
-        if entry.bytes > MOST_BYTES:
-            raise _no_manifest(f"{root}/{folder}/{entry.name}", f"it has {entry.bytes:,} bytes")
+        _require_size(f"{root}/{folder}/{entry.name}", entry.bytes)
     paths = {f"{root.path.rstrip('/')}/{folder}/{entry.name}": folder for folder, entry in entries.items()}
     contents = root.fs.cat(list(paths), on_error="return") if paths else {}
     found: dict[str, Manifest] = {}
@@ -275,6 +281,11 @@ def _with_path(root: StoragePath, folder: str, manifest: Manifest) -> Manifest:
             "the destination."
         )
     return {**manifest, "version": manifest.get("version", 1), "path": str(root / folder)}
+
+
+def _require_size(path: str, size: int) -> None:
+    if size > MOST_BYTES:
+        raise _no_manifest(path, f"it has {size:,} bytes")
 
 
 def _checked(path: str, data: bytes, kind: type[_Short]) -> Manifest:

@@ -30,6 +30,14 @@ Kind = Literal["extract", "heal", "refresh"]
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 PlainId = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9-]{0,99}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+COLUMN_TYPE = (
+    r"\A(?:string|boolean|int64|float64|date32|timestamp\[ms, UTC\]|time32\[ms\]"
+    r"|decimal128\((?:3[0-8]|[12][0-9]|[1-9]), -?[0-9]{1,2}\))\Z"
+)
+"""The types that a column can have. What is read from a file and is none of them must not get into SQL."""
+ColumnType = Annotated[str, msgspec.Meta(pattern=COLUMN_TYPE)]
+Instance = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[A-Za-z0-9.:_\[\]-]+\Z")]
+"""Scheme, host and port, which links in the UI begin with."""
 _STAGED_NAME = r"\At[0-9]{5}-[0-9]{5}-[0-9a-f]{8}(\.share-[0-9a-f]{8})?/page-[0-9]{5,}(\.[a-z0-9]+)+\Z"
 """A name, and no path: nothing of it leads out of the extract's staging folder."""
 
@@ -95,7 +103,7 @@ class Column(Model, frozen=True, omit_defaults=True):
 
     name: str
     salesforce_type: str
-    type: str
+    type: ColumnType
     nullable: bool
     hashed: str | None = None
 
@@ -289,7 +297,7 @@ class Plan(Model, frozen=True):
 
     extract_id: PlainId
     org_id: str | None
-    instance: str
+    instance: Instance
     sobject: str
     soql: str
     api: Literal["rest", "bulk"]

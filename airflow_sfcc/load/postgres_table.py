@@ -19,7 +19,7 @@ from airflow_sfcc.errors import TableBusyError, TableError, TableUnavailableErro
 from airflow_sfcc.load.duckdb_table import LOADED, TABLES, record_of, state_of
 from airflow_sfcc.load.model import Commit, TableColumn, TableState
 from airflow_sfcc.load.problems import changed_by_hand
-from airflow_sfcc.load.scratch import Scratch, duckdb_type, quoted
+from airflow_sfcc.load.scratch import Scratch, duckdb_type, quoted, require_type
 from airflow_sfcc.load.targets import Change
 from airflow_sfcc.wording import plural
 
@@ -45,7 +45,8 @@ _TYPES = {
 
 
 def postgres_type(kind: str) -> str:
-    """PostgreSQL's name of a manifest's type, as format_type has it."""
+    """PostgreSQL's name of a manifest's type, as format_type has it. Raises TableError for what is none."""
+    require_type(kind)
     return _TYPES.get(kind) or kind.replace("decimal128", "numeric").replace(" ", "")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_sfcc.errors import TableError
 from airflow_sfcc.extract.current_table import register_storage
+from airflow_sfcc.extract.model import COLUMN_TYPE
 from airflow_sfcc.extract.storage import StoragePath
 
 if TYPE_CHECKING:
@@ -28,8 +31,18 @@ DUCKDB_TYPES = {
 }
 
 
+def require_type(kind: str) -> None:
+    """Raise TableError for what is no column's type: its name goes into SQL."""
+    if not re.fullmatch(COLUMN_TYPE, kind):
+        raise TableError(
+            f"A column has the type {kind[:80]!r}, which no extract has; nothing was loaded. Was a manifest, or what the "
+            "table says of itself, changed by hand? Undo that, or drop the table to have the next run build it anew."
+        )
+
+
 def duckdb_type(kind: str) -> str:
-    """DuckDB's name of a manifest's type, as DESCRIBE has it."""
+    """DuckDB's name of a manifest's type, as DESCRIBE has it. Raises TableError for what is none."""
+    require_type(kind)
     return DUCKDB_TYPES.get(kind) or kind.replace("decimal128", "DECIMAL").replace(" ", "")
 
 

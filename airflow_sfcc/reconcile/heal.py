@@ -82,7 +82,7 @@ def _query(compared: Compared, ids: Sequence[str]) -> str:
     """The newest extract's query, of these records."""
     query = soql.scan(str(compared.newest["soql"]))
     selected = query.text[query.items[0].start : query.items[-1].end]
-    listed = ", ".join(f"'{each}'" for each in ids) or "null"
+    listed = ", ".join(map(soql.literal, ids)) or "null"
     return f"SELECT {selected} FROM {compared.source} WHERE {compared.prefix}Id IN ({listed})"
 
 

@@ -148,7 +148,7 @@ class OrgSide:
         fields = [*self._fields, *(["IsDeleted"] if self._has_bin else [])]
         found = {}
         for some in _chunks(sorted(ids), _IDS_AT_ONCE):
-            listed = ", ".join(f"'{each}'" for each in some)
+            listed = ", ".join(map(soql.literal, some))
             text = f"SELECT {', '.join(fields)} FROM {self._compared.sobject} WHERE Id IN ({listed})"
             for row in self._client.query(text, include_deleted=self._has_bin):
                 found[str(row["Id"])] = self._record(row)

@@ -143,8 +143,8 @@ class Search:
         prefix = self._compared.prefix
         start, end = map(soql.datetime_literal, interval)
         conditions = [f"{prefix}{field} >= {start}", f"{prefix}{field} < {end}"]
-        conditions += [f"{prefix}Id >= '{ids[0]}'"] if ids[0] else []
-        return conditions + ([f"{prefix}Id < '{ids[1]}'"] if ids[1] else [])
+        conditions += [f"{prefix}Id >= {soql.literal(ids[0])}"] if ids[0] else []
+        return conditions + ([f"{prefix}Id < {soql.literal(ids[1])}"] if ids[1] else [])
 
     # Single records
 

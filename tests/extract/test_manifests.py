@@ -11,7 +11,7 @@ from upath import UPath
 
 from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract import latest_state, manifests, read_manifests
-from airflow_sfcc.extract.manifests import INDEX, read_files, read_short_manifests
+from airflow_sfcc.extract.manifests import INDEX, read_files, read_manifest, read_short_manifests
 from tests.storages import files_below, on_all_storages
 
 FEW = 3
@@ -147,6 +147,11 @@ NOT_TO_BE_TRUSTED: dict[str, Any] = {
     "a negative count": {"rows": -1},
     "an endless number": {"rows": int("9" * 4_000)},
     "a column without a name": {"schema": [{"type": "string"}]},
+    "a type that is SQL": {"schema": [{**column("Id"), "type": "text); DROP TABLE x; --"}]},
+    "deletions that are no number": {"deleted_rows": "many"},
+    "a kind that is none": {"kind": "x\nforged"},
+    "stale fields that are no list": {"stale_fields": 5},
+    "dropped columns that are no names": {"dropped_columns": [5]},
     "a window of text": {"window": "all"},
 }
 
@@ -173,8 +178,9 @@ def test_what_no_parser_likes_is_told_as_no_manifest(root: UPath, content: bytes
 def test_a_manifest_that_is_too_large_is_not_read(root: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
     land(root, 0)
     monkeypatch.setattr(manifests, "MOST_BYTES", 100)
-    with pytest.raises(StateError, match=r"it has .* bytes"):
-        read_manifests(root)
+    for read in (lambda: read_manifests(root), lambda: read_manifest(root / "extract=x0")):
+        with pytest.raises(StateError, match=r"it has .* bytes"):
+            read()
 
 
 @on_all_storages

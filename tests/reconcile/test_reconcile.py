@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from airflow_sfcc.errors import StateError, TableError
+from airflow_sfcc.errors import QueryError, StateError, TableError
 from airflow_sfcc.extract import latest_state
+from airflow_sfcc.extract.manifests import read_manifests
 from airflow_sfcc.load.duckdb_table import DuckDBTable
 from airflow_sfcc.load.loading import LoadOptions, load
 from airflow_sfcc.load.model import Mode
 from airflow_sfcc.reconcile import search
+from airflow_sfcc.reconcile.org_side import OrgSide
+from airflow_sfcc.reconcile.source import compared_of
 from airflow_sfcc.timestamps import iso
 from tests.reconcile.broken import (
     DAY,
@@ -197,3 +201,11 @@ def test_a_table_is_compared_and_has_what_was_healed_after_its_next_load(
 def test_a_destination_without_a_current_table_is_refused(tmp_path: Path) -> None:
     with empty_place(tmp_path, 10) as place, pytest.raises(StateError, match="no extract that could be compared"):
         place.compare()
+
+
+def test_an_id_that_landed_is_no_soql(place: Place) -> None:
+    """Whoever can write to the destination does not have the org asked for other records."""
+    compared = compared_of(place.lake_path, read_manifests(place.lake_path), place.now)
+    org = OrgSide(place.client(), compared, True, True)
+    with suppress(QueryError):
+        assert org.look_up(["x') OR (Id != 'y"]) == {}

@@ -285,10 +285,23 @@ def test_a_staged_plan_that_is_gone(connected_org: RunningOrg, context: Any, roo
         extract_operator(root_url).execute_complete(context, {"status": "finished", "job_id": "750", "api_calls": 1})
 
 
-def test_a_staged_plan_of_another_version(connected_org: RunningOrg, context: Any, root: UPath, root_url: str) -> None:
+CHANGED_PLANS: dict[str, dict[str, Any]] = {
+    "of another version": {"of_the_future": 1},
+    "with a link that is a script": {"instance": "javascript:alert(1)//"},
+    "with a link elsewhere within": {"instance": "https://evil.example/?"},
+    "with a type that is none": {
+        "columns": [{"name": "Id", "salesforce_type": "id", "type": "text); --", "nullable": True}]
+    },
+}
+
+
+@pytest.mark.parametrize("changes", CHANGED_PLANS.values(), ids=CHANGED_PLANS)
+def test_a_staged_plan_that_is_not_what_this_version_writes(
+    connected_org: RunningOrg, context: Any, root: UPath, root_url: str, changes: dict[str, Any]
+) -> None:
     with pytest.raises(TaskDeferred):
         extract_operator(root_url, api="bulk", deferrable=True).execute(context)
     (plan,) = root.glob("**/_plan.json")
-    plan.write_text(json.dumps({**json.loads(plan.read_text()), "of_the_future": 1}))
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), **changes}))
     with pytest.raises(SfccError, match=r"made by another version.*Clear the task"):
         extract_operator(root_url).execute_complete(context, {"status": "finished", "job_id": "750", "api_calls": 1})
