@@ -47,7 +47,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from airflow_sfcc.redaction import redact
+from airflow_sfcc.redaction import printable, redact, shown
 
 SETUP_GUIDE = "docs/salesforce-setup.md"
 
@@ -78,8 +78,8 @@ ACCESS = SetupStep("object and field access", "object-and-field-access")
 class SfccError(Exception):
     """Base of everything this package raises.
 
-    `message` is a whole sentence, without any secret that this process knows. `step` is the setup step to look at, `status`
-    the HTTP status and `code` Salesforce's error code, each None where there is none.
+    `message` is a whole sentence of printable lines, without any secret that this process knows. `step` is the setup step to
+    look at, `status` the HTTP status and `code` Salesforce's error code, each None where there is none.
     """
 
     permanent = False
@@ -87,8 +87,8 @@ class SfccError(Exception):
     def __init__(
         self, message: str, *, step: SetupStep | None = None, status: int | None = None, code: str | None = None
     ) -> None:
-        code = redact(code) if code else code
-        super().__init__(redact(message), step, status, code)
+        code = printable(redact(code)) if code else code
+        super().__init__(shown(redact(message)), step, status, code)
         self.message = message
         self.step = step
         self.status = status
@@ -100,7 +100,7 @@ class SfccError(Exception):
 
     @message.setter
     def message(self, text: str) -> None:
-        self._message = redact(text)
+        self._message = shown(redact(text))
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.step}." if self.step else self.message

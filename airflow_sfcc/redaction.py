@@ -22,10 +22,8 @@ _MOST = 200
 _SHORTEST = 8
 """Shorter ones would hide ordinary words, and Salesforce makes none."""
 
-_CONTROL = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
-)
-"""Escape sequences of terminals, control characters but the line break, and what turns the direction of text around."""
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+"""Of terminals: they are taken out whole."""
 
 _forms: OrderedDict[str, re.Pattern[str]] = OrderedDict()
 _lock = threading.RLock()
@@ -60,9 +58,17 @@ def redact(text: str) -> str:
     return text
 
 
+def shown(text: str) -> str:
+    """`text` without what would steer a terminal, turn the direction of writing around, or fit into no file: whatever Unicode
+    does not count as printable becomes a blank, but for line breaks, by which our own sentences are set apart."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else " " for each in _ESCAPES.sub(" ", text))
+
+
 def printable(text: str) -> str:
-    """`text` without what would steer a terminal or fake a line of a log; line breaks become blanks."""
-    return " ".join(_CONTROL.sub(" ", text).split())
+    """The same on one line, which no line of a log can be forged by."""
+    return " ".join(shown(text).split())
 
 
 def _patterns(secret: str, user: str) -> Iterator[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from airflow_sfcc.redaction import printable
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question that names up to three of the `known` which are spelt nearly so; empty when none is."""
+    """A question that names up to three of the `known` which are spelt nearly so, each on one line; empty when none is."""
     lowered = {candidate.lower(): candidate for candidate in known}
     close = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3)]
-    return f"Did you mean {' or '.join(close)}?" if close else ""
+    return f"Did you mean {' or '.join(map(printable, close))}?" if close else ""
 
 
 def plural(number: int, noun: str, nouns: str | None = None) -> str:

@@ -26,6 +26,7 @@ from airflow_sfcc.errors import (
     UnexpectedResponseError,
 )
 from airflow_sfcc.extract.plan.cursor import CURSOR_FIELDS
+from airflow_sfcc.redaction import printable
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError
 from airflow_sfcc.salesforce.jwt_bearer import KeyCredentials
 from airflow_sfcc.salesforce.responses import json_object_of
@@ -196,8 +197,9 @@ def _who(client: SalesforceClient) -> Finding:
         found = []
     if not found:
         return Finding(name, "not checkable", "the user may not read its own User record")
-    profile = (found[0].get("Profile") or {}).get("Name") or "unknown"
-    return Finding(name, "passed", f"{found[0]['Username']}, profile {profile}")
+    profile = found[0].get("Profile")
+    of_profile = profile.get("Name") if isinstance(profile, dict) else None
+    return Finding(name, "passed", printable(f"{found[0].get('Username')}, profile {of_profile or 'unknown'}"))
 
 
 def _calls_left(client: SalesforceClient) -> Finding:
@@ -228,7 +230,7 @@ def _bulk_jobs_left(client: SalesforceClient) -> Iterator[Finding]:
     try:
         jobs = client.limits()["DailyBulkV2QueryJobs"]
         left, most = int(jobs["Remaining"]), int(jobs["Max"])
-    except (AccessError, QueryError, NotFoundError, KeyError, TypeError, ValueError):
+    except (AccessError, QueryError, NotFoundError, KeyError, TypeError, ValueError, OverflowError):
         yield Finding(name, "not checkable", "the user may not read the org's limits, or they do not tell")
         return
     fix = "" if left else "Wait, or use api='rest' until then."

@@ -6,6 +6,7 @@ Source: Salesforce Help, "OAuth 2.0 Client Credentials Flow for Server-to-Server
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -35,6 +36,9 @@ TOKEN_PATH = "/services/oauth2/token"  # noqa: S105
 
 _CLOCK_ATTEMPTS = 3
 """Logins with a signed time: the second goes by the `Date` of the first response, the third by one on which two agree."""
+
+_ID = re.compile(r"[A-Za-z0-9]{1,18}")
+"""Of an org or a user: it is shown, logged, and written into manifests."""
 
 LOGIN_SECONDS = 60.0
 """The longest `request_timeout` and `response_timeout` of a login; Salesforce takes about a second."""
@@ -66,6 +70,7 @@ class Credentials:
         return TOKEN_ERRORS
 
     def form(self, now: datetime) -> dict[str, str]:
+        register_secret(self.consumer_secret, user=self.consumer_key)
         return {
             "grant_type": "client_credentials",
             "client_id": self.consumer_key,
@@ -94,7 +99,7 @@ class Token:
 
     def _identity_part(self, index: int) -> str | None:
         parts = self.identity_url.rstrip("/").split("/id/")[-1].split("/")
-        return parts[index] if len(parts) == 2 else None
+        return parts[index] if len(parts) == 2 and _ID.fullmatch(parts[index]) else None
 
 
 class _NoAuth(AuthBase):
@@ -219,9 +224,16 @@ def _fits_a_header(token: object) -> bool:
     return isinstance(token, str) and 0 < len(token) <= 16_384 and token.isascii() and token.isprintable()
 
 
+def _is_refused(response: requests.Response) -> bool:
+    """Whether the token is no longer good. The identity service says so with 403 and a word of its own
+    (salesforce-protocol.md#oauth-endpoints)."""
+    status = response.status_code
+    return status == 401 or (status == 403 and response.content.strip() == b"Bad_OAuth_Token")
+
+
 class TokenAuth(AuthBase):
-    """Signs a session's requests to the verified instance, and to nothing else. A 401 renews the token once and repeats the
-    request."""
+    """Signs a session's requests to the verified instance, and to nothing else. A token that is refused is renewed once, and the
+    request repeated."""
 
     def __init__(self, tokens: Tokens, session: Transport) -> None:
         self.tokens = tokens
@@ -241,15 +253,14 @@ class TokenAuth(AuthBase):
         self._sign(request, token)
 
         def renew_once(response: requests.Response, **send_options: Any) -> requests.Response:
-            return (
-                self._repeat_with_new_token(response, token, send_options) if response.status_code == 401 else response
-            )
+            return self._repeat_with_new_token(response, token, send_options) if _is_refused(response) else response
 
         request.register_hook("response", renew_once)  # type: ignore[no-untyped-call]
         return request
 
     def _sign(self, request: requests.PreparedRequest, token: Token) -> None:
         require_same_origin(request.url or "", token.instance)
+        register_secret(token.access_token)  # again: by now it may be forgotten for those of other connections
         request.headers["Authorization"] = f"Bearer {token.access_token}"
 
     def _repeat_with_new_token(

@@ -21,7 +21,7 @@ from airflow_sfcc.errors import (
     UnavailableError,
     UnexpectedResponseError,
 )
-from airflow_sfcc.redaction import register_secret
+from airflow_sfcc.redaction import printable, register_secret
 from airflow_sfcc.salesforce import soql as soql_text
 from airflow_sfcc.salesforce.api import NEWEST_TESTED_VERSION, Api, ApiVersion
 from airflow_sfcc.salesforce.auth import Credentials, LoginCredentials, Token, TokenAuth, Tokens
@@ -181,7 +181,7 @@ class SalesforceClient:
             with suppress(QueryError, AccessError, NotFoundError):
                 found = list(self.query(f"SELECT {name_field} FROM {sobject} WHERE Id = :id", {"id": record_id}))
                 if found and (name := found[0].get(name_field)):
-                    names[sobject] = f"{name} ({record_id})"
+                    names[sobject] = f"{printable(str(name))} ({record_id})"
         return names
 
     def versions(self) -> list[str]:
@@ -229,7 +229,7 @@ class SalesforceClient:
         except NotFoundError as problem:
             # The same response comes from every resource of a version that the org does not have.
             offered: list[str] = []
-            with suppress(AccessError, NotFoundError, UnavailableError):
+            with suppress(AccessError, NotFoundError, UnavailableError, UnexpectedResponseError):
                 offered = self.versions()
             if offered and self.api_version not in offered:
                 raise ConfigurationError(
@@ -293,4 +293,11 @@ def _is_describe(body: JsonObject, sobject: str) -> bool:
 def _is_described_field(field: object) -> bool:
     if not isinstance(field, Mapping):
         return False
-    return all(isinstance(field.get(key), str) and re.fullmatch(r"\w{1,255}", field[key]) for key in ("name", "type"))
+    has_names = all(
+        isinstance(field.get(key), str) and re.fullmatch(r"\w{1,255}", field[key]) for key in ("name", "type")
+    )
+    return has_names and all(_is_size(field.get(key)) for key in ("length", "precision", "scale"))
+
+
+def _is_size(value: object) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31)

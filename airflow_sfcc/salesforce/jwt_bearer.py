@@ -68,7 +68,9 @@ class KeyCredentials:
             "exp": int((now + LIFETIME).timestamp()),
         }
         assertion = jwt.encode(claims, self.private_key, algorithm="RS256")
-        register_secret(assertion)
+        for secret in (self.pem.strip(), assertion):  # the key again: by now it may be forgotten for later secrets
+            register_secret(secret)
+        register_key(_canonical(self.pem))
         if self.mask:
             self.mask(self.pem)
             self.mask(assertion)

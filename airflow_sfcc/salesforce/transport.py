@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import logging
 import re
 import socket
 import time
@@ -33,6 +34,8 @@ from airflow_sfcc.salesforce.retry import RetryPolicy
 from airflow_sfcc.salesforce.stopping import Stop
 from airflow_sfcc.salesforce.usage import ApiUsage, Tally
 from airflow_sfcc.salesforce.wire_errors import describe, wire_error
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
@@ -128,6 +131,20 @@ class _TimedSocket:
         return io.BufferedReader(self._reader)
 
 
+class _Response(http.client.HTTPResponse):
+    """A response whose lines that are no headers stay out of the logs: urllib3 writes them there as they came, and a server may
+    repeat in them what it was sent."""
+
+    def begin(self) -> None:
+        super().begin()
+        if self.headers.defects or self.headers.get_payload():
+            log.warning(
+                "A response had lines among its headers that are none; they, and what followed them, were ignored"
+            )
+            self.headers.defects.clear()
+            self.headers.set_payload("")
+
+
 class _WatchedConnection(HTTPConnection):
     """A connection that `stop` breaks off at any time, and whose responses have a deadline: the headers must be complete within
     the read timeout, and `getresponse` returns what the adapter gives the body a deadline by."""
@@ -152,7 +169,7 @@ class _WatchedConnection(HTTPConnection):
 
     def response_class(self, sock: Any, *arguments: Any, **options: Any) -> http.client.HTTPResponse:  # type: ignore[override]
         self._reader = _TimedReader(sock, self.timeout)
-        return http.client.HTTPResponse(_TimedSocket(self._reader), *arguments, **options)  # type: ignore[arg-type]
+        return _Response(_TimedSocket(self._reader), *arguments, **options)  # type: ignore[arg-type]
 
     def getresponse(self) -> Any:
         response: Any = super().getresponse()
@@ -255,17 +272,19 @@ def _limit(response: requests.Response) -> tuple[str, int]:
 
 
 def _unpacked_body(response: requests.Response, limit: int) -> bytes:
-    """Raises TooLargeError, for a body that is too large packed or unpacked, and what reading and unpacking raise."""
-    packed = is_gzip(response)
+    """Raises TooLargeError, for a body that is too large packed or unpacked, and what reading and unpacking raise.
+
+    Of other codings nothing is unpacked: none is requested, and releases of urllib3 before 2.6 unpack without a limit.
+    """
     pieces: list[bytes] = []
     left = limit
-    while piece := response.raw.read(_MB, decode_content=not packed):
+    while piece := response.raw.read(_MB, decode_content=False):
         left -= len(piece)
         if left < 0:
             raise TooLargeError(limit)
         pieces.append(piece)
     sent = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return unpacked(sent, limit) if packed and sent else sent
+    return unpacked(sent, limit) if sent and is_gzip(response) else sent
 
 
 def is_framed(response: requests.Response) -> bool:
@@ -336,6 +355,9 @@ class Transport(requests.Session):
         if verify in (None, True) and self.settings.verify is not True:
             verify = self.settings.verify
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere, so that requests does not take a `Location` apart, which may be no URL at all."""
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send with our timeouts unless given others, again after transient errors, and never along a redirect."""

@@ -156,6 +156,14 @@ def test_a_token_that_died_meanwhile(org: RunningOrg) -> None:
     assert (org.calls("token"), org.calls("describe")) == (2, 3)
 
 
+def test_the_identity_service_says_otherwise_that_a_token_is_no_longer_good(org: RunningOrg) -> None:
+    client = org.client()
+    assert client.user_info()["organization_id"]
+    org.org.expire_sessions()
+    assert client.user_info()["organization_id"]
+    assert (org.calls("token"), org.calls("userinfo")) == (2, 3)
+
+
 def test_a_new_token_that_is_refused_too_is_an_error(org: RunningOrg) -> None:
     org.fail("describe", status=401, body=[{"errorCode": "INVALID_SESSION_ID", "message": "x"}], times=None)
     with pytest.raises(AuthenticationError, match="renewed once and refused again"):
