@@ -27,7 +27,10 @@ def timestamp(value: str | datetime, parameter: str = "") -> datetime:
         raise QueryError(f"{shown} is no timestamp: write it like 2026-11-23T02:00:00Z.") from None
     if read.tzinfo is None:
         raise QueryError(f"{shown} has no time zone: write it like 2026-11-23T02:00:00Z.")
-    return plain_datetime(read)
+    try:
+        return plain_datetime(read)
+    except OverflowError:
+        raise QueryError(f"{shown} lies outside the years 1 to 9999 in UTC.") from None
 
 
 def plain_datetime(value: datetime) -> datetime:

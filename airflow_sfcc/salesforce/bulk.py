@@ -43,6 +43,8 @@ MOST_PAGES = 100_000
 _PAGES_BEYOND_ROWS = 100
 """A job may still count its rows when it is first seen complete."""
 
+_LONGEST_WORD = 100
+
 FIRST_VERSION = 47.0
 """The API version that brought query jobs (salesforce-protocol.md#bulk-api-20-query)."""
 
@@ -68,16 +70,16 @@ class BulkJob:
         """`requested_with` is the API version of the request, which is the job's where the response names none."""
         try:
             return cls(
-                id=_text(body["id"]),
+                id=_id(body["id"]),
                 state=_text(body["state"]),
-                sobject=str(body.get("object") or ""),
-                operation=str(body.get("operation") or ""),
-                api_version=f"{float(body.get('apiVersion') or requested_with):.1f}",
-                created=str(body.get("createdDate") or ""),
+                sobject=one_line(str(body.get("object") or ""), _LONGEST_WORD),
+                operation=one_line(str(body.get("operation") or ""), _LONGEST_WORD),
+                api_version=_api_version(body.get("apiVersion") or requested_with),
+                created=one_line(str(body.get("createdDate") or ""), _LONGEST_WORD),
                 records_processed=_int_or_none(body.get("numberRecordsProcessed")),
-                error_message=body.get("errorMessage") or None,
+                error_message=one_line(str(body.get("errorMessage") or "")) or None,
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise UnexpectedResponseError(
                 "Salesforce described a Bulk job without a usable id and state. Try again, or use api='rest'."
             ) from None
@@ -97,7 +99,7 @@ class BulkJob:
         if self.state == COMPLETE:
             return
         if self.state == FAILED:
-            why = one_line(self.error_message or "").rstrip(".") or "Salesforce gave no reason"
+            why = (self.error_message or "").rstrip(".") or "Salesforce gave no reason"
             raise JobFailedError(
                 f"Bulk job {self.id} on {self.sobject} failed: {why}. Correct the query, use api='rest', or try again "
                 "when the cause is gone; the job is listed in Setup under Bulk Data Load Jobs."
@@ -125,11 +127,26 @@ def poll_delays(first: float, longest: float = 60.0) -> Iterator[float]:
         delay = max(first, min(delay * 1.5, longest))
 
 
-def _text(value: Any) -> str:
-    """The value. Raises ValueError when it is no text, or empty."""
-    if not (isinstance(value, str) and value):
+def _id(value: Any) -> str:
+    """The value, which goes into paths and log lines. Raises ValueError when it is no id."""
+    if not (isinstance(value, str) and value.isascii() and value.isalnum() and len(value) <= _LONGEST_WORD):
         raise ValueError(value)
     return value
+
+
+def _text(value: Any) -> str:
+    """The value on one line, since it is logged. Raises ValueError when it is no text, or empty."""
+    if not (isinstance(value, str) and value):
+        raise ValueError(value)
+    return one_line(value, _LONGEST_WORD)
+
+
+def _api_version(value: Any) -> str:
+    """As URLs have it. Raises ValueError or OverflowError for what is no version."""
+    number = float(value)
+    if not 0 < number < 1000:
+        raise ValueError(value)
+    return f"{number:.1f}"
 
 
 def _int_or_none(value: Any) -> int | None:
@@ -252,6 +269,11 @@ class BulkQueryJobs:
                 index += 1
             following = listing.get("nextRecordsUrl") or listing.get("nextRecordUrl")
             if not following or listing.get("done") is True:
+                if listing.get("done") is False and job.records_processed is None:
+                    raise UnexpectedResponseError(
+                        f"Bulk job {job.id} announced more result pages than it listed, and does not say how many rows it has; "
+                        f"nothing was landed. {_AGAIN}"
+                    )
                 return
             url = self._api.resolve(str(following), api_version=job.api_version)
             if url in seen:

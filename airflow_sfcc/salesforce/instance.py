@@ -13,10 +13,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from airflow_sfcc.errors import MY_DOMAIN, ConfigurationError, UntrustedHostError
+from airflow_sfcc.errors import MY_DOMAIN, ConfigurationError, UnexpectedResponseError, UntrustedHostError
 
 SALESFORCE_DOMAINS = ("salesforce.com", "salesforce.mil", "crmforce.mil", "sfcrmproducts.cn")
 """Domains that only Salesforce hands out API hosts under: commercial, US government, US military, China (Alibaba)."""
+
+LONGEST_LINK = 4_096
+"""Characters of a link that the org sends; Salesforce's have some 150."""
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _HOST = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*", re.I | re.A)
@@ -41,7 +44,7 @@ class Origin:
         if "@" in parts.netloc:
             raise ValueError("it holds a user name")
         host = (parts.hostname or "").rstrip(".")
-        if not _is_address(host) and not _HOST.fullmatch(host):
+        if not _is_address(host) and not _is_host_name(host):
             raise ValueError("its host is not a host name")
         return cls(parts.scheme, host, parts.port or _DEFAULT_PORTS[parts.scheme])
 
@@ -58,6 +61,11 @@ class Origin:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
+
+
+def _is_host_name(host: str) -> bool:
+    """By the lengths, too, that names of hosts can have (RFC 1035, 2.3.4)."""
+    return len(host) <= 253 and all(len(label) <= 63 for label in host.split(".")) and _HOST.fullmatch(host) is not None
 
 
 def _is_address(host: str) -> bool:
@@ -192,8 +200,14 @@ def resolve_link(link: str, *, instance: Origin, api_version: str) -> str:
 
     Links come absolute, as a path from the root (`/services/data/v67.0/query/...`, documented) or relative to the
     version's root (`/jobs/query/...`, observed; see the two shapes of resultPages in salesforce-protocol.md#parallel-results).
-    Raises UntrustedHostError when the link leaves the instance.
+    Raises UntrustedHostError when the link leaves the instance, UnexpectedResponseError for one that is none by its length:
+    links are remembered, so that none is followed twice.
     """
+    if len(link) > LONGEST_LINK:
+        raise UnexpectedResponseError(
+            f"Salesforce sent a link of {len(link):,} characters, which is none of Salesforce's own; it was not followed "
+            "and nothing was landed. Look for a proxy that changes responses."
+        )
     if "://" in link or link.startswith("//"):
         return require_same_origin(f"{instance.scheme}:{link}" if link.startswith("//") else link, instance)
     path = link if link.startswith("/") else f"/{link}"

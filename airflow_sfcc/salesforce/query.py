@@ -24,6 +24,12 @@ MOST_EMPTY_PAGES = 100
 MOST_PAGES = 500_000
 """Pages of one query: a billion rows. It matters where Salesforce does not know how many rows there are."""
 
+MOST_CHILDREN = 1_000_000
+"""Child records of one record, all of which are held in memory."""
+
+MOST_LEVELS = 20
+"""Levels of child records within child records; SOQL has five (salesforce-protocol.md#rest-queries)."""
+
 _HEADER_ROOM = 2_000
 _TOO_LONG = (414, 431)
 _COUNTING = re.compile(r"\s*SELECT\s+COUNT\s*\(\s*\)\s+FROM\b", re.IGNORECASE)
@@ -201,7 +207,12 @@ def _total_size(body: Mapping[str, Any]) -> int | None:
     return total_size if total_size >= 0 else None
 
 
-def _complete_children(record: Record, pages: _Pages) -> None:
+def _complete_children(record: Record, pages: _Pages, level: int = 1) -> None:
+    """Read the child records that come in pages of their own. Raises UnexpectedResponseError for those without end."""
+    if level > MOST_LEVELS:
+        raise UnexpectedResponseError(
+            f"Salesforce sent child records within child records, more than {MOST_LEVELS} levels deep. {_WAY_OUT}"
+        )
     for value in record.values():
         if not (isinstance(value, dict) and isinstance(value.get("records"), list)):
             continue
@@ -214,9 +225,14 @@ def _complete_children(record: Record, pages: _Pages) -> None:
             more = _records(block)
             bounds.add(len(more), value.get("totalSize"))
             records.extend(more)
+            if len(records) > MOST_CHILDREN:
+                raise UnexpectedResponseError(
+                    f"One record has more than {MOST_CHILDREN:,} child records, more than are held in memory; nothing was "
+                    "landed. Read the child object by a query of its own."
+                )
         _require_all_children(value, block)
         for child in records:
-            _complete_children(child, pages)
+            _complete_children(child, pages, level + 1)
 
 
 def _require_all_children(first: Mapping[str, Any], last: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ codes mean is in `error_tables`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -32,6 +33,15 @@ JsonObject = dict[str, Any]
 _LONGEST_CODE = 100
 _LONGEST_TEXT = 600
 
+LARGE_BODY = 32 * 1024 * 1024
+"""Bytes of a body, unpacked, from which on its values are counted before it is parsed."""
+
+MOST_VALUES = 10_000_000
+"""Values in the JSON of a large body. Each takes some 60 bytes of memory, however few it has on the wire; 2,000 records of 800
+fields are 2 million."""
+
+_TEXT = re.compile(rb'"[^"]*"')
+
 LARGEST_COUNT = 10**15
 """Rows that a response may speak of; more is no number of Salesforce's."""
 
@@ -55,15 +65,37 @@ def error_body(body: Any) -> ErrorBody:
 
 
 def parsed(response: requests.Response, **options: Any) -> Any:
-    """The body's JSON, which is UTF-8 whatever the headers say (RFC 8259, 8.1). Raises ValueError when it is none.
+    """The body's JSON, which is UTF-8 whatever the headers say (RFC 8259, 8.1). Raises ValueError when it is none,
+    and UnexpectedResponseError for what would take too much memory.
 
     requests goes by the headers, and puts U+FFFD in the place of bytes that are no text. NaN and Infinity are no JSON, though
     Python reads them; nesting is limited by Python's recursion limit (about 1,000 levels).
     """
+    require_few_values(response)
     try:
         return json.loads(response.content, parse_constant=_refuse_constant, **options)
     except RecursionError:
         raise ValueError("The JSON is nested too deeply.") from None
+
+
+def require_few_values(response: requests.Response) -> None:
+    """Raise UnexpectedResponseError for JSON that is within its size, and would take a hundred times that when it is parsed."""
+    body = response.content
+    if len(body) > LARGE_BODY and (values := _values(body)) > MOST_VALUES:
+        raise UnexpectedResponseError(
+            f"{describe(response.request)} was answered with {values:,} values, more than Salesforce sends at once; they were "
+            f"not read. {NOT_SALESFORCE}"
+        )
+
+
+def _values(body: bytes) -> int:
+    """How many values JSON has, or a few more. Quotes within texts go first, so that a text ends at the next quote there is."""
+    plain = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    quotes = plain.count(b'"')
+    if quotes > 2 * MOST_VALUES:
+        return quotes // 2
+    rest = _TEXT.sub(b"", plain)
+    return sum(rest.count(each) for each in (b",", b"[", b"{"))
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -113,12 +113,20 @@ def retry_after(response: requests.Response | None) -> float | None:
     header = "" if response is None else response.headers.get("Retry-After", "").strip()
     if header.isascii() and header.isdigit():
         return float(header[:12])
+    until = _http_date(header)
+    if response is None or until is None:
+        return None
+    # By the clock that the date was made by, since that of this machine may be wrong by more than the wait.
+    sent = _http_date(response.headers.get("Date", "")) or datetime.now(timezone.utc)
+    return max(0.0, (until - sent).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
     try:
-        until = parsedate_to_datetime(header)
-        until = until if until.tzinfo else until.replace(tzinfo=timezone.utc)
-        return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+        found = parsedate_to_datetime(text)
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 def _response(state: tenacity.RetryCallState) -> requests.Response | None:

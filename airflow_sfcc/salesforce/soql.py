@@ -48,7 +48,7 @@ def literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return "'" + "".join(_ESCAPES.get(ch, ch) for ch in value) + "'"
+        return _text(value)
     if isinstance(value, (int, float, Decimal)):
         return _number(value)
     if isinstance(value, datetime):
@@ -61,6 +61,17 @@ def literal(value: Any) -> str:
         return _sequence(value)
     raise QueryError(f"A {type(value).__name__} cannot be bound into SOQL: give text, a number, a boolean, a date, a "
                      "datetime with time zone, None, or a list of these.")  # fmt: skip
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise QueryError(
+            f"The text {value[:100]!r} cannot be bound into SOQL: it holds half of a surrogate pair, as a text that was cut "
+            "within an emoji does. Leave that character out."
+        ) from None
+    return "'" + "".join(_ESCAPES.get(ch, ch) for ch in value) + "'"
 
 
 def datetime_literal(moment: datetime) -> str:

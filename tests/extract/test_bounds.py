@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -87,6 +88,18 @@ def test_a_page_that_unpacks_without_end(said: Wire, root: UPath, monkeypatch: p
     assert files_below(root) == {}
 
 
+def test_a_header_of_a_million_names_takes_no_memory(said: Wire, root: UPath) -> None:
+    """Packed it has a few kilobytes, and in memory each name takes many times its bytes."""
+    said.pages = [(b'"ab",' * 2**20 + b'"Id"\n', 0)]
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnexpectedResponseError, match=r"a line of 5,[\d,]+ bytes, which names no columns"):
+            extract(said, root, sobject=SOBJECT, api="bulk")
+        assert tracemalloc.get_traced_memory()[1] < 60 * 1024**2
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("text", [" " * 5 + "9" * 5_000, "-1", "1e9", "٣", "9" * 30, "", "x"])
 def test_numbers_in_headers_that_are_none(said: Wire, root: UPath, text: str) -> None:
     """They count as not told; the job's own number decides."""
@@ -108,10 +121,11 @@ def test_numbers_of_rows_that_are_none(said: Wire, root: UPath, key: str, number
     assert files_below(root) == {}
 
 
-@pytest.mark.parametrize("depth", [200, 400, 900, 100_000])
-def test_records_that_are_nested_too_deeply(said: Wire, root: UPath, depth: int) -> None:
+@pytest.mark.parametrize(("before", "after"), [('{"a":', "}"), ("[", "]")])
+@pytest.mark.parametrize("depth", [200, 400, 900, 970, 2_000, 6_000, 9_900, 100_000])
+def test_records_that_are_nested_too_deeply(said: Wire, root: UPath, depth: int, before: str, after: str) -> None:
     said.fields = [described("Id", "id"), described("Any__c", "anyType")]
-    nested = '{"a":' * depth + "1" + "}" * depth
+    nested = before * depth + "1" + after * depth
     said.text = f'{{"totalSize":1,"done":true,"records":[{{"Id":"{id_of(1)}","Any__c":{nested}}}]}}'
     for read in (
         lambda: extract(said, root, sobject=SOBJECT, api="rest"),

@@ -60,6 +60,8 @@ def test_port_and_scheme_of_the_connection_count() -> None:
         ("https://user:pw@acme.my.salesforce.com", "user name"),
         ("acme my domain", "characters"),
         ("ftp://acme.my.salesforce.com", "not an http"),
+        ("a" * 64 + ".my.salesforce.com", "not a host name"),
+        ("a." * 200 + "my.salesforce.com", "not a host name"),
     ],
 )
 def test_hosts_that_cannot_work_are_refused_with_the_setup_step(typed: str, says: str) -> None:
@@ -94,6 +96,7 @@ def test_salesforces_own_hosts_are_verified(instance_url: str) -> None:
         "http://127.0.0.1:80",
         "//evil.example",
         "javascript:alert(1)",
+        "https://" + "a" * 64 + ".my.salesforce.com",
         "",
     ],
 )

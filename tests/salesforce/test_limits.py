@@ -9,6 +9,7 @@ import re
 import threading
 import time
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,7 +23,7 @@ from airflow_sfcc.errors import (
     UnexpectedResponseError,
     UntrustedHostError,
 )
-from airflow_sfcc.salesforce import SalesforceClient, connect
+from airflow_sfcc.salesforce import SalesforceClient, connect, query
 from airflow_sfcc.salesforce.bulk import BulkJob
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import KEY, SECRET, RunningOrg
@@ -257,12 +258,112 @@ def test_child_records_that_do_not_end(serve: Callable[..., RawServer]) -> None:
     assert len(server.heads) < 20
 
 
+@pytest.mark.parametrize("value", [b"[],", b"0,", b'"",', b"[{}],"])
+def test_a_body_within_its_size_that_is_a_bomb_of_small_values(serve: Callable[..., RawServer], value: bytes) -> None:
+    """Parsed, it would take a hundred times its size of memory."""
+    packed = gzip.compress(b'{"a":[' + value * (40 * MB // len(value)) + b"0]}", 1)
+    client = client_of(serve(lambda _: [response(packed, "Content-Encoding: gzip")]), request_timeout=30)
+    with pytest.raises(
+        UnexpectedResponseError, match=r"was answered with 1\d,\d{3},\d{3} values|was answered with 2\d,"
+    ):
+        client.limits()
+
+
+@pytest.mark.parametrize("text", [r"a, b, c, [1], {2} ", r"\"k\": {\"a\": [1, 2, 3]}, \\", r"\\\", ", "x" * 16])
+def test_a_large_body_of_texts_is_no_bomb(serve: Callable[..., RawServer], text: str) -> None:
+    body = ('{"a":["' + text * (33 * MB // len(text)) + '","",0]}').encode()
+    client = client_of(serve(lambda _: [response(body)]), request_timeout=30)
+    assert len(client.limits()["a"]) == 3
+
+
+def test_child_records_within_child_records_that_do_not_end(serve: Callable[..., RawServer]) -> None:
+    """Each page is as its parent announced it, and has a child whose children are on yet another page."""
+    numbers = itertools.count(1)
+
+    def others(line: str) -> Iterable[bytes]:
+        link = f"{DATA}/query/01gx-{next(numbers)}"
+        record = {"Kids__r": {"totalSize": 1, "done": False, "records": [], "nextRecordsUrl": link}}
+        return [response(json.dumps({"totalSize": 1, "done": True, "records": [record]}).encode())]
+
+    server = serve(others)
+    with pytest.raises(UnexpectedResponseError, match="child records within child records"):
+        list(client_of(server).query("SELECT Id, (SELECT Id FROM Kids__r) FROM Account"))
+    assert len(server.heads) < 50
+
+
+def test_more_child_records_than_memory_is_to_hold(
+    serve: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query, "MOST_CHILDREN", 50)
+    numbers = itertools.count(1)
+
+    def others(line: str) -> Iterable[bytes]:
+        link = f"{DATA}/query/01gx-{next(numbers)}"
+        children = {"totalSize": 10**15, "done": False, "records": [{"Id": "c"}] * 20, "nextRecordsUrl": link}
+        body = children if "01gx-" in line else {"totalSize": 1, "done": True, "records": [{"Contacts": children}]}
+        return [response(json.dumps(body).encode())]
+
+    server = serve(others)
+    with pytest.raises(UnexpectedResponseError, match="more than 50 child records"):
+        list(client_of(server).query("SELECT Id, (SELECT Id FROM Contacts) FROM Account"))
+    assert len(server.heads) < 10
+
+
+def test_links_of_megabytes_are_not_kept(serve: Callable[..., RawServer]) -> None:
+    """Each link is remembered, so that none is followed twice; these would take a worker's memory within minutes."""
+    link = f"{DATA}/query/01gx-" + "x" * MB
+    job = BulkJob.from_wire(JOB, requested_with="67.0")
+    listing = {"resultPages": [{"resultUrl": link}], "done": True}
+
+    def others(line: str) -> Iterable[bytes]:
+        body = listing if "resultPages" in line else {"totalSize": 2, "records": [{"Id": "1"}], "nextRecordsUrl": link}
+        return [response(json.dumps(body).encode())]
+
+    client = client_of(serve(others))
+    for read in (
+        lambda: list(client.query("SELECT Id FROM Account")),
+        lambda: list(client.bulk.result_pages(job) or ()),
+    ):
+        with pytest.raises(UnexpectedResponseError, match="a link of 1,048,"):
+            read()
+
+
+@pytest.mark.parametrize("coding", ["deflate", "gzip, gzip", "deflate, gzip", "br", "zstd"])
+def test_a_coding_that_nobody_asked_for_is_not_unpacked(serve: Callable[..., RawServer], coding: str) -> None:
+    """Releases of urllib3 before 2.6 unpack all that a piece holds at once, however much that is."""
+    plain = b" " * 100 * MB
+    packed = zlib.compress(plain, 1) if coding.startswith("deflate") else gzip.compress(plain, 1)
+    twice = gzip.compress(packed) if "," in coding else packed
+    del plain
+    client = client_of(serve(lambda _: [response(twice, f"Content-Encoding: {coding}")]), request_timeout=30)
+    _ = client.instance
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnexpectedResponseError, match="not JSON"):
+            client.limits()
+        assert tracemalloc.get_traced_memory()[1] < 20 * MB
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
 def test_no_redirect_is_followed(serve: Callable[..., RawServer], status: str) -> None:
     server = serve(lambda line: [response(b"", f"Location: {line}", status=status)])
     with pytest.raises(UntrustedHostError, match="redirect"):
         client_of(server).limits()
     assert sum("/limits" in head for head in server.heads) == 1
+
+
+@pytest.mark.parametrize("location", [b"\xff\xfe", b"http://[::1", b"http://[v1.x]/", b"\xe2\x84\x80.example", b""])
+@pytest.mark.parametrize("route", ["token", "limits"])
+def test_a_redirect_to_what_is_no_url(serve: Callable[..., RawServer], route: str, location: bytes) -> None:
+    redirect = response(b"", "Location: HERE", status="302 Found").replace(b"HERE", location)
+    if route == "limits":
+        with pytest.raises(UntrustedHostError, match="redirect"):
+            client_of(serve(lambda _: [redirect])).limits()
+    else:
+        with raw_server(lambda _: [redirect]) as server, pytest.raises(UntrustedHostError, match="redirect"):
+            client_of(server).limits()
 
 
 def test_nobody_waits_for_a_login_longer_than_for_a_request_of_their_own() -> None:
@@ -305,7 +406,7 @@ def test_a_stopped_login_is_not_the_end_of_the_others(org: RunningOrg) -> None:
 def test_every_bound_is_in_the_table_of_the_docs() -> None:
     from pathlib import Path
 
-    from airflow_sfcc.salesforce import auth, bulk, org_clock, query, transport
+    from airflow_sfcc.salesforce import auth, bulk, instance, org_clock, responses, transport
 
     page = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
     table = page.partition("## Bounds")[2].partition("\n## ")[0]
@@ -323,5 +424,9 @@ def test_every_bound_is_in_the_table_of_the_docs() -> None:
         "difference of the org's clock": org_clock.LARGEST_DIFFERENCE.total_seconds(),
         "result pages of a job": bulk.MOST_PAGES,
         "empty pages of a query in a row": query.MOST_EMPTY_PAGES,
+        "child records of one record": query.MOST_CHILDREN,
+        "levels of child records": query.MOST_LEVELS,
+        "characters of a link": instance.LONGEST_LINK,
+        "values in the JSON of a response of 32 MB or more": responses.MOST_VALUES,
     }.items():
         assert re.search(rf"^\| {re.escape(name)}[^|]*\| {value:,.0f}\b".replace(",", ",?"), table, re.M), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -11,12 +12,17 @@ import pytest
 from airflow_sfcc.errors import (
     ApiLimitError,
     AuthenticationError,
+    JobFailedError,
     QueryError,
     QueryTimeoutError,
     SalesforceError,
     UnavailableError,
     UnexpectedResponseError,
 )
+from airflow_sfcc.extract.incremental.deletions import find_deletions
+from airflow_sfcc.extract.model import DeletesPlan, Window
+from airflow_sfcc.extract.progress import WaitingProgress
+from airflow_sfcc.salesforce.bulk import BulkJob
 from airflow_sfcc.salesforce.error_tables import meaning_of
 from airflow_sfcc.salesforce.transport import TransportOptions
 from tests.conftest import RunningOrg
@@ -112,3 +118,64 @@ def test_a_token_that_is_refused_again_names_scope_and_permission(org: RunningOr
     org.fail("describe", status=401, body=[{"errorCode": "INVALID_SESSION_ID", "message": "Sitzung"}], times=None)
     with pytest.raises(AuthenticationError, match=r"(?s)OAuth scope.*Run As user may use the API"):
         org.client().describe("Account")
+
+
+JOB_ID = "750R0000000zxr8IAA"
+NOISY = "In\n2026-11-30 ERROR forged\x1b[2J\x1b]0;title\x07\u202e\udc80Progress"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"state": "Failed", "errorMessage": 5},
+        {"state": "Failed", "errorMessage": {"why": "InvalidBatch"}},
+        {"state": "JobComplete", "apiVersion": 10**400},
+        {"state": "JobComplete", "apiVersion": 1e300},
+        {"id": "../../x", "state": "JobComplete"},
+        {"id": f"{JOB_ID}\n", "state": "JobComplete"},
+    ],
+)
+def test_a_job_that_is_described_oddly(org: RunningOrg, keys: dict[str, Any]) -> None:
+    org.fail("job_poll", status=200, body={"id": JOB_ID, "object": "Account", **keys})
+    with pytest.raises((JobFailedError, UnexpectedResponseError)):
+        org.client().bulk.get(JOB_ID).require_complete()
+
+
+def test_what_a_job_says_is_one_line_of_the_log(org: RunningOrg) -> None:
+    """A state that nobody knows is logged before it is refused."""
+    org.fail("job_poll", status=200, body={"id": JOB_ID, "state": NOISY, "object": NOISY, "createdDate": NOISY})
+    lines: list[str] = []
+    job = org.client().bulk.get(JOB_ID)
+    WaitingProgress(lambda text, *values: lines.append(text % values)).seen(job, 1)
+    assert len(lines) == 1 and lines[0].isprintable() and "forged" in lines[0]
+    assert job.created.isprintable()
+
+
+@pytest.mark.parametrize("told", [{"latestDateCovered": "0001-01-01T00:00:00.000+1400"}, {"earliestDateAvailable": 5}])
+def test_deletions_at_times_that_are_none(org: RunningOrg, told: dict[str, Any]) -> None:
+    now = datetime.now(timezone.utc)
+    plan = DeletesPlan(Window(now - timedelta(hours=2), now - timedelta(hours=1)), None)
+    covered = {"deletedRecords": [], "latestDateCovered": now.isoformat(), **told}
+    org.fail("deleted", status=200, body=covered, times=None)
+    with pytest.raises(UnexpectedResponseError, match="deleted records of Account"):
+        find_deletions(org.client(), "Account", plan, now=now)
+
+
+@pytest.mark.parametrize("size", ["18", -1, 1.5, 10**400, True, []])
+def test_a_describe_with_sizes_that_are_none(org: RunningOrg, size: Any) -> None:
+    fields = [{"name": "Amount", "type": "currency", "precision": 18, "scale": size}]
+    org.fail("describe", status=200, body={"name": "Account", "fields": fields})
+    with pytest.raises(UnexpectedResponseError, match="does not describe Account"):
+        org.client().describe("Account")
+
+
+def test_the_only_list_of_result_pages_ends_where_more_were_announced(org: RunningOrg) -> None:
+    """Where nothing tells how many rows there are, nothing else would show what is missing."""
+    link = f"/services/data/v68.0/jobs/query/{JOB_ID}/results?locator=a"
+    listing = {"resultPages": [{"resultUrl": link}], "done": False}
+    org.fail("job_result_pages", status=200, body=listing, times=None)
+    job = BulkJob(JOB_ID, "JobComplete", "Account", "query", "68.0", "")
+    with pytest.raises(UnexpectedResponseError, match="announced more result pages than it listed"):
+        list(org.client().bulk.result_pages(job) or ())
+    counted = replace(job, records_processed=5)
+    assert len(list(org.client().bulk.result_pages(counted) or ())) == 1, "there the number of rows tells"

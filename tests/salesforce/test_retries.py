@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
+import requests
+from requests.structures import CaseInsensitiveDict
 
 from airflow_sfcc.errors import (
     AccessError,
@@ -56,6 +60,20 @@ def test_retry_after_is_honoured(org: RunningOrg, caplog: pytest.LogCaptureFixtu
     org.client().describe("Account")
     waits = [record.message.rpartition("retry ")[2] for record in caplog.records if "HTTP 503" in record.message]
     assert waits == ["1 of 2 in 1.0 s", "2 of 2 in 0.0 s"]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1)])
+def test_a_date_to_wait_for_is_by_the_clock_that_made_it(ahead: timedelta) -> None:
+    """A worker whose clock is slow would give up at once, one whose clock is fast would not wait at all."""
+    now = datetime.now(timezone.utc) + ahead
+    response = requests.Response()
+    response.headers = CaseInsensitiveDict(
+        {
+            "Date": format_datetime(now, usegmt=True),
+            "Retry-After": format_datetime(now + timedelta(seconds=30), usegmt=True),
+        }
+    )
+    assert retries.retry_after(response) == 30
 
 
 @pytest.mark.parametrize("nonsense", ["soon", "\u00b2", "-1", "Mon, 01 Jan 99999999999 00:00:00 GMT"])

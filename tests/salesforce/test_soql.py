@@ -36,7 +36,9 @@ def test_literals(value: Any, text: str) -> None:
     assert soql.literal(value) == text
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), [], object(), {"a": 1}, datetime(2026, 1, 1), b"x"])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), [], object(), {"a": 1}, datetime(2026, 1, 1), b"x", "cut \ud83d", ["\udc80"]]
+)
 def test_values_without_a_literal_are_refused(value: Any) -> None:
     with pytest.raises(QueryError):
         soql.literal(value)

@@ -174,7 +174,7 @@ def _locate(text: pa.Array, column: Column, parse: Callable[[pa.Array], pa.Array
 
 
 def _unfit(column: Column, row: int, value: Any) -> ConversionError:
-    shown = "(hidden, since the column is hashed)" if column.hashed else repr(value)
+    shown = "(hidden, since the column is hashed)" if column.hashed else _repr(value)
     shown = shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + "…"
     advice = (
         "use numbers='float'"
@@ -185,6 +185,13 @@ def _unfit(column: Column, row: int, value: Any) -> ConversionError:
         f"Column {column.name} (Salesforce type {column.salesforce_type}), row {row + 1:,}: the value {shown} does not fit "
         f"{column.type}; nothing was landed. To go on, {advice}."
     )
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except RecursionError:
+        return "(nested too deeply)"
 
 
 def _missing(column: Column) -> UnexpectedResponseError:
@@ -260,7 +267,10 @@ def _text(value: Any) -> str | None:
     if isinstance(value, dict):
         value = [plain(child) for child in value["records"]] if "records" in value else plain(value)
     # With numbers="decimal" numbers come as Decimal, and stay numbers in text; they are doubles on the wire.
-    return json.dumps(value, ensure_ascii=False, default=float)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=float)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _as_bulk_writes(number: float) -> str:

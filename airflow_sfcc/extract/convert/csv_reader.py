@@ -20,6 +20,9 @@ from airflow_sfcc.extract.convert.row_blocks import row_blocks
 from airflow_sfcc.extract.model import Column
 from airflow_sfcc.salesforce.error_tables import NOT_SALESFORCE
 
+LONGEST_HEADER = 1024 * 1024
+"""Bytes of the line with the names of the columns, each of which is longer in memory. A query has 100,000 characters at most."""
+
 _LONGEST_LINE_END = 2
 _MOST_SHOWN = 20
 
@@ -38,6 +41,11 @@ class CsvPage:
         self._blocks = self._looked_at(row_blocks(stream))
         self._first = next(self._blocks, None)
         self._header_bytes = _first_line(self._first)
+        if self._header_bytes > LONGEST_HEADER:
+            raise UnexpectedResponseError(
+                f"A result page begins with a line of {self._header_bytes:,} bytes, which names no columns; nothing was landed. "
+                f"{NOT_SALESFORCE}"
+            )
         self.header = _names(self._first, self._header_bytes)
         self._begins_with_bom = self._first is not None and bytes(memoryview(self._first)[:3]) == BOM_UTF8
 

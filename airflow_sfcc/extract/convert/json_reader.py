@@ -26,7 +26,7 @@ from airflow_sfcc.extract.convert.arrow_types import (
     type_in_json,
 )
 from airflow_sfcc.extract.model import Column, Numbers
-from airflow_sfcc.salesforce.responses import JsonObject, json_object_of, raise_for_error
+from airflow_sfcc.salesforce.responses import JsonObject, json_object_of, raise_for_error, require_few_values
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, *UNFIT_JSON)
 
@@ -64,6 +64,7 @@ class JsonPageReader:
         Raises the exception that an error response stands for, and UnexpectedResponseError for what is no JSON object.
         """
         raise_for_error(response)
+        require_few_values(response)
         try:
             page = None if self._record is None else _PAGE.decode(response.content)
         except _UNREADABLE:
