@@ -20,7 +20,8 @@ from salesforce_localorg.clock import Clock
 from salesforce_localorg.ids import record_id
 from salesforce_localorg.records import CsvExport, Cursor, Records
 from salesforce_localorg.schema import Viewer
-from salesforce_localorg.soql import SoqlError
+from salesforce_localorg.soql import SoqlError, parse
+from salesforce_localorg.soql.added_condition import with_condition
 
 AsyncJobState = Literal["Open", "Closed", "Aborted"]
 BatchState = Literal["Queued", "InProgress", "Completed", "Failed", "NotProcessed"]
@@ -42,6 +43,7 @@ class AsyncBatch:
     error: str | None = None
     failed_rows: int = 0
     saved: str | list[dict[str, Any]] | None = None  # the results of records that were saved, in the job's format
+    is_chunked: bool = False  # other batches read what this one asked for
 
 
 @dataclass
@@ -59,6 +61,7 @@ class AsyncJob:
     changed: datetime
     state: AsyncJobState = "Open"
     external_id_field: str | None = None
+    chunk_size: int | None = None  # records per batch, where the job asked for PK chunking
     batches: dict[str, AsyncBatch] = field(default_factory=dict)
 
 
@@ -117,6 +120,25 @@ class AsyncJobs:
         job.batches[batch.id] = batch
         return batch
 
+    def add_chunks(self, job: AsyncJob, soql: str, viewer: Viewer) -> AsyncBatch:
+        """Run a query in batches by ranges of ids (PK chunking); the first batch, which is returned, is not processed.
+
+        A query that cannot be run makes one failed batch, one with other clauses than WHERE is not cut into pieces.
+        """
+        try:
+            self._records.check_bulk_batch(soql, viewer=viewer, sobject=job.sobject, content_type=job.content_type)
+        except SoqlError:
+            return self.add_batch(job, soql, viewer)
+        query = parse(soql)
+        if query.order_by or query.limit is not None or query.offset is not None:
+            return self.add_batch(job, soql, viewer)
+        first = self.new_batch(soql)
+        first.is_chunked = True
+        job.batches[first.id] = first
+        for condition in self._records.id_ranges(job.sobject, job.chunk_size or 1):
+            self.add_batch(job, with_condition(soql, condition), viewer)
+        return first
+
     def new_batch(self, text: str) -> AsyncBatch:
         """A batch that belongs to no job yet."""
         with self._lock:
@@ -146,6 +168,8 @@ class AsyncJobs:
 
     def state(self, job: AsyncJob, batch: AsyncBatch) -> BatchState:
         """The batch's state of now: it goes by the same times as jobs of Bulk API 2.0 do."""
+        if batch.is_chunked:
+            return "NotProcessed"
         age = self._clock.now() - batch.created
         queued = timedelta(seconds=self._timings.upload_seconds)
         if age < queued:

@@ -21,6 +21,7 @@ from salesforce_localorg.clock import Clock
 from salesforce_localorg.faults import Faults
 from salesforce_localorg.host_names import ANY_MY_DOMAIN, MY_DOMAIN
 from salesforce_localorg.ids import INTEGRATION_USER, ORGANIZATION
+from salesforce_localorg.ingest_jobs import IngestJobs
 from salesforce_localorg.key_pairs import check_certificate
 from salesforce_localorg.locators import QueryLocators
 from salesforce_localorg.records import Records
@@ -95,7 +96,7 @@ class OrgConfig:
     jwt_tokens: bool = False
     logins_per_hour: int = 3600
     userinfo_refusal_status: Literal[403, 401] = 403
-    oldest_version: int = 41
+    oldest_version: int = 31
     newest_version: int = 68
     retired_below: int = 31
     daily_api_requests: int = 100_000
@@ -172,6 +173,7 @@ class LocalOrg:
             self.config.result_page_rows,
         )
         self._closing.callback(self.async_jobs.close)
+        self.ingest_jobs = IngestJobs(self.clock, self.config.bulk_timings)
         self.faults = Faults()
         self.calls = Calls()
         self.hidden_fields: set[tuple[str, str]] = set()

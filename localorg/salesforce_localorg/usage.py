@@ -1,4 +1,4 @@
-"""What the org counts over rolling 24 hours: API requests, Bulk query jobs, result bytes, logins."""
+"""What the org counts over rolling 24 hours: API requests, Bulk batches and query jobs, result bytes, logins."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class Usage:
 
     def __init__(self, clock: Clock) -> None:
         self.api_requests = RollingCounter(clock)
+        self.bulk_batches = RollingCounter(clock)
         self.bulk_query_jobs = RollingCounter(clock)
         self.bulk_result_kilobytes = RollingCounter(clock)
         self.logins = RollingCounter(clock, HOUR)

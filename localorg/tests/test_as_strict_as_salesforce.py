@@ -137,8 +137,6 @@ def test_unknown_object_is_quoted_with_what_stands_before_it(caller: Caller) -> 
         ("SELECT Id FROM Account USING SCOPE team", "USING SCOPE team", 36),
         ("SELECT Id FROM Account WHERE AnnualRevenue > USD5000", "The currency literal USD5000", 46),
         ("SELECT Id FROM Account WHERE AnnualRevenue > USD5000.50", "The currency literal USD5000.50", 46),
-        ("SELECT Type, COUNT(Id) FROM Account GROUP BY ROLLUP(Type)", "GROUP BY ROLLUP", 46),
-        ("SELECT Type, Industry, COUNT(Id) FROM Account GROUP BY CUBE(Type, Industry)", "GROUP BY CUBE", 56),
     ],
 )
 def test_what_the_local_org_lacks_is_refused_by_name_at_its_place(

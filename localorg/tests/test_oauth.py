@@ -56,7 +56,8 @@ def test_basic_header_is_the_other_form_of_the_credentials(anonymous: Caller) ->
         ({"client_id": None}, "invalid_client_id", "client identifier invalid"),
         ({"client_secret": "wrong"}, "invalid_client", "invalid client credentials"),
         ({"client_secret": None}, "invalid_client", "invalid client credentials"),
-        ({"grant_type": "password"}, "unsupported_grant_type", "grant type not supported"),
+        ({"grant_type": "password"}, "invalid_grant", "authentication failure"),
+        ({"grant_type": "authorization"}, "unsupported_grant_type", "grant type not supported"),
         ({"grant_type": None}, "unsupported_grant_type", "grant type not supported"),
     ],
 )

@@ -29,7 +29,7 @@ def test_versions_need_no_token_and_cost_nothing(anonymous: Caller) -> None:
     answer = anonymous.get("/services/data")
 
     versions = answer.json()
-    assert versions[0] == {"label": "Winter '18", "url": "/services/data/v41.0", "version": "41.0"}
+    assert versions[0] == {"label": "Summer '14", "url": "/services/data/v31.0", "version": "31.0"}
     assert versions[-2:] == [
         {"label": "Summer '26", "url": "/services/data/v67.0", "version": "67.0"},
         {"label": "Winter '27", "url": "/services/data/v68.0", "version": "68.0"},
@@ -49,10 +49,13 @@ def test_unknown_versions(caller: Caller, version: str) -> None:
     assert answer.json() == [{"message": "The requested resource does not exist", "errorCode": "NOT_FOUND"}]
 
 
-def test_retired_and_deprecated_versions(caller: Caller) -> None:
+def test_retired_and_deprecated_versions(caller: Caller, serve: Serve) -> None:
+    """REST API end-of-life policy: 31.0 to 40.0 are supported until Summer '27 deprecates them."""
     assert caller.get("/services/data/v30.0/limits").status_code == 410
-    assert caller.get("/services/data/v31.0/limits").headers["Warning"].startswith("299 - ")
-    assert "Warning" not in caller.get("/limits").headers
+    assert "Warning" not in caller.get("/services/data/v31.0/limits").headers
+    later = serve(oldest_version=41)
+    assert later.get("/services/data/v31.0/limits").headers["Warning"].startswith("299 - ")
+    assert "Warning" not in later.get("/limits").headers
 
 
 def test_resources_younger_than_the_version_do_not_exist(caller: Caller) -> None:

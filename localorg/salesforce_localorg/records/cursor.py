@@ -46,6 +46,7 @@ class Cursor:
         self.kind = plan.kind
         self.sobject: SObject = plan.sobject
         self._texts: TextRows | None = None
+        self._child_tables: list[str] = []
         connection = connect()
         if plan.kind == "count":
             self.total_size = _number(connection, f"SELECT count(*) FROM ({plan.relation.select(['1'])})")
@@ -63,12 +64,17 @@ class Cursor:
         connection.execute(
             f"CREATE TABLE {self._name} AS SELECT row_number() OVER () - 1 AS {_ROW_NUMBER}, * FROM ({rows})"
         )
-        for index, child in enumerate(self._plan.children):
-            connection.execute(f"CREATE TABLE {self._child_name(index)} AS {_children_of(child)}")
+        self._take_children(connection, self._plan.children, self._name)
         return _number(connection, f"SELECT count(*) FROM {self._name}")
 
-    def _child_name(self, index: int) -> str:
-        return f"{self._name}_child_{index}"
+    def _take_children(
+        self, connection: duckdb.DuckDBPyConnection, children: Sequence[ChildPlan], parents: str
+    ) -> None:
+        for index, child in enumerate(children):
+            table = _child_table(parents, index)
+            connection.execute(f"CREATE TABLE {table} AS {_children_of(child)}")
+            self._child_tables.append(table)
+            self._take_children(connection, child.children, table)
 
     def records(self, start: int, stop: int, api_version: str) -> list[dict[str, Any]]:
         """The rows from `start` up to `stop` as JSON-ready records, `attributes` first."""
@@ -84,10 +90,9 @@ class Cursor:
         shape = self._plan.shape
         if isinstance(shape, AggregateRow):
             return [_aggregate(shape, [json_value(value) for value in row]) for row in rows]
-        count = len(self._plan.children)
         page = f"{_ROW_NUMBER} >= {start} AND {_ROW_NUMBER} < {stop}"
         parents = f"SELECT c{shape.id_column} AS parent_id FROM {self._name} WHERE {page}"
-        families = [self._family(connection, index, parents, api_version) for index in range(count)]
+        families = self._families(connection, self._plan.children, self._name, parents, api_version)
         writer = _RecordWriter(api_version)
         return [writer.record(shape, row, [family.get(row[shape.id_column]) for family in families]) for row in rows]
 
@@ -104,20 +109,37 @@ class Cursor:
         fields = [self.sobject.field(name) for name in names if name.lower().endswith("__c")]
         return sum(1 for field in fields if field and field.type == "textarea" and field.length > _LONG_TEXT)
 
+    def _families(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        children: Sequence[ChildPlan],
+        name: str,
+        parents: str,
+        api_version: str,
+    ) -> list[dict[str, list[dict[str, Any]]]]:
+        """The child records of each subquery of the table `name`."""
+        return [
+            self._family(connection, child, _child_table(name, index), parents, api_version)
+            for index, child in enumerate(children)
+        ]
+
     def _family(
-        self, connection: duckdb.DuckDBPyConnection, index: int, parents: str, api_version: str
+        self, connection: duckdb.DuckDBPyConnection, child: ChildPlan, table: str, parents: str, api_version: str
     ) -> dict[str, list[dict[str, Any]]]:
         """The child records of the parents whose ids a SELECT names `parent_id`, by parent id."""
-        child = self._plan.children[index]
         columns = ", ".join(f"child.c{place}" for place in range(len(child.columns)))
         found = connection.execute(
-            f"SELECT sf_parent, {columns} FROM {self._child_name(index)} AS child "
-            f"JOIN ({parents}) ON sf_parent = parent_id ORDER BY child.{_ROW_NUMBER}"
+            f"SELECT sf_parent, {columns} FROM {table} AS child JOIN ({parents}) ON sf_parent = parent_id "
+            f"ORDER BY child.{_ROW_NUMBER}"
         ).fetchall()
+        own_id = child.shape.id_column
+        ids = f"SELECT child.c{own_id} AS parent_id FROM {table} AS child JOIN ({parents}) ON sf_parent = parent_id"
+        nested = self._families(connection, child.children, table, ids, api_version)
         writer = _RecordWriter(api_version)
         family: dict[str, list[dict[str, Any]]] = {}
         for parent, *row in found:
-            family.setdefault(parent, []).append(writer.record(child.shape, row, []))
+            below = [each.get(row[own_id]) for each in nested]
+            family.setdefault(parent, []).append(writer.record(child.shape, row, below))
         return family
 
     def close(self) -> None:
@@ -127,8 +149,12 @@ class Cursor:
             return
         connection = self._connect()
         connection.execute(f"DROP TABLE IF EXISTS {self._name}")
-        for index in range(len(self._plan.children)):
-            connection.execute(f"DROP TABLE IF EXISTS {self._child_name(index)}")
+        for table in self._child_tables:
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+def _child_table(parents: str, index: int) -> str:
+    return f"{parents}_child_{index}"
 
 
 def _children_of(child: ChildPlan) -> str:

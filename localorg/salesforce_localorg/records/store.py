@@ -215,6 +215,32 @@ class Records(ChangingTables):
         )
         return [record for (record,) in rows.fetchall()]
 
+    def restricting(self, sobject: str, record_id: str) -> tuple[SObject, list[str]] | None:
+        """The live children because of which Salesforce does not delete a record (restrictedDelete): object and names."""
+        self._settled()
+        for relationship in self._sobject(sobject).child_relationships:
+            child = self._schema.sobject(relationship.child_sobject)
+            reference = child.field(relationship.field) if child else None
+            if child is None or reference is None or not relationship.restricted_delete or is_view(child):
+                continue
+            live = ' AND NOT "IsDeleted"' if child.field("IsDeleted") else ""
+            name = identifier(child.name_field.name if child.name_field else "Id")
+            sql = f"SELECT {name} FROM {identifier(child.name)} WHERE {identifier(reference.name)} = ?{live} ORDER BY 1 LIMIT 5"
+            names = [str(found) for (found,) in self._connect().execute(sql, [record_id]).fetchall()]
+            if names:
+                return child, names
+        return None
+
+    def id_ranges(self, sobject: str, size: int) -> list[str]:
+        """Conditions on the Id that cut the object's records into pieces of `size`; at least one."""
+        self._settled()
+        found = self._sobject(sobject)
+        numbered = f'SELECT "Id", row_number() OVER (ORDER BY "Id") - 1 AS place FROM {identifier(found.name)}'
+        sql = f'SELECT "Id" FROM ({numbered}) WHERE place % ? = 0 ORDER BY "Id"'
+        starts = [record_id for (record_id,) in self._connect().execute(sql, [size]).fetchall()] or ["0" * 15]
+        ends = [f" AND Id < '{each}'" for each in starts[1:]] + [""]
+        return [f"Id >= '{start}'{end}" for start, end in zip(starts, ends)]
+
     def raw(self) -> duckdb.DuckDBPyConnection:
         """A connection of one's own to the database as it is now, for reading rows without SOQL."""
         self._settled()

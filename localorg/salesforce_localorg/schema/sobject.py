@@ -257,12 +257,15 @@ def object_defaults(answer: Mapping[str, Any]) -> dict[str, Any]:
         "triggerable": True,
         "undeletable": True,
         "updateable": True,
-        "urls": _urls(name),
+        "urls": _urls(name, layoutable=bool(answer.get("layoutable", True))),
     }
 
 
-def _urls(name: str) -> dict[str, str]:
+def _urls(name: str, *, layoutable: bool) -> dict[str, str]:
+    """The resources of an object; one without layouts has its records and its describe only (recorded describeGlobal)."""
     base = f"/services/data/v0.0/sobjects/{name}"
+    if not layoutable:
+        return {"rowTemplate": f"{base}/{{ID}}", "describe": f"{base}/describe", "sobject": base}
     return {
         "compactLayouts": f"{base}/describe/compactLayouts",
         "rowTemplate": f"{base}/{{ID}}",

@@ -10,7 +10,7 @@ from typing import Any
 
 from salesforce_localorg.schema import Field, Schema, SObject
 from salesforce_localorg.soql.ast import Call, CallItem, FieldItem, Query
-from salesforce_localorg.soql.plan import Children, Member, Parent, Plan, Record, Value
+from salesforce_localorg.soql.plan import ChildPlan, Children, Member, Parent, Plan, Record, Value
 
 _APEX_TYPES: Mapping[str, str] = {
     "id": "Id",
@@ -48,14 +48,17 @@ def column_metadata(query: Query, plan: Plan, schema: Schema) -> dict[str, Any]:
     }
 
 
-def _record_columns(record: Record, plan: Plan, schema: Schema) -> list[dict[str, Any]]:
+def _record_columns(record: Record, plan: Plan | ChildPlan, schema: Schema) -> list[dict[str, Any]]:
     sobject = schema.sobject(record.sobject)
     return [_member_column(name, member, sobject, plan, schema) for name, member in record.members.items()]
 
 
-def _member_column(name: str, member: Member, sobject: SObject | None, plan: Plan, schema: Schema) -> dict[str, Any]:
+def _member_column(
+    name: str, member: Member, sobject: SObject | None, plan: Plan | ChildPlan, schema: Schema
+) -> dict[str, Any]:
     if isinstance(member, Children):
-        children = _record_columns(plan.children[member.index].shape, plan, schema)
+        child = plan.children[member.index]
+        children = _record_columns(child.shape, child, schema)
         return _column(name, aggregate=True, joinColumns=children)
     if isinstance(member, Parent):
         field = sobject.parent_field(name) if sobject else None

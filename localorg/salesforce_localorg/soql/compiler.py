@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from salesforce_localorg.schema import Field, Schema, SObject, Viewer
-from salesforce_localorg.soql import functions
+from salesforce_localorg.soql import distance, functions
 from salesforce_localorg.soql.ast import (
     Call,
     CallItem,
@@ -191,6 +191,9 @@ class _Compiler:
 
     def _add_call(self, members: dict[str, Member], item: CallItem) -> None:
         """A function's value stands where its field would: below the parent that the path names, unless it has an alias."""
+        if item.call.function == distance.NAME:
+            self._add_distance(members, item)
+            return
         column, reached = functions.scalar(self._scope, item.call)
         value = Value(self._columns.add(column))
         self._header.append((item.alias or ".".join(reached.names), value.column))
@@ -199,6 +202,14 @@ class _Compiler:
             return
         for _, target in self._owners(members, functions.field_path(item.call), reached):
             self._put(target, reached.names[-1], value, item.call.at)
+
+    def _add_distance(self, members: dict[str, Member], item: CallItem) -> None:
+        """A distance belongs to no field, so it is named by its alias, or like an aggregate without one."""
+        unnamed = (name for number in range(len(members) + 1) if (name := f"expr{number}") not in members)
+        name = item.alias or next(unnamed)
+        value = Value(self._columns.add(distance.distance(self._scope, item.call)))
+        self._header.append((name, value.column))
+        self._put(members, name, value, item.call.at)
 
     def _owners(self, members: dict[str, Member], path: Path, reached: Reached) -> list[tuple[Table, dict[str, Any]]]:
         """The member dicts that hold the field: the record's own, or those of its parent's candidates."""
@@ -252,7 +263,7 @@ class _Compiler:
         inner = _Compiler(item.query, scope, self._now)
         shape = inner._record()
         key = scope.root.column(relationship.field)
-        plan = ChildPlan(inner._relation(), tuple(inner._columns.all), shape, key)
+        plan = ChildPlan(inner._relation(), tuple(inner._columns.all), shape, key, tuple(inner._children))
         self._children.append(plan)
         name = str(relationship.relationship_name)
         self._put(members, name, Children(len(self._children) - 1), item.query.sobject.at)
@@ -324,7 +335,8 @@ class _Compiler:
     def _grouped(self, operand: Operand, message: str = "Field must be grouped or aggregated") -> Column:
         """A field or date function, which must be grouped by."""
         column = self._conditions.operand(operand)
-        grouped = [self._conditions.operand(group).sql for group in self._query.group_by]
+        keys = functions.grouping_keys(self._query.group_by)
+        grouped = [self._conditions.operand(key).sql for key in keys]
         if column.sql not in grouped:
             name = operand.name if isinstance(operand, Call) else operand.parts[-1]
             raise at_position(self._context.text, operand.at, "MALFORMED_QUERY", f"{message}: {name}")
@@ -346,7 +358,7 @@ class _Compiler:
         where += self._scope_filter()
         if query.where is not None:
             where.append(self._conditions.sql(query.where))
-        group_by = tuple(self._group_key(operand) for operand in query.group_by)
+        group_by = self._group_by()
         having = self._having()
         order_by = [key for item in query.order_by for key in self._order(item, group)] if order else []
         if order_by and not group:
@@ -377,6 +389,12 @@ class _Compiler:
             return [f"{self._scope.root.column('OwnerId')} = {quoted(self._context.viewer.user_id)}"]
         at, name = (self._query.sobject.at, scope) if chosen is None else (chosen.at, chosen.name)
         raise unsupported(self._context.text, at, f"USING SCOPE {name}")
+
+    def _group_by(self) -> tuple[str, ...]:
+        """The SQL of what the query groups by; DuckDB knows ROLLUP and CUBE by the same names."""
+        totals = functions.totals_of(self._query.group_by)
+        keys = tuple(self._group_key(operand) for operand in functions.grouping_keys(self._query.group_by))
+        return keys if totals is None else (f"{totals.function}({', '.join(keys)})",)
 
     def _group_key(self, operand: Operand) -> str:
         if isinstance(operand, Path):

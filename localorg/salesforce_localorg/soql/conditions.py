@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, time, timezone
 
 from salesforce_localorg.ids import full_id, is_id
-from salesforce_localorg.soql import functions
+from salesforce_localorg.soql import distance, functions
 from salesforce_localorg.soql.ast import (
     Boolean,
     Call,
@@ -83,6 +83,8 @@ class Conditions:
         if isinstance(operand, Call):
             if functions.is_aggregate(operand):
                 return functions.aggregate(self._scope, operand)
+            if operand.function == distance.NAME:
+                return distance.distance(self._scope, operand)
             return functions.scalar(self._scope, operand)[0]
         reached = self._scope.reach(operand)
         field = reached.field
@@ -97,6 +99,8 @@ class Conditions:
         operator, value = comparison.operator, comparison.value
         if operator == "LIKE":
             return self._like(left, comparison)
+        if _is_distance(comparison.operand) and operator not in distance.OPERATORS:
+            raise self._invalid_operator(comparison.operand)
         if left.type == "boolean" and operator not in ("=", "!="):
             raise self._invalid_operator(comparison.operand)
         if isinstance(value, Text) and value.value == "" and left.type not in _UNQUOTED and operator in _EMPTY_TEXT:
@@ -214,6 +218,10 @@ class Conditions:
 
     def _error(self, at: int, code: str, message: str) -> SoqlError:
         return at_position(self._scope.context.text, at, code, message)
+
+
+def _is_distance(operand: Operand) -> bool:
+    return isinstance(operand, Call) and operand.function == distance.NAME
 
 
 def _at(operand: Operand) -> int:

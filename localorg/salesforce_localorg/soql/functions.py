@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from salesforce_localorg.schema.field import NUMBER_TYPES, Field
-from salesforce_localorg.soql.ast import Call, Path
-from salesforce_localorg.soql.errors import at_position, unsupported
+from salesforce_localorg.soql.ast import Call, Operand, Path
+from salesforce_localorg.soql.errors import at_position
 from salesforce_localorg.soql.plan import Column
 from salesforce_localorg.soql.scope import Reached, Scope
 from salesforce_localorg.soql.sql_text import quoted
@@ -29,12 +29,12 @@ _DATE_FUNCTIONS: Mapping[str, str] = {
 }
 _DATETIME_ONLY = frozenset({"DAY_ONLY", "HOUR_IN_DAY"})
 
-AGGREGATES = frozenset({"COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX"})
+AGGREGATES = frozenset({"COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX", "GROUPING"})
+TOTALS = frozenset({"ROLLUP", "CUBE"})  # what GROUP BY adds rows of totals by
 _NUMERIC_AGGREGATES = frozenset({"SUM", "AVG"})
 _NEVER_AGGREGATED = frozenset(
     {"base64", "boolean", "time", "address", "anyType", "encryptedstring", "location", "multipicklist"}
 )
-_UNSUPPORTED = frozenset({"ROLLUP", "CUBE", "GROUPING", "DISTANCE", "GEOLOCATION"})
 
 
 def is_aggregate(call: Call) -> bool:
@@ -42,6 +42,19 @@ def is_aggregate(call: Call) -> bool:
     inner = call.arguments[0] if len(call.arguments) == 1 else None
     formats_one = call.function == "FORMAT" and isinstance(inner, Call) and is_aggregate(inner)
     return call.function in AGGREGATES or formats_one
+
+
+def grouping_keys(group_by: Sequence[Operand]) -> tuple[Operand, ...]:
+    """What GROUP BY groups by, without the ROLLUP or CUBE around it."""
+    call = totals_of(group_by)
+    if call is None:
+        return tuple(group_by)
+    return tuple(each for each in call.arguments if isinstance(each, (Path, Call)))
+
+
+def totals_of(group_by: Sequence[Operand]) -> Call | None:
+    """The ROLLUP or CUBE of a GROUP BY; None without one."""
+    return next((each for each in group_by if isinstance(each, Call) and each.function in TOTALS), None)
 
 
 def is_date_function(call: Call) -> bool:
@@ -59,6 +72,8 @@ def aggregate(scope: Scope, call: Call) -> Column:
     if call.function == "COUNT" and not call.arguments:
         return Column("count(*)", "int")
     reached = _field_argument(scope, call)
+    if call.function == "GROUPING":
+        return Column(f"CAST(grouping({reached.sql}) AS INTEGER)", "int")
     field = reached.field
     if not _takes(call.function, field):
         raise at_position(
@@ -104,9 +119,7 @@ def picklist_position(field: Field, sql: str) -> str | None:
 
 
 def scalar(scope: Scope, call: Call) -> tuple[Column, Reached]:
-    """The value of a function of one field, and the field. Raises SoqlError for functions that are not supported."""
-    if call.function in _UNSUPPORTED:
-        raise unsupported(scope.context.text, call.at, f"The function {call.function}")
+    """The value of a function of one field, and the field. Raises SoqlError for functions that do not exist."""
     if call.function == "CONVERTTIMEZONE":
         message = f"{call.name} can only be used in a date function, such as HOUR_IN_DAY({call.name}(CreatedDate))"
         raise at_position(scope.context.text, call.at, "MALFORMED_QUERY", message)

@@ -111,12 +111,13 @@ class Relation:
 
 @dataclass(frozen=True)
 class ChildPlan:
-    """A child subquery. `parent_key` is the SQL of the children's reference to their parent."""
+    """A child subquery. `parent_key` is the SQL of the children's reference to their parent, `children` are subqueries in it."""
 
     relation: Relation
     columns: tuple[Column, ...]
     shape: Record
     parent_key: str
+    children: tuple[ChildPlan, ...] = ()
 
 
 @dataclass(frozen=True)

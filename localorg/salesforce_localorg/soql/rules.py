@@ -22,11 +22,13 @@ from salesforce_localorg.soql.ast import (
     TypeOfItem,
 )
 from salesforce_localorg.soql.errors import SoqlError, at_position, unsupported
-from salesforce_localorg.soql.functions import is_aggregate, is_date_function
+from salesforce_localorg.soql.functions import grouping_keys, is_aggregate, is_date_function, totals_of
 
 MAX_OFFSET = 2000  # salesforce-protocol.md#rest-queries
 MAX_CHILDREN = 20  # salesforce-protocol.md#rest-queries
+MAX_LEVELS = 5  # "Understanding Relationship Query Limitations"; version 58.0 and later
 MAX_SEMI_JOINS = 2  # "Considerations for Semi-Join and Anti-Join Queries"
+MAX_TOTALS = 3  # "GROUP BY ROLLUP": up to three fields
 
 _NO_INNER_SELECT = frozenset({"activityhistory", "attachment", "event", "note", "openactivity", "task"})
 
@@ -38,7 +40,7 @@ def check_rules(query: Query) -> None:
         raise _refused(query, children[MAX_CHILDREN].sobject.at, _TOO_MANY_CHILDREN)
     _check_select(query)
     for child in children:
-        _check_child(child, query)
+        _check_child(child, query, 2)
 
 
 def is_count(query: Query) -> bool:
@@ -100,9 +102,7 @@ def _check_grouped(query: Query) -> None:
     if query.limit is not None and not query.group_by:
         message = "Non-grouped query that uses overall aggregate functions cannot also use LIMIT"
         raise _refused(query, query.sobject.at, message)
-    for group in query.group_by:
-        if isinstance(group, Call) and group.function in ("ROLLUP", "CUBE"):
-            raise unsupported(query.text, group.at, f"GROUP BY {group.function}")
+    _check_totals(query)
     for item in query.select:
         if isinstance(item, ChildItem):
             raise unsupported(query.text, item.query.sobject.at, "A subquery in an aggregate query")
@@ -110,6 +110,20 @@ def _check_grouped(query: Query) -> None:
             raise _refused(query, item.call.at, "FIELDS() can not be used in an aggregate query")
     if any(isinstance(term, SemiJoin) for term in _terms(query.having)):
         raise _refused(query, query.sobject.at, "Semi join sub-selects are not allowed in HAVING")
+
+
+def _check_totals(query: Query) -> None:
+    """ROLLUP and CUBE stand alone and take up to three fields; only with one of them does GROUPING mean anything."""
+    totals = totals_of(query.group_by)
+    if totals is not None and len(query.group_by) > 1:
+        raise _refused(query, totals.at, f"GROUP BY and GROUP BY {totals.function} can not be combined")
+    if totals is not None and len(grouping_keys(query.group_by)) != len(totals.arguments):
+        raise _refused(query, totals.at, f"GROUP BY {totals.function} takes fields and date functions only")
+    if totals is not None and not 0 < len(totals.arguments) <= MAX_TOTALS:
+        raise _refused(query, totals.at, f"GROUP BY {totals.function} takes one to {MAX_TOTALS} fields")
+    for item in query.select:
+        if isinstance(item, CallItem) and item.call.function == "GROUPING" and totals is None:
+            raise _refused(query, item.call.at, f"{item.call.name} takes GROUP BY ROLLUP or GROUP BY CUBE")
 
 
 def _check_records(query: Query) -> None:
@@ -139,15 +153,21 @@ def _check_typeof(query: Query) -> None:
             raise _refused(query, item.path.at, message)
 
 
-def _check_child(child: Query, parent: Query) -> None:
+def _check_child(child: Query, parent: Query, level: int) -> None:
+    """A subquery on the `level`-th level of parents and children, of which the outer query is the first."""
     at = child.sobject.at
+    nested = [item.query for item in child.select if isinstance(item, ChildItem)]
     if is_count(child) or is_grouped(child):
         raise unsupported(child.text, at, "An aggregate in a child subquery")
-    if any(isinstance(item, ChildItem) for item in child.select):
-        raise unsupported(child.text, at, "A subquery in a child subquery")
+    if nested and level == MAX_LEVELS:
+        raise _refused(
+            child, nested[0].sobject.at, f"A query can have at most {MAX_LEVELS} levels of parents and children"
+        )
     if child.offset is not None and parent.limit != 1:
         raise _refused(child, at, "OFFSET in a subquery is only allowed when the parent query has LIMIT 1")
     _check_select(child)
+    for each in nested:
+        _check_child(each, child, level + 1)
 
 
 def _check_semi_joins(query: Query) -> None:

@@ -75,6 +75,18 @@ class TextAnswer(Answer):
 
 
 @dataclass
+class BinaryAnswer(Answer):
+    """The bytes of a file."""
+
+    status: int = 200
+    content: bytes = b""
+    media_type: str = "application/octet-stream"
+
+    def to_response(self, preferences: Preferences) -> Response:
+        return _compressed(self.content, self.status, {"Content-Type": self.media_type, **self.headers}, preferences)
+
+
+@dataclass
 class CsvFileAnswer(Answer):
     """A CSV page from a gzip file.
 

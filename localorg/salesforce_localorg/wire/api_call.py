@@ -82,6 +82,9 @@ class ApiCall:
         if media_type != "application/json":
             message = f"Content-Type header specified in HTTP request is not supported: {media_type}"
             raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", message)
+        if not self.body.strip():
+            message = "The HTTP entity body is required, but this request has no entity body."
+            raise ApiError(400, "JSON_PARSER_ERROR", message)
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError) as error:

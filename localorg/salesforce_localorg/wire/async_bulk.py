@@ -29,6 +29,7 @@ NAMESPACE = "http://www.force.com/2009/06/asyncapi/dataload"
 JSON, XML = "application/json", "application/xml"  # sent without a charset; salesforce-bulk compares the whole header
 OPERATIONS = ("query", "queryAll")
 CONTENT_TYPES = ("CSV", "JSON")
+DEFAULT_CHUNK, LARGEST_CHUNK = 100_000, 250_000  # records
 ENDS: Mapping[str, AsyncJobState] = {"Closed": "Closed", "Aborted": "Aborted"}
 NO_RECORDS = (
     "Records not found for this query"  # in the place of a header row; CumulusCI, salesforcer and others read it
@@ -83,6 +84,8 @@ def create_job(call: ApiCall) -> Answer:
     """POST /services/async/XX.X/job"""
     info = _job_info(call)
     operation, content_type = info.get("operation"), str(info.get("contentType", "XML")).upper()
+    if operation == async_ingest.HARD_DELETE:
+        raise _AsyncError("FeatureNotEnabled", async_ingest.NO_HARD_DELETE)
     known = (*OPERATIONS, *async_ingest.OPERATIONS)
     if operation not in known:
         raise _AsyncError("InvalidJob", f"The local org runs {', '.join(known)} jobs only; got {operation!r}.")
@@ -101,7 +104,17 @@ def create_job(call: ApiCall) -> Answer:
         call.org.run_as_user_id,
         None if info.get("externalIdFieldName") is None else str(info["externalIdFieldName"]),
     )
+    job.chunk_size = _chunk_size(call) if operation in OPERATIONS else None
     return _answer(call, "jobInfo", _job_payload(call.org, job), status=201)
+
+
+def _chunk_size(call: ApiCall) -> int | None:
+    """What the header Sforce-Enable-PKChunking asks for (Bulk API Developer Guide, "PK Chunking Header")."""
+    asked = call.headers.get("sforce-enable-pkchunking", "false").strip()
+    if asked.lower() == "false":
+        return None
+    size = re.search(r"chunkSize\s*=\s*(\d{1,9})", asked, re.IGNORECASE)
+    return min(max(int(size[1]), 1), LARGEST_CHUNK) if size else DEFAULT_CHUNK
 
 
 @_admitted
@@ -129,6 +142,14 @@ def add_batch(call: ApiCall) -> Answer:
     job = _job(call)
     if job.state != "Open":
         raise _AsyncError("InvalidJobState", f"A batch can be added to an open job only; this one is {job.state}.")
+    known = len(job.batches)
+    try:
+        return _added(call, job)
+    finally:
+        call.org.usage.bulk_batches.add(len(job.batches) - known)
+
+
+def _added(call: ApiCall, job: AsyncJob) -> Answer:
     soql = call.body.decode("utf-8", "replace").strip()
     if soql and job.operation in async_ingest.OPERATIONS:
         batch = _saved_batch(call, job)
@@ -137,7 +158,8 @@ def add_batch(call: ApiCall) -> Answer:
         raise _AsyncError("ClientInputError", "The batch holds no records.")  # the code: jsforce's tests
     if not soql:
         raise _AsyncError("InvalidBatch", "The batch needs a query.")
-    batch = call.org.async_jobs.add_batch(job, soql, call.org.viewer)
+    add = call.org.async_jobs.add_batch if job.chunk_size is None else call.org.async_jobs.add_chunks
+    batch = add(job, soql, call.org.viewer)
     return _answer(call, "batchInfo", _batch_payload(call.org, job, batch, "Queued"), job, status=201)
 
 
@@ -266,7 +288,8 @@ def _job_info(call: ApiCall) -> Mapping[str, Any]:
 
 def _job_payload(org: LocalOrg, job: AsyncJob) -> dict[str, Any]:
     states = [org.async_jobs.state(job, each) for each in job.batches.values()]
-    rows = [each.rows for each, state in zip(job.batches.values(), states) if state == "Completed"]
+    completed = [each for each, state in zip(job.batches.values(), states) if state == "Completed"]
+    keyed = {} if job.external_id_field is None else {"externalIdFieldName": job.external_id_field}
     return {
         "id": job.id,
         "operation": job.operation,
@@ -275,6 +298,7 @@ def _job_payload(org: LocalOrg, job: AsyncJob) -> dict[str, Any]:
         "createdDate": stamp(job.created),
         "systemModstamp": stamp(job.changed),
         "state": job.state,
+        **keyed,
         "concurrencyMode": job.concurrency_mode,
         "contentType": job.content_type,
         "numberBatchesQueued": states.count("Queued"),
@@ -282,10 +306,10 @@ def _job_payload(org: LocalOrg, job: AsyncJob) -> dict[str, Any]:
         "numberBatchesCompleted": states.count("Completed"),
         "numberBatchesFailed": states.count("Failed"),
         "numberBatchesTotal": len(states),
-        "numberRecordsProcessed": sum(rows),
+        "numberRecordsProcessed": sum(each.rows for each in completed),
         "numberRetries": 0,
         "apiVersion": float(job.api_version),
-        "numberRecordsFailed": 0,
+        "numberRecordsFailed": sum(each.failed_rows for each in completed),
         "totalProcessingTime": 0,
         "apiActiveProcessingTime": 0,
         "apexProcessingTime": 0,

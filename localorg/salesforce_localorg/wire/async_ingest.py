@@ -9,9 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from salesforce_localorg.async_jobs import AsyncJob
 from salesforce_localorg.ids import full_id, is_id
@@ -19,9 +19,14 @@ from salesforce_localorg.records import Transaction
 from salesforce_localorg.schema import SObject
 from salesforce_localorg.wire.api_call import ApiCall
 from salesforce_localorg.wire.errors import ApiError
-from salesforce_localorg.wire.written_values import check_flag, checked_values
+from salesforce_localorg.wire.written_values import check_flag, check_not_restricted, checked_values
 
 OPERATIONS = ("insert", "update", "upsert", "delete")
+# Needs the permission "Bulk API Hard Delete", which nobody has unless an administrator gives it; the integration user has not.
+HARD_DELETE = "hardDelete"
+NO_HARD_DELETE = (
+    "hardDelete operation requires special user profile permission, please contact your system administrator"
+)
 NULL = "#N/A"
 MOST_RECORDS = 10_000
 FIELDS_OF_RESULTS = ("Id", "Success", "Created", "Error")
@@ -34,6 +39,16 @@ class Outcome:
     id: str = ""
     created: bool = False
     error: str = ""
+
+
+class Order(Protocol):
+    """What a job of either Bulk API does with its records."""
+
+    @property
+    def operation(self) -> str: ...
+
+    @property
+    def external_id_field(self) -> str | None: ...
 
 
 class UnreadableBatchError(Exception):
@@ -64,8 +79,27 @@ def _from_csv(body: bytes) -> list[dict[str, Any]]:
     for row in reader:
         if None in row or None in row.values():
             raise ValueError(f"line {reader.line_num} has another number of cells than the header")
-        records.append({name: None if value == NULL else value for name, value in row.items() if value != ""})
+        records.append(cells(list(row), list(row.values())))
     return records
+
+
+def cells(header: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
+    """The values of a row: an empty cell changes nothing, and `Account.External_Id__c` names a parent by its key.
+
+    With `Lead:Who.Email` the reference may lead to several objects (Bulk API guide, "Relationship Fields in a Header Row").
+    """
+    values: dict[str, Any] = {}
+    for name, text in zip(header, row):
+        value = None if text == NULL else text
+        kind, _, path = name.rpartition(":")
+        relationship, dot, key = path.partition(".")
+        if text == "":
+            continue
+        if dot and value is not None:
+            values[relationship] = {**({"attributes": {"type": kind}} if kind else {}), key: value}
+        else:
+            values[name] = value
+    return values
 
 
 def save(call: ApiCall, job: AsyncJob, records: list[dict[str, Any]]) -> list[Outcome]:
@@ -74,10 +108,11 @@ def save(call: ApiCall, job: AsyncJob, records: list[dict[str, Any]]) -> list[Ou
     if sobject is None:
         raise UnreadableBatchError(f"InvalidEntity: {job.sobject} is no longer there.")
     with call.changing() as change:
-        return [_outcome(call, job, sobject, record, change) for record in records]
+        return [outcome(call, job, sobject, record, change) for record in records]
 
 
-def _outcome(call: ApiCall, job: AsyncJob, sobject: SObject, record: Mapping[str, Any], change: Transaction) -> Outcome:
+def outcome(call: ApiCall, job: Order, sobject: SObject, record: Mapping[str, Any], change: Transaction) -> Outcome:
+    """What becomes of one record of a job."""
     try:
         return _save(call, job, sobject, record, change)
     except ApiError as error:
@@ -90,7 +125,7 @@ def _outcome(call: ApiCall, job: AsyncJob, sobject: SObject, record: Mapping[str
         return Outcome(error=f"INVALID_TYPE_ON_FIELD_IN_RECORD:A value does not fit its field: {error}: --")
 
 
-def _save(call: ApiCall, job: AsyncJob, sobject: SObject, record: Mapping[str, Any], change: Transaction) -> Outcome:
+def _save(call: ApiCall, job: Order, sobject: SObject, record: Mapping[str, Any], change: Transaction) -> Outcome:
     values = {name: value for name, value in record.items() if name.lower() not in ("id", "attributes")}
     own_id = next((str(value) for name, value in record.items() if name.lower() == "id" and value), None)
     if job.operation == "insert":
@@ -103,12 +138,15 @@ def _save(call: ApiCall, job: AsyncJob, sobject: SObject, record: Mapping[str, A
         found = [] if value is None else call.org.records.find_by(sobject.name, key, value)
         if len(found) > 1:
             raise ApiError(300, "DUPLICATE_EXTERNAL_ID", f"Duplicate external id specified: {value}", fields=[key])
+        if not found and key.lower() == "id" and value is not None:
+            raise LookupError(value)
         if not found:
             return Outcome(change.insert(sobject.name, checked_values(call, sobject, values)), created=True)
         own_id = found[0]
     record_id = _required_id(own_id)
     if job.operation == "delete":
         check_flag(sobject, "deletable", "delete")
+        check_not_restricted(call, sobject, record_id)
         change.delete(sobject.name, record_id)
         return Outcome(record_id)
     change.update(sobject.name, record_id, checked_values(call, sobject, values, record_id=record_id))

@@ -34,10 +34,10 @@ def create(call: ApiCall) -> Answer:
     """POST /jobs/query"""
     org = call.org
     body = call.json_object()
-    operation = _choice(body, "operation", OPERATIONS, None)
-    _choice(body, "contentType", ("CSV",), "CSV")
-    delimiter = _choice(body, "columnDelimiter", tuple(DELIMITERS), "COMMA")
-    line_ending = _choice(body, "lineEnding", tuple(LINE_ENDINGS), "LF")
+    operation = choice(body, "operation", OPERATIONS, None)
+    choice(body, "contentType", ("CSV",), "CSV")
+    delimiter = choice(body, "columnDelimiter", tuple(DELIMITERS), "COMMA")
+    line_ending = choice(body, "lineEnding", tuple(LINE_ENDINGS), "LF")
     soql = body.get("query")
     if not isinstance(soql, str) or not soql.strip():
         raise ApiError(400, "INVALID_INPUT", "The job needs a query.")
@@ -59,7 +59,8 @@ def create(call: ApiCall) -> Answer:
     return JsonAnswer(payload={**_heart(job, "UploadComplete", job.created), **_format(job)})
 
 
-def _choice(body: dict[str, Any], name: str, choices: tuple[str, ...], default: str | None) -> str:
+def choice(body: dict[str, Any], name: str, choices: tuple[str, ...], default: str | None) -> str:
+    """A setting of a job that is one of a few. Raises ApiError 400 for any other."""
     value = body.get(name, default)
     if value not in choices:
         raise ApiError(400, "INVALID_INPUT", f"{name} must be one of {', '.join(choices)}; got {value!r}.")
@@ -138,7 +139,7 @@ def list_jobs(call: ApiCall) -> Answer:
     end = start + JOBS_PER_ANSWER
     done = end >= len(jobs)
     more = None if done else f"{call.data_path}/jobs/query?queryLocator={encode_locator(end)}"
-    records = [{**_heart(job, job.state, job.changed), "jobType": "V2Query"} for job in jobs[start:end]]
+    records = [{**_heart(job, job.state, job.changed), "jobType": "V2Query", **_format(job)} for job in jobs[start:end]]
     return JsonAnswer(payload={"done": done, "records": records, "nextRecordsUrl": more})
 
 

@@ -15,7 +15,7 @@ from salesforce_localorg.schema import SObject
 from salesforce_localorg.wire.answers import Answer, JsonAnswer
 from salesforce_localorg.wire.api_call import ApiCall
 from salesforce_localorg.wire.errors import ApiError, NotAllError
-from salesforce_localorg.wire.written_values import checked_values, visible_field
+from salesforce_localorg.wire.written_values import check_not_restricted, checked_values, visible_field
 
 MOST_CHANGED = 200
 MOST_READ = 2000
@@ -125,6 +125,10 @@ def delete(call: ApiCall) -> Answer:
             raise _RecordError("INVALID_TYPE_FOR_OPERATION", f"entity type {sobject.name} does not support delete")
         name = sobject.name
         _check_there(call, sobject, record_id)
+        try:
+            check_not_restricted(call, sobject, record_id)
+        except ApiError as error:
+            raise _told(error) from None
 
         def run(change: Transaction) -> dict[str, Any]:
             change.delete(name, record_id)
@@ -223,13 +227,18 @@ def _check_there(call: ApiCall, sobject: SObject, record_id: str) -> None:
 
 def _checked(call: ApiCall, sobject: SObject, values: dict[str, Any], record_id: str | None) -> dict[str, Any]:
     """Values that the record may hold. Unknown fields refuse the whole call (ApiError), other faults the record."""
-    for name in values:
-        visible_field(call, sobject, name)
+    for name, value in values.items():
+        if not (isinstance(value, dict) and sobject.parent_field(name)):
+            visible_field(call, sobject, name)
     try:
         return checked_values(call, sobject, values, record_id=record_id)
     except ApiError as error:
-        told = error.payload[0]
-        raise _RecordError(told["errorCode"], told["message"], tuple(told.get("fields", ()))) from None
+        raise _told(error) from None
+
+
+def _told(error: ApiError) -> _RecordError:
+    told = error.payload[0]
+    return _RecordError(told["errorCode"], told["message"], tuple(told.get("fields", ())))
 
 
 def _saved(record_id: str) -> dict[str, Any]:

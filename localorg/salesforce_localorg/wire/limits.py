@@ -59,6 +59,7 @@ UNTOUCHED: Mapping[str, int] = {
     "SingleEmail": 5_000,
     "StreamingApiConcurrentClients": 1_000,
 }
+DAILY_BATCHES = 15_000
 BATCHES_SINCE = 49.0  # until then the limit of Bulk API 1.0 was called DailyBulkApiRequests
 
 
@@ -72,7 +73,7 @@ def limits(call: ApiCall) -> Answer:
     used_megabytes = org.usage.bulk_result_kilobytes.total() // KILOBYTES_PER_MEGABYTE
     counted = {
         "DailyApiRequests": _limit(config.daily_api_requests, org.usage.api_requests.total()),
-        bulk_batches: _limit(15_000, 0),
+        bulk_batches: _limit(DAILY_BATCHES, org.usage.bulk_batches.total()),
         "DailyBulkV2QueryFileStorageMB": _limit(megabytes, used_megabytes),
         "DailyBulkV2QueryJobs": _limit(config.daily_bulk_query_jobs, org.usage.bulk_query_jobs.total()),
     }

@@ -40,12 +40,16 @@ def token(call: ApiCall) -> Answer:
     org = call.org
     form = _form(call)
     grant = form.get("grant_type")
-    _check_domain(org, call.base_url, login_hosts=grant in ("refresh_token", jwt_bearer.GRANT))
+    _check_domain(org, call.base_url, login_hosts=grant in ("refresh_token", "password", jwt_bearer.GRANT))
     if grant == jwt_bearer.GRANT:
         return _token_for_assertion(call, form)
     if grant == "refresh_token":
         _check_client(call, form)
         _check_refresh_token(org, form.get("refresh_token", ""))
+    elif grant == "password":
+        _check_client(call, form)
+        # Orgs of Summer '23 and later block the username-password flow, whatever name and password are.
+        raise OAuthError("invalid_grant", "authentication failure")
     elif grant == "client_credentials" and org.client_credentials_enabled:
         _check_client(call, form)
     else:

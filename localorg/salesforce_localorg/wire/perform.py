@@ -19,6 +19,7 @@ from salesforce_localorg.soql import SoqlError
 from salesforce_localorg.wire.access import admit, check_admin, check_api_enabled, check_bulk_enabled
 from salesforce_localorg.wire.answers import Answer, JsonAnswer
 from salesforce_localorg.wire.api_call import ApiCall
+from salesforce_localorg.wire.compression import unpacked
 from salesforce_localorg.wire.errors import ApiError, OAuthError, unknown_exception
 from salesforce_localorg.wire.limits import limit_info, spend_api_request
 from salesforce_localorg.wire.oauth import NO_STORE
@@ -90,7 +91,7 @@ class Performer:
         if route.access == "session":
             visitor.session = admit(self._org, visitor.headers)
             check_api_enabled(self._org)
-            if route.name.startswith("job_"):
+            if route.name.startswith(("job_", "ingest_")):
                 check_bulk_enabled(self._org)
         elif route.access == "admin":
             check_admin(self._org, target.method, visitor.headers, visitor.base_url, is_local=visitor.is_local)
@@ -124,6 +125,7 @@ class Performer:
         ) -> Answer:
             # Part of a batch: same caller, but no way around the loopback rule of the admin pages.
             shown = {**visitor.headers, **{name.lower(): value for name, value in (headers or {}).items()}}
+            shown.pop("content-encoding", None)  # the part is a piece of an unpacked body
             shown["authorization"] = visitor.headers.get("authorization", "")
             inner = Visitor(Headers(shown), visitor.base_url, is_local=False, metered=metered, change=change)
             return self.perform(inner, Target(method, path, query, body))
@@ -135,7 +137,7 @@ class Performer:
             params=match.params,
             query=QueryParams(target.query),
             headers=visitor.headers,
-            body=target.body,
+            body=unpacked(visitor.headers, target.body),
             base_url=visitor.base_url,
             perform_within=within,
             session=visitor.session,

@@ -11,23 +11,31 @@ from salesforce_localorg.wire import (
     composite,
     console,
     describe,
+    ingest,
     limits,
     oauth,
     query,
+    related,
     replication,
     rows,
+    search,
+    trees,
     versions,
 )
 from salesforce_localorg.wire.routes import Route
 
+BULK_INGEST_SINCE = 41
 BULK_QUERY_SINCE = 47
 RESULT_PAGES_SINCE = 58
 COLLECTIONS_SINCE = 42
+TREES_SINCE = 34
 DATA = "/services/data/v{version}"
 SOBJECT = DATA + "/sobjects/{sobject}"
 COLLECTIONS = DATA + "/composite/sobjects"
 JOBS = DATA + "/jobs/query"
 JOB = JOBS + "/{job_id}"
+INGESTS = DATA + "/jobs/ingest"
+INGEST = INGESTS + "/{job_id}"
 ASYNC_JOBS = "/services/async/{version}/job"
 ASYNC_JOB = ASYNC_JOBS + "/{job_id}"
 ASYNC_BATCHES = ASYNC_JOB + "/batch"
@@ -47,6 +55,8 @@ REST = (
     Route("query_all", ("GET",), DATA + "/queryAll", query.query_all),
     Route("query_more", ("GET",), DATA + "/query/{locator}", query.query_more),
     Route("query_more", ("GET",), DATA + "/queryAll/{locator}", query.query_more),
+    Route("search", ("GET",), DATA + "/search", search.search),
+    Route("search_by_parameters", ("GET", "POST"), DATA + "/parameterizedSearch", search.search_by_parameters),
     Route("limits", ("GET",), DATA + "/limits", limits.limits),
     Route("record_count", ("GET",), DATA + "/limits/recordCount", limits.record_count),
     Route("recent", ("GET",), DATA + "/recent", query.recent),
@@ -57,10 +67,11 @@ REST = (
     Route("deleted", ("GET",), SOBJECT + "/deleted", replication.deleted),
     Route("sobject", ("GET",), SOBJECT, describe.basic_information),
     Route("row_create", ("POST",), SOBJECT, rows.create),
+    Route("row_create", ("POST",), SOBJECT + "/Id", rows.create_by_null_id),
     Route("row_read", ("GET",), SOBJECT + "/{record_id}", rows.read),
     Route("row_update", ("PATCH",), SOBJECT + "/{record_id}", rows.update),
     Route("row_delete", ("DELETE",), SOBJECT + "/{record_id}", rows.delete),
-    Route("row_read_by", ("GET",), SOBJECT + "/{field}/{value:path}", rows.read_by_external_id),
+    Route("row_read_by", ("GET",), SOBJECT + "/{field}/{value:path}", related.read_below),
     Route("row_upsert", ("PATCH",), SOBJECT + "/{field}/{value:path}", rows.upsert),
     Route("row_delete_by", ("DELETE",), SOBJECT + "/{field}/{value:path}", rows.delete_by_external_id),
 )
@@ -68,6 +79,7 @@ COMPOSITE = (
     # A batch is not metered itself: each call inside it is. A composite is one request, whatever it holds.
     Route("composite_batch", ("POST",), DATA + "/composite/batch", composite.batch, metered=False),
     Route("composite", ("POST",), DATA + "/composite", composite.composite),
+    Route("tree_create", ("POST",), DATA + "/composite/tree/{sobject}", trees.create, since=TREES_SINCE),
     Route("rows_create", ("POST",), COLLECTIONS, collections.create, since=COLLECTIONS_SINCE),
     Route("rows_update", ("PATCH",), COLLECTIONS, collections.update, since=COLLECTIONS_SINCE),
     Route("rows_delete", ("DELETE",), COLLECTIONS, collections.delete, since=COLLECTIONS_SINCE),
@@ -82,6 +94,17 @@ BULK = (
     Route("job_delete", ("DELETE",), JOB, bulk.delete, since=BULK_QUERY_SINCE),
     Route("job_results", ("GET",), JOB + "/results", bulk.results, since=BULK_QUERY_SINCE),
     Route("job_result_pages", ("GET",), JOB + "/resultPages", bulk.result_pages, since=RESULT_PAGES_SINCE),
+)
+INGESTING = (
+    Route("ingest_create", ("POST",), INGESTS, ingest.create, since=BULK_INGEST_SINCE),
+    Route("ingest_list", ("GET",), INGESTS, ingest.list_jobs, since=BULK_INGEST_SINCE),
+    Route("ingest_poll", ("GET",), INGEST, ingest.poll, since=BULK_INGEST_SINCE),
+    Route("ingest_update", ("PATCH",), INGEST, ingest.update, since=BULK_INGEST_SINCE),
+    Route("ingest_delete", ("DELETE",), INGEST, ingest.delete, since=BULK_INGEST_SINCE),
+    Route("ingest_upload", ("PUT",), INGEST + "/batches", ingest.upload, since=BULK_INGEST_SINCE),
+    Route("ingest_successful", ("GET",), INGEST + "/successfulResults", ingest.successful, since=BULK_INGEST_SINCE),
+    Route("ingest_failed", ("GET",), INGEST + "/failedResults", ingest.failed, since=BULK_INGEST_SINCE),
+    Route("ingest_unprocessed", ("GET",), INGEST + "/unprocessedRecords", ingest.unprocessed, since=BULK_INGEST_SINCE),
 )
 ASYNC = (
     Route("async_job_create", ("POST",), ASYNC_JOBS, async_bulk.create_job, "open"),
@@ -111,5 +134,5 @@ ADMIN = (
     Route("org_settings", ("PATCH",), "/_org/settings", admin.change_settings, "admin"),
 )
 PAGES = (Route("salesforce_page", ("GET",), "/lightning/{page:path}", console.not_salesforces_page, "admin"),)
-ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + COMPOSITE + BULK + ASYNC + ADMIN + PAGES
+ALL_ROUTES: tuple[Route, ...] = OAUTH + REST + COMPOSITE + BULK + INGESTING + ASYNC + ADMIN + PAGES
 ADMIN_ROUTES = frozenset(route.name for route in ADMIN + PAGES)

@@ -12,7 +12,17 @@ from salesforce_localorg.wire.oauth import identity_url
 
 SEASONS = ("Winter", "Spring", "Summer")
 FIRST_WINTER = 41  # v41.0 was Winter '18
-RESOURCES = ("composite", "jobs", "limits", "query", "queryAll", "sobjects")
+RESOURCES = (
+    "composite",
+    "jobs",
+    "limits",
+    "parameterizedSearch",
+    "query",
+    "queryAll",
+    "recent",
+    "search",
+    "sobjects",
+)
 DEPRECATED = '299 - "This API is deprecated and will be removed in the future. Please see the API End-of-Life policy."'
 
 

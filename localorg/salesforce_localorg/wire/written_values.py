@@ -7,6 +7,7 @@ which run against real orgs.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,18 @@ from salesforce_localorg.wire.errors import ApiError
 TEXT_TYPES = frozenset(
     {"string", "textarea", "phone", "url", "email", "picklist", "multipicklist", "combobox", "encryptedstring"}
 )
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+# Restricted picklists of which the local org has a few values only, where an org has hundreds.
+SHORTENED = frozenset(
+    {
+        "DefaultLocaleSidKey",
+        "EmailEncodingKey",
+        "LanguageLocaleKey",
+        "LocaleSidKey",
+        "RecurrenceTimeZoneSidKey",
+        "TimeZoneSidKey",
+    }
+)
 
 
 def check_flag(sobject: SObject, flag: str, operation: str) -> None:
@@ -25,6 +38,21 @@ def check_flag(sobject: SObject, flag: str, operation: str) -> None:
     if not sobject.flag(flag):
         message = f"entity type {sobject.name} does not support {operation}"
         raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", message)
+
+
+def check_not_restricted(call: ApiCall, sobject: SObject, record_id: str) -> None:
+    """Raises ApiError 400 DELETE_FAILED for a record that others hold on to, such as an account with cases."""
+    found = call.org.records.restricting(sobject.name, record_id)
+    if found is None:
+        return
+    child, names = found
+    record = call.org.records.get(sobject.name, record_id, viewer=call.org.viewer) or {}
+    name = record.get(sobject.name_field.name) if sobject.name_field else None
+    message = (
+        f"Your attempt to delete {name or record_id} could not be completed because it is associated with the following "
+        f"{child.label_plural.lower()}.: {', '.join(names)}\n"
+    )
+    raise ApiError(400, "DELETE_FAILED", message, fields=[])
 
 
 def visible_field(call: ApiCall, sobject: SObject, name: str) -> Field:
@@ -48,6 +76,8 @@ def checked_values(
     for name, value in values.items():
         if name == "attributes":
             continue
+        if isinstance(value, Mapping) and (reference := sobject.parent_field(name)):
+            name, value = reference.name, _id_by_key(call, reference, value)
         field = visible_field(call, sobject, name)
         if creating and value == "" and _has_default(field):
             continue  # the default is taken instead
@@ -86,9 +116,53 @@ def _check_value(field: Field, value: Any, creating: bool) -> None:
         raise ApiError(400, "JSON_PARSER_ERROR", message)
     if _is_nothing(field, value) and not (field.nillable or field.type == "boolean"):
         raise _missing([name])
+    if value not in (None, "") and not isinstance(value, bool):
+        _check_form(field, str(value))
     if field.type in TEXT_TYPES and field.length and len(str(value or "")) > field.length:
         message = f"{field.label}: data value too large: {str(value)[:80]} (max length={field.length})"
         raise ApiError(400, "STRING_TOO_LONG", message, fields=[name])
+
+
+def _check_form(field: Field, text: str) -> None:
+    """Restricted picklists hold their own values only, and an email address has an at sign within."""
+    if field.type == "email" and EMAIL.fullmatch(text) is None:
+        message = f"{field.label}: invalid email address: {text}"
+        raise ApiError(400, "INVALID_EMAIL_ADDRESS", message, fields=[field.name])
+    if field.type not in ("picklist", "multipicklist") or not (field.restricted_picklist and field.picklist_values):
+        return
+    if field.name in SHORTENED:
+        return
+    known = {str(entry["value"]).lower() for entry in field.picklist_values if entry.get("active", True)}
+    for each in text.split(";") if field.type == "multipicklist" else [text]:
+        if each.lower() not in known:
+            message = f"{field.label}: bad value for restricted picklist field: {each}"
+            raise ApiError(400, "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message, fields=[field.name])
+
+
+def _id_by_key(call: ApiCall, reference: Field, given: Mapping[str, Any]) -> str:
+    """The id of the parent that `{"External_Id__c": value}` stands for, in the place of a reference.
+
+    Source: REST API Developer Guide, "Insert or Update (Upsert) a Record Using an External ID". A reference to several
+    objects names its one in `attributes`, as records do. Raises ApiError 400 INVALID_FIELD where it is no one record.
+    """
+    attributes = given.get("attributes")
+    kind = attributes.get("type") if isinstance(attributes, Mapping) else None
+    target = call.find_sobject(str(kind) if kind else reference.reference_to[0])
+    keys = {name: value for name, value in given.items() if name != "attributes"}
+    if target is None or len(keys) != 1:
+        raise ApiError(
+            400, "INVALID_FIELD", f"{reference.relationship_name} must name one external id field", fields=[]
+        )
+    ((name, value),) = keys.items()
+    try:
+        found = call.org.records.find_by(target.name, name, value)
+    except ValueError:
+        message = f"{name} is not a valid foreign key external ID field on entity {target.name}"
+        raise ApiError(400, "INVALID_FIELD", message, fields=[]) from None
+    if len(found) != 1:
+        message = f"Foreign key external ID: {value} not found for field {name} in entity {target.name}"
+        raise ApiError(400, "INVALID_FIELD", message, fields=[])
+    return found[0]
 
 
 def _is_nothing(field: Field, value: Any) -> bool:

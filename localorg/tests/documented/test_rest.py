@@ -163,6 +163,7 @@ EXCHANGES = [
         "Bulk API guide, Warning header, salesforce-protocol.md#rest-conventions",
         "GET /services/data/v35.0/limits",
         headers={"Warning": re.compile('299 - "This API is deprecated.*"')},
+        settings={"oldest_version": 41},
     ),
     query(
         f"{GUIDE}, Query, salesforce-protocol.md#rest-queries",
