@@ -696,6 +696,14 @@ def test_hard_deletes_want_a_permission_of_their_own(caller: Caller) -> None:
     )
 
 
+@pytest.mark.parametrize("version", ["30.0", "99.0", "x"])
+def test_bulk_api_names_versions_that_are_gone(caller: Caller, version: str) -> None:
+    """Help, API version retirement: "Bulk API returns 400: InvalidVersion"."""
+    answer = caller.post(f"/services/async/{version}/job", json={"operation": "query", "object": "Account"})
+
+    assert (answer.status_code, answer.json()["exceptionCode"]) == (400, "InvalidVersion")
+
+
 def test_bulk_job_tells_its_key_and_its_failed_records(own: Caller) -> None:
     """Bulk API Developer Guide, "JobInfo": externalIdFieldName and numberRecordsFailed."""
     info = {

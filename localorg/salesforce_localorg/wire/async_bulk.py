@@ -24,6 +24,7 @@ from salesforce_localorg.wire.answers import CSV_TYPE, Answer, CsvFileAnswer, Js
 from salesforce_localorg.wire.api_call import ApiCall
 from salesforce_localorg.wire.errors import ApiError
 from salesforce_localorg.wire.limits import spend_api_request
+from salesforce_localorg.wire.versions import check_version
 
 NAMESPACE = "http://www.force.com/2009/06/asyncapi/dataload"
 JSON, XML = "application/json", "application/xml"  # sent without a charset; salesforce-bulk compares the whole header
@@ -66,6 +67,11 @@ def _admitted(handler: Handler) -> Handler:
 
 def _admit(call: ApiCall) -> None:
     org = call.org
+    try:
+        check_version(org.config, call.api_version, 0)
+    except ApiError:
+        # Help, "API versions 31.0 - 40.0 retirement": "Bulk API returns 400: InvalidVersion."
+        raise _AsyncError("InvalidVersion", f"Api version {call.version} is not supported") from None
     token = call.headers.get("x-sfdc-session") or bearer_token(call.headers) or ""
     if org.sessions.use(token) is None:
         raise _AsyncError("InvalidSessionId", "Invalid session id")
