@@ -10,7 +10,9 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree
@@ -19,14 +21,22 @@ import pytest
 from caller import Caller, Serve
 
 from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.org import LocalOrg, OrgConfig
+from salesforce_localorg.server import OrgServer
 
 UNKNOWN = "001000000000001AAA"
 
 
-@pytest.fixture
-def own(serve: Serve) -> Caller:
-    """A caller on an org whose records a test may change."""
-    return serve(own_rows={"User": 3, "Account": 12, "Contact": 12, "Opportunity": 4, "Lead": 30, "Invoice__c": 3})
+@pytest.fixture(scope="module")
+def own() -> Iterator[Caller]:
+    """A caller on an org whose records tests may change; each goes by names of its own."""
+    counts = {"User": 3, "Account": 12, "Contact": 12, "Opportunity": 4, "Lead": 30, "Case": 1, "Invoice__c": 3}
+    with LocalOrg(OrgConfig(counts=counts)) as org, OrgServer(org) as server:
+        org.generate()
+        org.add_field("Account", {"name": "Key__c", "type": "string", "externalId": True, "idLookup": True})
+        caller = Caller(server)
+        caller.log_in()
+        yield caller
 
 
 def error(answer: Any) -> tuple[int, str, str]:
@@ -115,7 +125,6 @@ def test_post_to_id_creates(own: Caller) -> None:
 
 def test_parents_are_named_by_their_external_id(own: Caller) -> None:
     """REST API Developer Guide, upserting "and Associating with an External ID"; the error from clients' logs."""
-    own.org.add_field("Account", {"name": "Key__c", "type": "string", "externalId": True, "idLookup": True})
     account = create(own, "Account", Name="parent", Key__c="k-1")
     contact = create(own, "Contact", LastName="child", Account={"Key__c": "k-1"})
     (collected,) = own.post(
@@ -151,9 +160,8 @@ def test_email_without_an_at_sign(own: Caller) -> None:
     assert (answer.status_code, answer.json()) == (400, [told])
 
 
-def test_records_that_others_hold_on_to_are_not_deleted(serve: Serve) -> None:
+def test_records_that_others_hold_on_to_are_not_deleted(own: Caller) -> None:
     """Describe's restrictedDelete; the message as jsforce-era clients recorded it."""
-    own = serve(own_rows={"Account": 1, "Case": 1})
     account = create(own, "Account", Name="Acme")
     case = create(own, "Case", AccountId=account, Subject="x")
     number = own.get(f"/sobjects/Case/{case}").json()["CaseNumber"]
@@ -482,16 +490,16 @@ def test_searches_that_are_refused(caller: Caller, q: str, code: str) -> None:
 
 def test_search_by_parameters(own: Caller) -> None:
     """REST API Developer Guide, "Search with Parameters"."""
-    quux = create(own, "Account", Name="Quux", Site="North")
-    create(own, "Contact", LastName="Quux")
-    params = {"q": "Quux", "sobject": "Account", "Account.fields": "id,name", "Account.limit": "10"}
-    body = {"q": "Quux", "fields": ["Id", "Name"], "sobjects": [{"name": "Account", "where": "Site = 'North'"}]}
+    zorp = create(own, "Account", Name="Zorp", Site="North")
+    create(own, "Contact", LastName="Zorp")
+    params = {"q": "Zorp", "sobject": "Account", "Account.fields": "id,name", "Account.limit": "10"}
+    body = {"q": "Zorp", "fields": ["Id", "Name"], "sobjects": [{"name": "Account", "where": "Site = 'North'"}]}
 
     for answer in (own.get("/parameterizedSearch", params=params), own.post("/parameterizedSearch", json=body)):
-        assert [(each["Id"], each["Name"]) for each in answer.json()["searchRecords"]] == [(quux, "Quux")]
-    assert len(own.get("/parameterizedSearch", params={"q": "Quux"}).json()["searchRecords"]) == 2
+        assert [(each["Id"], each["Name"]) for each in answer.json()["searchRecords"]] == [(zorp, "Zorp")]
+    assert len(own.get("/parameterizedSearch", params={"q": "Zorp"}).json()["searchRecords"]) == 2
     assert own.get("/parameterizedSearch").status_code == 400
-    assert own.post("/parameterizedSearch", json={"q": "Quux", "sobjects": [1]}).status_code == 400
+    assert own.post("/parameterizedSearch", json={"q": "Zorp", "sobjects": [1]}).status_code == 400
 
 
 # Bulk API 2.0, ingest
@@ -577,22 +585,21 @@ def test_ingest_job_in_one_request(own: Caller) -> None:
 
 def test_ingest_updates_upserts_and_deletes(own: Caller) -> None:
     """Bulk API 2.0 Developer Guide, "Step 5: Bulk Upsert"; parents by relationship columns, "Relationship Fields"."""
-    own.org.add_field("Account", {"name": "Key__c", "type": "string", "externalId": True, "idLookup": True})
-    account = create(own, "Account", Name="parent", Key__c="k-1")
+    account = create(own, "Account", Name="parent", Key__c="u-1")
     key = {"externalIdFieldName": "Key__c"}
 
-    upserted = run_job(own, "Key__c;name\nk-1;renamed\nk-2;new\n", "upsert", columnDelimiter="SEMICOLON", **key)
+    upserted = run_job(own, "Key__c;name\nu-1;renamed\nu-2;new\n", "upsert", columnDelimiter="SEMICOLON", **key)
     assert upserted["externalIdFieldName"] == "Key__c"
     results = own.get(f"/jobs/ingest/{upserted['id']}/successfulResults").text
     assert [each["sf__Created"] for each in csv.DictReader(io.StringIO(results), delimiter=";")] == ["false", "true"]
     assert own.get(f"/sobjects/Account/{account}").json()["Name"] == "renamed"
 
-    linked = run_job(own, "LastName,Account.Key__c\nchild,k-1\nlost,k-9\n", sobject="Contact")
+    linked = run_job(own, "LastName,Account.Key__c\nchild,u-1\nlost,u-9\n", sobject="Contact")
     assert linked["numberRecordsFailed"] == 1
     (child,) = rows_of(own.get(f"/jobs/ingest/{linked['id']}/successfulResults"))
     assert own.get(f"/sobjects/Contact/{child['sf__Id']}").json()["AccountId"] == account
     (lost,) = rows_of(own.get(f"/jobs/ingest/{linked['id']}/failedResults"))
-    assert lost["sf__Error"].startswith("INVALID_FIELD:Foreign key external ID: k-9 not found")
+    assert lost["sf__Error"].startswith("INVALID_FIELD:Foreign key external ID: u-9 not found")
 
     assert run_job(own, f"Id,Site\n{account},here\n{UNKNOWN},x\n", "update")["numberRecordsFailed"] == 1
     assert own.get(f"/sobjects/Account/{account}").json()["Site"] == "here"
@@ -738,7 +745,7 @@ def test_pk_chunking_reads_a_query_in_ranges_of_ids(caller: Caller) -> None:
     for batch in list(states)[1:]:
         path = f"/services/async/67.0/job/{job['id']}/batch/{batch}"
         assert " AND Id >= '001" in caller.get(f"{path}/request").text
-        result = caller.get(f"{path}/result").text.partition("<result>")[2].partition("<")[0]
-        ids += [each["Id"] for each in rows_of(caller.get(f"{path}/result/{result}"))]
+        for result in re.findall(r"<result>(\w+)<", caller.get(f"{path}/result").text):
+            ids += [each["Id"] for each in rows_of(caller.get(f"{path}/result/{result}"))]
     every = caller.query("SELECT Id FROM Account").json()["records"]
     assert len(ids) == len(set(ids)) == len(every)
