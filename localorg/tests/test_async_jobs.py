@@ -185,7 +185,7 @@ def test_the_oldest_of_many_jobs_is_forgotten(by_session: Caller) -> None:
 @pytest.mark.parametrize(
     ("body", "headers", "code"),
     [
-        (b'{"operation": "hardDelete", "object": "Account", "contentType": "CSV"}', JSON, "InvalidJob"),
+        (b'{"operation": "hardDelete", "object": "Account", "contentType": "CSV"}', JSON, "FeatureNotEnabled"),
         (b'{"operation": "query", "object": "Account", "contentType": "XML"}', JSON, "InvalidJob"),
         (b'{"operation": "query", "object": "CaseStatus", "contentType": "CSV"}', JSON, "InvalidEntity"),
         (b'{"operation": "query", "object": "Nope__c", "contentType": "CSV"}', JSON, "InvalidEntity"),
