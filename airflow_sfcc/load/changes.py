@@ -28,6 +28,8 @@ from airflow_sfcc.load.scratch import Scratch, duckdb_type, literal, quoted
 from airflow_sfcc.load.targets import Change, Existing
 
 _BEGINNING = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
+_MOST_LOOKED_AT = 1_000_000
+"""Rows of an extract whose Ids are counted although its row groups are in their order."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,11 @@ def _is_sorted(scratch: Scratch, extract: Extract) -> bool:
 
 
 def _has_duplicates(scratch: Scratch, extract: Extract) -> bool:
-    """Whether one extract has an Id twice, as one that was read while records moved between its pages may."""
-    if not extract.files or _is_sorted(scratch, extract):
+    """Whether one extract has an Id twice, as one that was read while records moved between its pages may.
+
+    Of a large one in the order of Ids, only neighbours within a row group could be; its first load is to read no rows.
+    """
+    if not extract.files or (extract.rows > _MOST_LOOKED_AT and _is_sorted(scratch, extract)):
         return False
     files = ", ".join(map(literal, extract.files))
     return bool(scratch.value(f'SELECT count(*) <> count(DISTINCT "Id") FROM read_parquet([{files}])'))
@@ -344,7 +349,7 @@ def _missing_from_snapshots(scratch: Scratch, table: Table, step: Step) -> None:
             SELECT w."Id", greatest({_at(_ms(snapshot))}, w.newest_at + INTERVAL 1 MILLISECOND)
             FROM weighed AS w LEFT JOIN seen AS i ON i."Id" = w."Id" AND w.wins
             ANTI JOIN ({rows_sql(scratch, [snapshot], [_ID])}) AS s ON s."Id" = w."Id"
-            WHERE (w.was OR w.wins) AND coalesce(i.{READ}, 0) < {snapshot.read_ms}"""
+            WHERE (w.was OR w.wins) AND coalesce(i.{READ}, 0) < {snapshot.read_ms} AND w.newest_at <= {_at(snapshot.read_ms)}"""
         )
     scratch.run(
         'CREATE OR REPLACE TEMP TABLE missing AS SELECT "Id", min(missing_at) AS missing_at FROM missing GROUP BY "Id"'
@@ -414,7 +419,11 @@ def _versions(scratch: Scratch, table: Table) -> None:
 
 def _closings(scratch: Scratch, table: Table, step: Step) -> None:
     """`closings`: when records went: deletions, rows in the recycle bin, ends that the table knows of versions which were not
-    read again, and full extracts that lack a record which was read before them."""
+    read again, and full extracts that lack a record which was read before them.
+
+    Of a version that only the table has, since its extract was committed again without it, nobody knows when it was read: not
+    before its stamp.
+    """
     scratch.run(
         f"""CREATE OR REPLACE TEMP TABLE closings AS
         SELECT "Id", "DeletedDate" AS stamp FROM deletions
@@ -430,7 +439,7 @@ def _closings(scratch: Scratch, table: Table, step: Step) -> None:
             f"""INSERT INTO closings
             SELECT v."Id", greatest({_at(_ms(snapshot))}, max(v.stamp) + INTERVAL 1 MILLISECOND) FROM versions AS v
             ANTI JOIN ({rows_sql(scratch, [snapshot], [_ID])}) AS s ON s."Id" = v."Id"
-            WHERE v.{READ} < {snapshot.read_ms} GROUP BY v."Id\""""
+            WHERE v.{READ} < {snapshot.read_ms} AND v.stamp <= {_at(snapshot.read_ms)} GROUP BY v."Id\""""
         )
 
 

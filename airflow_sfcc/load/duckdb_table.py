@@ -18,6 +18,9 @@ from airflow_sfcc.load.targets import Change
 
 TABLES, LOADED = "_sfcc_tables", "_sfcc_loaded"
 _ATTACHED = "_sfcc_target"
+_IN_USE = ("Could not set lock", "onflict")
+"""What DuckDB says of a file that another process has open, and of a row that another one changes."""
+
 _ALL_TASKS = 100
 """DuckDB's own setting of max_vacuum_tasks."""
 
@@ -65,19 +68,26 @@ class DuckDBTable:
         return f"{_ATTACHED}.{quoted(self._schema)}.{quoted(table)}"
 
     def _has(self, table: str) -> bool:
-        return bool(
-            self._database.value(
-                f"SELECT count(*) FROM duckdb_tables() WHERE database_name = {literal(_ATTACHED)} "
-                f"AND schema_name = {literal(self._schema)} AND table_name = {literal(table)}"
-            )
+        return bool(self._database.value(f"SELECT count(*) FROM {self._entry(table)}"))
+
+    def _entry(self, table: str) -> str:
+        """Where the catalog has a table. DuckDB tells no names apart that differ only in case."""
+        return (
+            f"duckdb_tables() WHERE database_name = {literal(_ATTACHED)} AND lower(schema_name) = "
+            f"{literal(self._schema.lower())} AND lower(table_name) = {literal(table.lower())}"
         )
+
+    @property
+    def _is_named(self) -> str:
+        """Whether a record is of this table, as SQL."""
+        return f"lower(table_name) = {literal(self._table.lower())}"
 
     def column_type(self, kind: str) -> str:
         return kind
 
     def state(self, known: Sequence[str]) -> TableState | None:
         there = self._has(self._table)
-        where = f"WHERE table_name = {literal(self._table)}"
+        where = f"WHERE {self._is_named}"
         recorded = self._database.rows(f"SELECT record FROM {self._named(TABLES)} {where}") if self._has(TABLES) else []
         if not recorded or not there:
             if there:
@@ -121,10 +131,7 @@ class DuckDBTable:
 
         After scattered deletions that would be most of the table at every load; so only once a fifth of it is deleted rows.
         """
-        sizes = scratch.rows(
-            f"SELECT estimated_size FROM duckdb_tables() WHERE database_name = {literal(_ATTACHED)} "
-            f"AND schema_name = {literal(self._schema)} AND table_name = {literal(self._table)}"
-        )
+        sizes = scratch.rows(f"SELECT estimated_size FROM {self._entry(self._table)}")
         stored = int(sizes[0][0]) if sizes else 0
         scratch.run(f"SET max_vacuum_tasks = {_ALL_TASKS if stored - living > stored / 5 else 0}")
 
@@ -153,10 +160,12 @@ class DuckDBTable:
         scratch.run(f"CREATE TABLE IF NOT EXISTS {tables} (table_name VARCHAR PRIMARY KEY, record VARCHAR)")
         scratch.run(f"CREATE TABLE IF NOT EXISTS {loaded} (table_name VARCHAR, extract_id VARCHAR, read_ms BIGINT)")
         name = literal(self._table)
-        gone = "true" if commit.forgets else f"extract_id IN ({', '.join(map(literal, commit.loaded))})"
-        scratch.run(f"DELETE FROM {loaded} WHERE table_name = {name} AND {gone}")
+        is_anew = commit.forgets or commit.before is None
+        gone = "true" if is_anew else f"extract_id IN ({', '.join(map(literal, commit.loaded))})"
+        scratch.run(f"DELETE FROM {loaded} WHERE {self._is_named} AND {gone}")
         values = ", ".join(f"({name}, {literal(each)}, {read})" for each, read in commit.loaded.items())
         scratch.run(f"INSERT INTO {loaded} VALUES {values}")
+        scratch.run(f"DELETE FROM {tables} WHERE {self._is_named} AND table_name <> {name}")
         scratch.run(f"INSERT OR REPLACE INTO {tables} VALUES ({name}, {literal(json.dumps(record_of(commit, rows)))})")
 
 
@@ -185,7 +194,7 @@ def state_of(record: Mapping[str, Any], loaded: Sequence[tuple[str, int]]) -> Ta
 
 def _explained(name: str, problem: Exception) -> Exception:
     text = str(problem)
-    if "lock" in text.lower() or "Conflict" in text:
+    if any(told in text for told in _IN_USE):
         return TableBusyError(
             f"{name} is in use by another process ({text.splitlines()[0]}): the task's retry loads it."
         )

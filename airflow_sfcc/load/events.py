@@ -29,8 +29,8 @@ def rows_sql(scratch: Scratch, extracts: Sequence[Extract], columns: Sequence[Ta
 
 def _group_sql(scratch: Scratch, extracts: Sequence[Extract], columns: Sequence[TableColumn], where: str) -> str:
     source = _parquet([file for extract in extracts for file in extract.files])
-    found = scratch.columns(source)
-    values = ", ".join(f"{cast(column, found.get(column.name))} AS {quoted(column.name)}" for column in columns)
+    found = {name.lower(): kind for name, kind in scratch.columns(source).items()}
+    values = ", ".join(f"{cast(column, found.get(column.name.lower()))} AS {quoted(column.name)}" for column in columns)
     return (
         f"SELECT {values}, files.extract AS {EXTRACT}, {READ} FROM {source} AS files JOIN {_reads(extracts)} USING (extract)"
         f"{where}"

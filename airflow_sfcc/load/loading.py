@@ -138,7 +138,7 @@ class _Load:
         state = self._target.state([extract.extract_id for extract in destination.extracts])
         if state is not None:
             _require_same(self._target.name, state, destination, self._options.mode)
-        step = next_step(destination.extracts, state.loaded if state else {}, self._options.mode)
+        step = next_step(destination.extracts, state.loaded if state else None, self._options.mode)
         if step is None:
             return Counts(), None, state
         if step.kind == "append" and not self._target.knows_rows:
@@ -200,18 +200,19 @@ class _Cast:
 
 def _require_same(name: str, state: TableState, destination: Destination, mode: Mode) -> None:
     if state.source != destination.source:
+        is_same_object = replace(state.source, cursor=destination.source.cursor) == destination.source
+        advice = (
+            "drop the table to have it built anew from the newest full extract on."
+            if is_same_object
+            else "give each object and org its own table, for example with {sobject} in its name."
+        )
         raise TableError(
-            f"{name} holds {_described(state.source)}, and the extracts are of {_described(destination.source)}: give each "
-            "object and org its own table, for example with {sobject} in its name."
+            f"{name} holds {state.source.told}, and the extracts are of {destination.source.told}: {advice}"
         )
     if state.mode != mode:
         raise TableError(
             f"{name} was made with mode={state.mode!r}, and this task has {mode!r}: use that mode, or another table."
         )
-
-
-def _described(source: Any) -> str:
-    return f"{source.sobject} of the org {source.org_id or 'unknown'} by {source.cursor}"
 
 
 def _differences(commit: Commit) -> str:

@@ -70,6 +70,11 @@ class Source:
     sobject: str
     cursor: str
 
+    @property
+    def told(self) -> str:
+        """For people."""
+        return f"{self.sobject} of the org {self.org_id or 'unknown'} by {self.cursor}"
+
 
 @dataclass(frozen=True)
 class TableState:
@@ -162,13 +167,16 @@ def destination_of(root_url: str, manifests: Sequence[Manifest]) -> Destination:
             "Id and the cursor field, as Parquet."
         )
     source = _source(counting[-1])
-    for each in counting:
-        if _source(each) != source:
+    since = max((place for place, each in enumerate(counting) if is_snapshot(each)), default=0)
+    for place, each in enumerate(counting):
+        other = _source(each)
+        if other != source and (place >= since or replace(other, cursor=source.cursor) != source):
             raise TableError(
-                f"{root_url} holds extracts of {_source(each)} ({each['extract_id']}) and of {source} "
+                f"{root_url} holds extracts of {other.told} ({each['extract_id']}) and of {source.told} "
                 f"({counting[-1]['extract_id']}): give each object and org its own destination."
             )
-    return Destination(source, tuple(_extract(root_url, each) for each in counting))
+    # A full extract may go on by another field; what lies before it is in another order.
+    return Destination(source, tuple(_extract(root_url, each) for each in counting if _source(each) == source))
 
 
 def _source(manifest: Manifest) -> Source:
@@ -209,10 +217,14 @@ def _files(folder: str, files: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def widened(before: Sequence[TableColumn], extracts: Iterable[Extract]) -> tuple[TableColumn, ...]:
-    """The columns that hold what the table has and what the extracts bring. No column ever goes."""
-    columns = {column.name: column for column in before}
+    """The columns that hold what the table has and what the extracts bring. No column ever goes.
+
+    Salesforce tells no names apart that differ only in case, so a column keeps the one that it had first.
+    """
+    columns = {column.name.lower(): column for column in before}
     for extract in extracts:
         for column in extract.columns:
-            was = columns.get(column.name)
-            columns[column.name] = replace(was, type=wider(was.type, column.type)) if was else column
+            name = column.name.lower()
+            was = columns.get(name)
+            columns[name] = replace(was, type=wider(was.type, column.type)) if was else column
     return tuple(columns.values())

@@ -75,6 +75,7 @@ class PostgresTable:
         with self._explained(), self._connect() as connection:
             self._open = connection
             try:
+                self._run("SET extra_float_digits = 3")  # every digit of a number that is read back
                 self._lock()
                 yield
                 connection.rollback()
@@ -114,6 +115,7 @@ class PostgresTable:
     # What is there
 
     def state(self, known: Sequence[str]) -> TableState | None:
+        self._connection.rollback()  # a step that reads its extracts again has left half of itself
         if self._value("SELECT to_regclass(%s)", self._named(self._table)) is None:
             return None
         record = None
@@ -260,12 +262,12 @@ class PostgresTable:
                 f"The database user may not do this to {self.name} ({_first_line(problem)}); nothing was loaded. Grant it "
                 f"USAGE and CREATE on the schema {self._schema}, and the table to itself."
             ) from problem
-        except (errors.UniqueViolation, errors.DependentObjectsStillExist, errors.FeatureNotSupported) as problem:
+        except (psycopg.IntegrityError, errors.DependentObjectsStillExist, errors.FeatureNotSupported) as problem:
             raise TableError(
                 f"{self.name} could not be changed ({_first_line(problem)}); nothing was loaded. Was the table changed by hand, "
-                "or does a view depend on a column whose type has to change? Undo that, or drop the table."
+                "does a view depend on a column whose type has to change, or another table on its rows? Undo that, or drop it."
             ) from problem
-        except errors.DataError as problem:
+        except (psycopg.DataError, errors.ProgramLimitExceeded, errors.TooManyColumns) as problem:
             raise TableError(
                 f"A value does not fit into {self.name} ({_first_line(problem)}); nothing was loaded. Correct the record, or "
                 "extract without that field (exclude_fields)."

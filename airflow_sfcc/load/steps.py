@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from airflow_sfcc.load.model import Extract, Mode, Step
 
 
-def next_step(extracts: Sequence[Extract], loaded: Mapping[str, int], mode: Mode) -> Step | None:
-    """What is to be loaded next; None when everything is. `extracts` are in the order in which they were read."""
+def next_step(extracts: Sequence[Extract], loaded: Mapping[str, int] | None, mode: Mode) -> Step | None:
+    """What is to be loaded next; None when everything is. `extracts` are in the order in which they were read, `loaded` is None
+    where there is no table yet: one that knows none of the extracts has loaded others, which are gone since."""
     counting = _since_the_newest_snapshot(extracts) if mode == "current" else tuple(extracts)
+    if loaded is None or (mode == "current" and not loaded):
+        return Step("base" if mode == "current" else "append", counting[:1])
     waiting = [each for each in counting if loaded.get(each.extract_id) != each.read_ms]
     if not waiting:
         return None
-    if not loaded:
-        return Step("base" if mode == "current" else "append", counting[:1])
-    newest = max(loaded.values())
+    newest = max(loaded.values(), default=-1)
     if mode == "current":
         return _step_to_current(counting, waiting, loaded, newest)
     return _step_in_order(counting, waiting, loaded, newest)
@@ -47,7 +48,8 @@ def _step_in_order(
 ) -> Step:
     late = [each for each in waiting if _is_late([each], loaded, newest)]
     if late:
-        return Step("late", tuple(late), tuple(each for each in extracts if each in late or each not in waiting))
+        later = [each for each in waiting if not _is_late([each], loaded, newest)]
+        return Step("late", tuple(late), _others(extracts, later))
     if waiting[0].is_snapshot:
         return Step("snapshot", tuple(waiting[:1]))
     until = next((index for index, each in enumerate(waiting) if each.is_snapshot), len(waiting))
@@ -59,4 +61,5 @@ def _is_late(waiting: Sequence[Extract], loaded: Mapping[str, int], newest: int)
 
 
 def _others(extracts: Sequence[Extract], waiting: Sequence[Extract]) -> tuple[Extract, ...]:
-    return tuple(each for each in extracts if each not in waiting)
+    ids = {each.extract_id for each in waiting}
+    return tuple(each for each in extracts if each.extract_id not in ids)

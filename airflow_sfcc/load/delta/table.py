@@ -367,6 +367,8 @@ class DeltaTable:
             self._table.alter.add_columns([Field(field.name, field.type) for field in fields])
         except CommitFailedError as problem:
             raise ChangedMeanwhileError(f"{self.name} was changed meanwhile.") from problem
+        if commit.before is not None and int(self._table.version()) != commit.before.version + 1:
+            raise ChangedMeanwhileError(f"{self.name} was changed meanwhile.")  # delta-rs commits it on top of that
 
     def _commit(self, actions: Sequence[Any], mode: str, commit: Commit) -> None:
         from deltalake import Schema
