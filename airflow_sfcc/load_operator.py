@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_sfcc._airflow.destinations import landed_in
 from airflow_sfcc._airflow.event_facts import facts_of_load
 from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
 from airflow_sfcc._airflow.mapping import MappableOperator
@@ -73,8 +74,11 @@ class SalesforceLoadOperator(MappableOperator):
 
     @property
     def table_name(self) -> str | None:
-        """What the table is called; None before the extracts are known."""
-        return self._loaded[1].rstrip("/").rpartition("/")[2] if self._loaded else self.sobject
+        """What the table is called; until it is loaded, which object its extracts are of. None before they are known."""
+        if self._loaded:
+            return _last_part(self._loaded[1])
+        folder = landed_in(self.extracts)
+        return self.sobject or (_last_part(folder) if folder else None)
 
     def execute(self, context: Context) -> dict[str, Any]:
         from airflow_sfcc._airflow.load_task import LoadTask
@@ -84,7 +88,7 @@ class SalesforceLoadOperator(MappableOperator):
             task = LoadTask(self, self._stop)
             result = task.run()
         self._loaded = (task.destination_url, task.asset_uri, result)
-        facts = facts_of_load(result, destination_uri(task.destination_url), self.sobject or self.table_name)
+        facts = facts_of_load(result, destination_uri(task.destination_url), task.sobject or self.table_name)
         announce(context, self.outlets, task.asset_uri, facts)
         return result
 
@@ -100,6 +104,10 @@ class SalesforceLoadOperator(MappableOperator):
             return None
         destination, table, result = self._loaded
         return load_lineage(destination_uri(destination), table, result)
+
+
+def _last_part(url: str) -> str:
+    return url.rstrip("/").rpartition("/")[2]
 
 
 def _set_defaults(settings: dict[str, Any], table: object) -> None:

@@ -113,7 +113,7 @@ def _run_dag(airflow: LocalAirflow, progress: Progress, dag_id: str) -> tuple[st
             names[task.key] = task.label
         name = names.get(task.key, f"{task.task_id}[{task.label}]")
         if task.state not in {None, "scheduled", "queued"}:
-            progress.say(f"  {name:<14} {task.state}")
+            progress.say(f"  {name:<14} {task.task_id.rpartition('.')[2]:<8} {task.state}")
         if task.state in {"failed", "upstream_failed", "up_for_retry"}:
             log = airflow.task_log(dag_id, run_id, task)
             raise DemoFailedError(f"The task for {name} failed: {reason(log)}\nIts log: {log}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -39,19 +39,37 @@ _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _UNSET = re.compile(r"(^|[/@])(None|undefined|\$\{\w+\}|\$[A-Z_]{2,})(?=/|$)")
 """What an environment variable that is not set, or not filled in, leaves."""
 
+_EXTRACT_FOLDER = re.compile(r"/extract=[^/]+(/_manifest[^/]*\.json)?/?$")
+_POSTGRES = ("postgres", "postgresql")
+
 _EXAMPLES = "s3://bucket/salesforce/{sobject} or file:///data/salesforce/{sobject}"
 
 
-def check_placeholders(destination: str) -> None:
+def check_placeholders(url: str, option: str = "destination") -> None:
     """Raise OptionError for a placeholder that nothing fills in; Jinja is left alone."""
-    if _JINJA_SOBJECT.search(destination):
-        raise OptionError(
-            f"destination={destination!r}: write {{sobject}} with single braces; it is not a Jinja variable."
-        )
-    for found in _PLACEHOLDER.findall(_JINJA.sub("", destination)):
+    if _JINJA_SOBJECT.search(url):
+        raise OptionError(f"{option}={url!r}: write {{sobject}} with single braces; it is not a Jinja variable.")
+    for found in _PLACEHOLDER.findall(_JINJA.sub("", url)):
         if found not in PLACEHOLDERS:
             hint = did_you_mean(found, PLACEHOLDERS) or f"The only placeholder is {PLACEHOLDERS[0]}."
-            raise OptionError(f"destination={destination!r}: nothing fills in {found}. {hint}")
+            raise OptionError(f"{option}={url!r}: nothing fills in {found}. {hint}")
+
+
+def check_table(table: str) -> None:
+    """Raise OptionError for a table's URL with parts that nothing reads, and for one that holds a password."""
+    url = _JINJA.sub("", table)
+    scheme, _, rest = url.partition("://")
+    if scheme in _POSTGRES and re.search(r"[@:]", rest.partition("/")[0]):
+        raise OptionError(
+            "table names a database server where the id of an Airflow connection belongs: write "
+            "postgres://<connection id>/<schema>/{sobject}, and keep host, user and password in that connection."
+        )
+    if scheme in (*_POSTGRES, "duckdb") and re.search(r"[?#]", rest):
+        raise OptionError(
+            f"table={table!r} has '?' or '#' in it, and what follows names no table: settings of a database belong into the "
+            "extra of its Airflow connection, and such characters in a name are written %3F and %23."
+        )
+    check_placeholders(table, "table")
 
 
 def destination_url(value: Any) -> str:
@@ -137,6 +155,15 @@ def place_of(written: str) -> StoragePath:
         local: StoragePath = UPath(written).absolute()
         return local
     return destination_path(written)
+
+
+def landed_in(result: object) -> str | None:
+    """The destination's URL, from what an extract returned (its XCom); None for anything else."""
+    folder = (result.get("path") or result.get("manifest")) if isinstance(result, Mapping) else None
+    if not isinstance(folder, str) or not _EXTRACT_FOLDER.search(folder):
+        return None
+    url = _EXTRACT_FOLDER.sub("", folder)
+    return url if "://" in url else f"file://{url}"
 
 
 def filled_in(destination: str, sobject: str | None) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import json
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from airflow_sfcc._airflow.destinations import destination_path
+from airflow_sfcc._airflow.destinations import destination_path, landed_in, storage_failures
 from airflow_sfcc.errors import ConfigurationError, StorageError
+from airflow_sfcc.extract.manifests import read_manifest
 from airflow_sfcc.load.loading import LoadOptions, OnSchemaChange, counts_of, load
 from airflow_sfcc.load.model import Mode
 from airflow_sfcc.load.targets import Target
@@ -25,7 +26,6 @@ FORMS = (
     "duckdb:///data/crm.duckdb/{sobject} or, for change sets, changes+s3://connection@bucket/crm/{sobject}"
 )
 _EXTRAS = {"deltalake": "delta", "psycopg": "postgres", "duckdb": "duckdb", "numpy": "delta"}
-_EXTRACT_FOLDER = re.compile(r"/extract=[^/]+(/_manifest[^/]*\.json)?/?$")
 _S3_TIMEOUT = 60
 
 
@@ -49,7 +49,9 @@ class LoadTask:
     def __init__(self, operator: LoadSettings, stop: threading.Event) -> None:
         self._operator = operator
         self._stop = stop
-        self._sobject = operator.sobject
+        self._landed: Mapping[str, Any] | None = None
+        self.sobject = operator.sobject
+        """The object, where it has to be known."""
         self.destination_url = self._destination_url(operator.extracts)
         self.table_url = self._filled(operator.table, "table")
 
@@ -99,15 +101,14 @@ class LoadTask:
     def _destination_url(self, extracts: object) -> str:
         """The destination's URL, from a URL or from what an extract returned."""
         if isinstance(extracts, Mapping):
-            folder = extracts.get("path") or extracts.get("manifest")
-            if not isinstance(folder, str) or not _EXTRACT_FOLDER.search(folder):
+            url = landed_in(extracts)
+            if url is None:
                 raise ConfigurationError(
                     "extracts is no destination URL, and not what SalesforceExtractOperator returns: pass one of both, such as "
                     "extract.output or 's3://aws_default@lake/salesforce/{sobject}'."
                 )
-            url = _EXTRACT_FOLDER.sub("", folder)
-            self._sobject = self._sobject or url.rstrip("/").rpartition("/")[2]
-            return url if "://" in url else f"file://{url}"
+            self._landed = extracts
+            return url
         if isinstance(extracts, str) and extracts:
             return self._filled(extracts, "extracts")
         raise ConfigurationError("extracts is empty: name the destination URL, or pass what the extract returned.")
@@ -115,12 +116,13 @@ class LoadTask:
     def _filled(self, url: str, parameter: str) -> str:
         if "{sobject}" not in url:
             return url
-        if not self._sobject:
+        self.sobject = self.sobject or (_object_of(self._landed, self.destination_url) if self._landed else None)
+        if not self.sobject:
             raise ConfigurationError(
                 f"{parameter} has {{sobject}} and the task does not say which object: set sobject, or pass what the extract "
                 "returned as extracts."
             )
-        return url.replace("{sobject}", self._sobject)
+        return url.replace("{sobject}", self.sobject)
 
     def target(self, source: ObjectStoragePath) -> Target:
         """The table that `table` names."""
@@ -178,6 +180,14 @@ class LoadTask:
                 f"table={self.table_url!r} lacks a part: write duckdb:///<path of the file>/<table>."
             )
         return DuckDBTable(Path(file), table, self.table_url)
+
+
+def _object_of(extracted: Mapping[str, Any], destination: str) -> str:
+    """The object of what an extract returned, by its manifest; what its folder is called where that is gone."""
+    folder = extracted.get("path") or str(extracted["manifest"]).rpartition("/")[0]
+    with storage_failures(destination):
+        manifest = read_manifest(destination_path(str(folder)))
+    return str(manifest["sobject"]) if manifest else destination.rstrip("/").rpartition("/")[2]
 
 
 def _postgres(conn_id: str) -> Callable[[], psycopg.Connection[Any]]:
@@ -245,10 +255,10 @@ def _s3_options(conn_id: str) -> dict[str, str]:
 
 def _google_options(extra: Mapping[str, Any]) -> dict[str, str]:
     """A key file or its content; else what the machine has (application default credentials)."""
+    key = extra.get("keyfile_dict") or extra.get("extra__google_cloud_platform__keyfile_dict")
     options = {
         "GOOGLE_SERVICE_ACCOUNT": extra.get("key_path") or extra.get("extra__google_cloud_platform__key_path"),
-        "GOOGLE_SERVICE_ACCOUNT_KEY": extra.get("keyfile_dict")
-        or extra.get("extra__google_cloud_platform__keyfile_dict"),
+        "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(key) if isinstance(key, Mapping) else key,
     }
     return {name: str(value) for name, value in options.items() if value}
 

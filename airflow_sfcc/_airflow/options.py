@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 from airflow.sdk import BaseOperator
 from msgspec import structs
 
-from airflow_sfcc._airflow.destinations import check_placeholders
+from airflow_sfcc._airflow.destinations import check_placeholders, check_table
 from airflow_sfcc._airflow.option_values import checked_value
 from airflow_sfcc.errors import OptionError
 
@@ -65,6 +65,8 @@ def checked(operator: type[BaseOperator], options: Mapping[str, Any]) -> dict[st
     hints = _annotations(operator)
     if isinstance(options.get("destination"), str):
         check_placeholders(options["destination"])  # which are known even in a template
+    if isinstance(options.get("table"), str):
+        check_table(options["table"])
     return {
         name: value
         if name in operator.template_fields and is_known_later(value)
@@ -79,6 +81,9 @@ def check_rendered(operator: BaseOperator) -> None:
     for name in operator.template_fields:
         if name in hints:
             setattr(operator, name, checked_value(name, getattr(operator, name), hints[name]))
+    table = getattr(operator, "table", None)
+    if isinstance(table, str):
+        check_table(table)
 
 
 def refuse_without_effect(options: Mapping[str, Any], given: Collection[str]) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.load.tables import loaded, postgres
+from tests.load.tables import loaded, postgres, store
 
-__all__ = ["loaded", "postgres"]
+__all__ = ["loaded", "postgres", "store"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ import deltalake
 import duckdb
 import pyarrow as pa
 import pytest
+import requests
 from upath import UPath
 
 from airflow_sfcc.load.delta.table import DeltaTable
@@ -21,6 +26,7 @@ from airflow_sfcc.load.duckdb_table import DuckDBTable
 from airflow_sfcc.load.postgres_table import PostgresTable
 from airflow_sfcc.load.targets import Target
 from tests.load.postgres_server import Server, binaries, running
+from tests.storages import s3_options
 
 
 @dataclass
@@ -30,6 +36,8 @@ class Loaded:
     make: Callable[[str], Target]
     read: Callable[[str], list[dict[str, Any]]]
     place: str = ""
+    lake: UPath | None = None
+    """Where the extracts lie, if not on a disk."""
 
     def rows(self, name: str = "Account") -> list[dict[str, Any]]:
         """All rows, with timestamps in UTC."""
@@ -109,6 +117,38 @@ def postgres() -> Iterator[Server]:
         yield server
 
 
+def delta_options(store: UPath) -> dict[str, str]:
+    options = store.storage_options
+    return {
+        "AWS_ACCESS_KEY_ID": options["key"],
+        "AWS_SECRET_ACCESS_KEY": options["secret"],
+        "AWS_ENDPOINT_URL": options["client_kwargs"]["endpoint_url"],
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }
+
+
+@pytest.fixture
+def store() -> Iterator[UPath]:
+    """A folder in an S3-compatible server of another process: delta-rs keeps the interpreter while it waits."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with suppress(requests.RequestException):
+                requests.put(f"{url}/lake", timeout=30).raise_for_status()
+                break
+            time.sleep(0.1)
+        yield UPath("s3://lake/salesforce", **s3_options(url))
+    finally:
+        server.kill()
+        server.wait()
+
+
 @contextmanager
 def place(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[Loaded]:
     """Where tables of a kind are made."""
@@ -116,6 +156,9 @@ def place(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[L
         yield in_duckdb(folder)
     elif kind == "delta":
         yield in_delta(UPath(folder / "tables"))
+    elif kind == "delta on s3":
+        store: UPath = request.getfixturevalue("store")
+        yield replace(in_delta(store / "tables", delta_options(store)), lake=store / "lake")
     else:
         yield in_postgres(request.getfixturevalue("postgres"))
 

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +10,6 @@ import deltalake
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import requests
 from click.testing import CliRunner
 from upath import UPath
 
@@ -26,8 +19,7 @@ from airflow_sfcc.load.delta import files, rewrite
 from airflow_sfcc.load.delta.table import DeltaTable
 from airflow_sfcc.load.loading import LoadOptions, load
 from tests.load.made import COLUMNS, Made, expected_current, id_of, row
-from tests.load.tables import Loaded, in_delta
-from tests.storages import s3_options
+from tests.load.tables import Loaded, delta_options, in_delta
 
 pytestmark = pytest.mark.timeout(1200)
 """A server of another process has to start, which takes its time on a busy machine."""
@@ -44,17 +36,6 @@ def table_of(tmp_path: Path) -> deltalake.DeltaTable:
 
 def paths(tmp_path: Path) -> set[str]:
     return {str(path) for path in table_of(tmp_path).file_uris()}
-
-
-def delta_options(store: UPath) -> dict[str, str]:
-    options = store.storage_options
-    return {
-        "AWS_ACCESS_KEY_ID": options["key"],
-        "AWS_SECRET_ACCESS_KEY": options["secret"],
-        "AWS_ENDPOINT_URL": options["client_kwargs"]["endpoint_url"],
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }
 
 
 def check(delta: Loaded, made: list[Made]) -> None:
@@ -218,27 +199,6 @@ def test_a_load_beside_a_compaction(tmp_path: Path, delta: Loaded, monkeypatch: 
     result = load(lake, delta.make("Account"))
     assert compacted[0] > 1 and result["extracts"] == ["night"]
     check(delta, made)
-
-
-@pytest.fixture
-def store() -> Iterator[UPath]:
-    """A folder in an S3-compatible server of another process: delta-rs keeps the interpreter while it waits."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with suppress(requests.RequestException):
-                requests.put(f"{url}/lake", timeout=30).raise_for_status()
-                break
-            time.sleep(0.1)
-        yield UPath("s3://lake/salesforce", **s3_options(url))
-    finally:
-        server.kill()
-        server.wait()
 
 
 def test_tables_in_an_object_store(store: UPath) -> None:

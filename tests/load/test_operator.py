@@ -15,16 +15,16 @@ from airflow.exceptions import AirflowFailException
 from airflow.sdk import Asset, AssetAlias
 from upath import UPath
 
+from airflow_sfcc._airflow import load_task
 from airflow_sfcc.errors import OptionError
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceLoadOperator
 from tests.conftest import RunningOrg
 from tests.load.made import Made, id_of, row
 from tests.load.postgres_server import Server
-from tests.load.test_delta import store
 from tests.storages import CREDENTIALS
 from tests.surface.conftest import connect, connected_org, context
 
-__all__ = ["connect", "connected_org", "context", "store"]  # fixtures
+__all__ = ["connect", "connected_org", "context"]  # fixtures
 
 pytestmark = pytest.mark.timeout(1200)
 KEYS = "table version inserted updated deleted skipped_as_older extracts rows seconds".split()
@@ -111,7 +111,7 @@ def test_a_delta_table_in_an_object_store_by_airflows_connection(
     Made("night", 20, [row(3, 15)], {id_of(1): 16}, window=(8, 20)).land(store / "lake" / "Account")
     result = run(context, **options)
     assert (result["inserted"], result["deleted"], result["rows"]) == (1, 1, 2)
-    from tests.load.test_delta import delta_options
+    from tests.load.tables import delta_options
 
     table = deltalake.DeltaTable(f"s3://{(store / 'tables').path}/Account", storage_options=delta_options(store))
     assert table.version() == result["version"] == 1
@@ -176,3 +176,42 @@ def test_a_killed_task_commits_nothing_more(context: dict[str, Any], lake: str, 
         operator.execute(context)  # type: ignore[arg-type]
     with duckdb.connect(f"{tmp_path}/crm.duckdb") as database:
         assert database.execute("SELECT count(*) FROM duckdb_tables()").fetchone() == (0,)
+
+
+def test_the_object_is_that_of_the_manifest(context: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever the folder is called that the extracts lie in."""
+    Made("base", 10, [row(1, 1)], full=True).land(UPath(tmp_path / "lake" / "Account" / "raw"))
+    extracts = {"path": f"file://{tmp_path}/lake/Account/raw/extract=base", "rows": 1}
+    result = run(context, extracts=extracts, table=f"duckdb://{tmp_path}/crm.duckdb/{{sobject}}")
+    assert result["table"].endswith("/crm.duckdb/Account") and result["rows"] == 1
+
+
+def test_a_task_is_named_by_its_object_while_it_runs() -> None:
+    extracts = {"path": "s3://aws_default@lake/salesforce/Account/extract=20270201T120000Z-0ca34210"}
+    operator = SalesforceLoadOperator(task_id="load", extracts=extracts, table="delta+s3://lake/crm/{sobject}")
+    assert operator.table_name == "Account"
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ("postgres://me:SECRET-db-0123@db.example/crm/{sobject}", "the id of an Airflow connection belongs"),
+        ("postgres://db.example:5432/crm/{sobject}", "the id of an Airflow connection belongs"),
+        ("postgres://warehouse/crm/{sobject}?sslmode=require", "belong into the extra of its Airflow connection"),
+        ("duckdb:///data/no#1.duckdb/{sobject}", "are written %3F and %23"),
+        ("duckdb:///data/crm.duckdb/{object}", r"table='duckdb.*: nothing fills in \{object\}"),
+    ],
+)
+def test_what_no_table_is_named_by_is_refused_when_the_dag_is_parsed(table: str, sentence: str) -> None:
+    for make in (SalesforceLoadOperator, SalesforceLoadOperator.partial):
+        with pytest.raises(OptionError, match=sentence) as caught:
+            make(task_id="load", extracts="file:///lake", table=table)
+        assert "SECRET" not in str(caught.value)
+
+
+def test_a_google_key_that_the_connection_has_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = {"type": "service_account", "client_email": "lake@example.iam"}
+    connection = {"conn_type": "google_cloud_platform", "extra": {"keyfile_dict": key}}
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_LAKE", json.dumps(connection))
+    options = load_task.delta_options("gs://google_lake@lake/crm/Account")
+    assert options is not None and json.loads(options["GOOGLE_SERVICE_ACCOUNT_KEY"]) == key
