@@ -64,6 +64,7 @@ def heal(
             client, compared, run, kind="heal", soql=soql_text, columns=columns_of(compared), number=number
         )
         extraction = _Healing(client, destination, plan, hash_key=hash_key)
+        extraction.calls_before = client.usage.calls
         extraction.gone = gone if number == 0 else {}
         results.append(_committed(extraction, reads=bool(ids)))
     return results

@@ -143,6 +143,14 @@ class OrgSide:
         plan = DeletesPlan(Window(until - LOG_DAYS, until), None)
         return find_deletions(self._client, self._compared.sobject, plan, now=self.now).timestamps
 
+    def meeting_condition(self, ids: Sequence[str]) -> set[str]:
+        """Those of the Ids whose records are compared: they meet the extracts' condition, and changed before `until`."""
+        found: set[str] = set()
+        for some in _chunks(sorted(ids), _IDS_AT_ONCE):
+            listed = ", ".join(map(soql.literal, some))
+            found |= {str(row["Id"]) for row in self._query(self._named("Id"), [f"{self._named('Id')} IN ({listed})"])}
+        return found
+
     def look_up(self, ids: Iterable[str]) -> dict[str, Record]:
         """The records of these Ids as they are now, those in the recycle bin too; Ids that the org does not have are missing."""
         fields = [*self._fields, *(["IsDeleted"] if self._has_bin else [])]

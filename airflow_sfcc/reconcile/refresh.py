@@ -61,6 +61,7 @@ def refresh(
     current table.
     """
     manifests = read_manifests(destination)
+    calls = client.usage.calls
     if manifests:
         client.describe(str(manifests[-1]["sobject"]))  # after which the org's time is known
     compared = compared_of(destination, manifests, client.now)
@@ -71,6 +72,7 @@ def refresh(
         log.info("%s has no calculated fields in this extract", compared.sobject)
         return None
     extraction = _planned(client, destination, compared, run, calculated, api, hash_key)
+    extraction.calls_before = calls
     try:
         extraction.start()
         wait(extraction)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
 from airflow_sfcc.reconcile.local_side import LocalSide
@@ -158,9 +158,20 @@ class Search:
         self._judge_absent(here.keys() - there.keys())
         missing = [each for each in candidates if each not in here and each in there]
         deleted = self._local.known_deleted(missing)
+        outside = self._outside([each for each in there.keys() & here.keys() if not candidates[each]], there)
         for each, is_listed in candidates.items():
-            if each in there:
+            if each in outside:
+                self.findings.outside += self._local.remove([each])
+            elif each in there:
                 self._judge(each, is_listed, there[each], here.get(each), each in deleted)
+
+    def _outside(self, ids: Sequence[str], there: Mapping[str, Record]) -> set[str]:
+        """Those of the Ids whose records are there, and do not meet the condition of the extracts any more."""
+        asked = [each for each in ids if there[each].stamp < self._compared.until and not there[each].is_deleted]
+        if not asked or not self._compared.where:
+            return set()
+        self._require_calls()
+        return set(asked) - self._org.meeting_condition(asked)
 
     def _judge(
         self, record_id: str, is_listed: bool, there: Record, here: datetime | None, is_known_deleted: bool
@@ -170,8 +181,6 @@ class Search:
         elif there.is_deleted:
             self._found(Finding(record_id, "not_deleted", there.stamp), here is not None)
             self._local.remove([record_id])
-        elif here is not None and not is_listed and self._compared.where:
-            self.findings.outside += self._local.remove([record_id])
         elif here is None:
             self._found(Finding(record_id, "wrongly_deleted" if is_known_deleted else "lost"), is_listed)
             self._local.put(there)

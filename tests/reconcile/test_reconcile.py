@@ -209,3 +209,16 @@ def test_an_id_that_landed_is_no_soql(place: Place) -> None:
     org = OrgSide(place.client(), compared, True, True)
     with suppress(QueryError):
         assert org.look_up(["x') OR (Id != 'y"]) == {}
+
+
+def test_a_stale_record_that_meets_the_condition_is_stale(tmp_path: Path) -> None:
+    """Though the org does not list it where its older version is here."""
+    condition = {"where": "NumberOfEmployees > 100"}
+    with place_of(tmp_path, 300, **condition) as place:
+        stale, left, *_ = sorted(place.here().keys() & place.there().keys())
+        place.records.update("Account", left, {"NumberOfEmployees": 1})
+        place.extract(**condition)
+        make_stale(place, stale, 30 * HOUR)
+        result = place.compare(heal=True)
+        assert wrong(result) == {"stale": [stale]} and result["outside"] == 1 and result["api_calls"] <= 30
+        assert place.compare()["is_right"]

@@ -119,3 +119,15 @@ def test_options_that_it_cannot_go_with(options: dict[str, Any], says: str) -> N
         SalesforceExtractOperator(
             task_id="extract", sobject="Account", destination="file:///lake", **{"calculated": "refresh", **options}
         )
+
+
+def test_calls_that_were_made_for_others_are_not_the_refreshs(world: World) -> None:
+    world.run(run_of(0, world.now))
+    world.org.change_formula("Account", "Tier__c", "'Platinum'")
+    world.clock.freeze(world.now + timedelta(minutes=10))
+    client = world.client()
+    for _ in range(4):
+        list(client.query("SELECT Id FROM Account LIMIT 1"))
+    calls = client.usage.calls
+    landed = refresh(client, world.destination, run_of(1, world.now), wait=wait_for_job, api="rest")
+    assert landed is not None and landed["api_calls"] == client.usage.calls - calls
