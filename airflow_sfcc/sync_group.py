@@ -9,6 +9,7 @@ Importing this module is cheap: what needs pyarrow or HTTP is imported when a ta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from airflow_sfcc._airflow.event_facts import Warned
     from airflow_sfcc._airflow.sync_task import BatchTask
+    from airflow_sfcc._airflow.warning_signs import Thresholds
     from airflow_sfcc.extract.extraction import Extraction
     from airflow_sfcc.sync.model import Announcement, Wanted
 
@@ -286,6 +288,10 @@ class SyncOperator(ExtractPresentation, _SyncOperator):
         new = [each for each in found if each.kind != "budget" or not self._budget_is_told]
         self._budget_is_told = self._budget_is_told or any(each.kind == "budget" for each in found)
         super()._tell(context, new, self.salesforce_warnings)
+
+    def _thresholds(self) -> Thresholds:
+        """In most objects of an org nothing changes for weeks, and the sync asks the org itself whether that is so."""
+        return replace(super()._thresholds(), nothing_new_days=0)
 
     def _extract_of(self, wanted: Wanted, is_alone: bool) -> SalesforceExtractOperator:
         """The operator that would extract the object in a task of its own."""

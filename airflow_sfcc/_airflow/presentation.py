@@ -136,9 +136,13 @@ class ExtractPresentation:
         if context.get("outlet_events") is None:
             return []
         earlier = earlier_events(self.outlets, uri)
-        found = warnings_of(extracted, result, usage, earlier, Thresholds.configured(), now())
+        found = warnings_of(extracted, result, usage, earlier, self._thresholds(), now())
         self._tell(context, found)
         return found
+
+    def _thresholds(self) -> Thresholds:
+        """When something is worth telling."""
+        return Thresholds.configured()
 
     def _tell(self, context: Context, found: Sequence[Warned], before: Sequence[str] = ()) -> None:
         for each in found:

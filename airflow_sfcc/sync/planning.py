@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, SalesforceError
+from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, QueryError, SalesforceError
 from airflow_sfcc.extract.incremental.state import State, latest_state
 from airflow_sfcc.extract.incremental.windows import plan_window
 from airflow_sfcc.extract.model import DEFAULT_LAG, DEFAULT_LOOKBACK, Deletes, Mode, RunIdentity, Window
 from airflow_sfcc.extract.storage import StoragePath
+from airflow_sfcc.salesforce import soql
 from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.sync.catalog import Catalog, OrgObject, read_catalog
 from airflow_sfcc.sync.changes import Question, changed_rows
@@ -154,9 +155,11 @@ class _Planner:
             return None
         if self._request.calculated == "refresh" and newest.get("stale_fields"):
             return None  # values may have changed without a stamp
+        where = self._request.condition_of(sobject.name)
+        if (newest.get("where") or None) != _as_planned(sobject.name, where):
+            return None  # the extract says that the destination is of another condition
         window = self._window(watermark)
         condition = window.condition(str(cursor))
-        where = self._request.condition_of(sobject.name)
         deletes = self._deletes(sobject)
         known = state.deletes_watermark or state.oldest_end
         if deletes == "hard" and (known is None or known < self._now - self._longest_unread(sobject.name)):
@@ -208,6 +211,14 @@ class _Planner:
         return timedelta(days=shortest + hashlib.sha256(name.encode()).digest()[0] % (longest - shortest + 1))
 
 
+def _as_planned(sobject: str, where: str | None) -> str | None:
+    """The condition as an extract's manifest has it; as it is where it cannot be read, of which the extract tells."""
+    try:
+        return soql.scan(soql.select(sobject, ["Id"], where)).clauses.get("WHERE")
+    except QueryError:
+        return where
+
+
 def _missing(client: SalesforceClient, catalog: Catalog, last: Report | None) -> list[Outcome]:
     """The objects that the last run knew and this one does not see."""
     missing = sorted(name for name in _known(last) if name not in catalog.names)
@@ -225,9 +236,9 @@ def _still_defined(client: SalesforceClient, names: Sequence[str]) -> set[str]:
     if not names:
         return set()
     listed = ", ".join(f"'{name}'" for name in names[:200])
-    soql = f"SELECT QualifiedApiName FROM EntityDefinition WHERE QualifiedApiName IN ({listed})"
+    query = f"SELECT QualifiedApiName FROM EntityDefinition WHERE QualifiedApiName IN ({listed})"
     try:
-        return {str(each.get("QualifiedApiName")) for each in client.query(soql)}
+        return {str(each.get("QualifiedApiName")) for each in client.query(query)}
     except ApiLimitError:
         return set()
     except SalesforceError as problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import msgspec
@@ -153,3 +154,20 @@ def test_a_login_that_fails_is_noted_once(
     result = run_dag(sync_dag("no_login", f"file://{tmp_path}/{{sobject}}", objects=["Account"]))
     assert "Run As user" in result.xcom("org.plan", "salesforce_failure")["error"]
     assert {tags["sobject"] for _, tags in stats.of("sfcc.failure")} == {"unknown"}
+
+
+def test_that_nothing_changed_in_an_object_is_no_warning(
+    start_sfcc_org: StartOrg, run_dag: RunDag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync asks the org itself; here it has lost its report, so each object is extracted once more."""
+    monkeypatch.setenv("AIRFLOW__SFCC__NOTHING_NEW_DAYS", "0.0000001")
+    org = start_sfcc_org(rows={"Account": 9})
+    table = f"duckdb://{tmp_path}/org.duckdb/{{sobject}}"
+    dag = sync_dag("quiet", f"file://{tmp_path}/lake/{{sobject}}", objects=["Account"], table=table)
+    for _ in range(2):
+        org.local_org.clock.advance(timedelta(hours=1))
+        result = run_dag(dag, logical_date=org.local_org.clock.now())
+        assert result.state == "success"
+        rmtree(tmp_path / "lake" / "_sync")
+    (_, first), (_, second) = events("quiet", f"file://{tmp_path}/lake/Account")
+    assert (first["rows"], second["rows"], second["warnings"]) == (9, 0, [])
