@@ -283,7 +283,7 @@ def test_the_api_reference_has_what_is_stable() -> None:
             home, _, last = f"airflow_sfcc.{module}.{name}".rpartition(".")
             assert hasattr(import_module(home), last), f"{home}.{last}"
     readers = {name.rpartition(".")[2] for name in MODULES["Readers"][1] or ()}
-    assert readers >= set(import_module("airflow_sfcc.extract").__all__)
+    assert readers == set(import_module("airflow_sfcc.extract").__all__)
 
 
 def test_the_testing_kit_sends_readers_to_where_faults_are_told() -> None:

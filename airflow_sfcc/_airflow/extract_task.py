@@ -256,7 +256,7 @@ class ExtractTask:
         progress = WaitingProgress(self._log.info)
         for delay in poll_delays(self._options.poll_interval):
             job = extraction.job()
-            progress.seen(job, extraction.client.usage.calls)
+            progress.seen(job, extraction.api_calls)
             if not job.is_waiting:
                 return
             left = end_time - time.monotonic()

@@ -1,8 +1,9 @@
 """The extract engine: plan -> fetch -> convert -> land. Knows data; imports no Airflow.
 
 It writes to any universal-pathlib path. For those who read what landed: `read_manifests` and `latest_state` tell what a
-destination holds, `newest_extract` names the files of the newest full extract, and `current_table_sql` is the query that
-makes one table of incremental ones, wherever `register_storage` lets DuckDB read.
+destination holds, `newest_extract` names the files of the newest full extract, `current_table_sql` is the query that
+makes one table of incremental ones, and `newest_extract_sql` that for the rows of the newest extract, wherever
+`register_storage` lets DuckDB read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_sfcc.extract.current_table import current_table_sql, register_storage
+    from airflow_sfcc.extract.current_table import current_table_sql, newest_extract_sql, register_storage
     from airflow_sfcc.extract.incremental.state import latest_state
     from airflow_sfcc.extract.manifests import read_manifests
     from airflow_sfcc.extract.newest import newest_extract
@@ -21,12 +22,20 @@ if TYPE_CHECKING:
 # whoever sets it keeps their choice.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
 
-__all__ = ["current_table_sql", "latest_state", "newest_extract", "read_manifests", "register_storage"]
+__all__ = [
+    "current_table_sql",
+    "latest_state",
+    "newest_extract",
+    "newest_extract_sql",
+    "read_manifests",
+    "register_storage",
+]
 
 _HOMES = {
     "current_table_sql": "current_table",
     "latest_state": "incremental.state",
     "newest_extract": "newest",
+    "newest_extract_sql": "current_table",
     "read_manifests": "manifests",
     "register_storage": "current_table",
 }

@@ -291,12 +291,13 @@ class Extraction:
         return False
 
     @property
-    def _calls(self) -> int:
+    def api_calls(self) -> int:
+        """Made for this extract so far, by all of its processes."""
         return self.plan.api_calls + self.client.usage.calls - self.calls_before
 
     def stage_plan(self) -> None:
         """Leave the plan for the process that goes on from here, with the calls made so far."""
-        self.landing.save_plan(self.plan.with_calls(self._calls))
+        self.landing.save_plan(self.plan.with_calls(self.api_calls))
 
     def job(self) -> BulkJob:
         """The Bulk job as it is now; of several, the first that is still waiting, else the last."""
@@ -346,7 +347,7 @@ class Extraction:
         with self._missing_files_explained(), self._vanishing_fields_explained():
             pages = self._land_job() if self.plan.api == "bulk" else None
             if pages is None:
-                pages = RestFetcher(self.client, self.plan, self.landing, self._stop, self._hasher()).land()
+                pages = self._rest().land()
         self._require_every_row(pages)
         return pages
 
@@ -386,8 +387,15 @@ class Extraction:
                     builder.add(page)
         return self._parts
 
+    def _rest(self) -> RestFetcher:
+        return RestFetcher(
+            self.client, self.plan, self.landing, self._stop, self._hasher(), calls=lambda: self.api_calls
+        )
+
     def _bulk(self) -> BulkFetcher:
-        return BulkFetcher(self.client, self.plan, self.landing, self._stop, self._hasher())
+        return BulkFetcher(
+            self.client, self.plan, self.landing, self._stop, self._hasher(), calls=lambda: self.api_calls
+        )
 
     def _hasher(self) -> HashKey | None:
         """The key, if it is that which the plan was made with. Raises ConfigurationError for another one."""
@@ -429,7 +437,7 @@ class Extraction:
                 if before is None or self.landing.committed() == before:
                     raise
                 continue  # an earlier attempt has just committed, so what is beside the rows is another
-            manifest = make_manifest(self.plan, list(parts), side_files, api_calls=self._calls + other_calls)
+            manifest = make_manifest(self.plan, list(parts), side_files, api_calls=self.api_calls + other_calls)
             own = {part.name: self.landing.own(part.name) for part in side_files.parts}
             files = {**{part.name: staged for part, staged in parts.items()}, **own}
             with self._commit_lock() as require_lock:

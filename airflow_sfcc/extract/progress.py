@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from airflow_sfcc.salesforce.bulk import BulkJob
 from airflow_sfcc.salesforce.retry import RetryPolicy
-from airflow_sfcc.salesforce.usage import ApiUsage
 from airflow_sfcc.wording import plural
 
 log = logging.getLogger(__name__)
@@ -21,20 +20,20 @@ class Progress:
     """Counts what has landed of one object; safe to share between threads.
 
     `Account: 240,000 of 900,000 rows (26 %), 12 pages, 48,000 rows/s, 4.1 MB/s written, 21 API calls`,
-    and `, 2 retries` if there were any.
+    and `, 2 retries` if there were any. `calls` tells how many API calls were made for the object so far.
     """
 
     def __init__(
         self,
         sobject: str,
         expected_rows: int | None,
-        usage: ApiUsage,
+        calls: Callable[[], int],
         retries: RetryPolicy,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.expected_rows = expected_rows
         self._sobject = sobject
-        self._usage = usage
+        self._calls = calls
         self._retries = retries
         self._clock = clock
         self._lock = threading.Lock()
@@ -67,7 +66,7 @@ class Progress:
         retried = f", {plural(self._retries.retried, 'retry', 'retries')}" if self._retries.retried else ""
         return (
             f"{self._sobject}: {rows}{share}, {plural(self._pages, 'page')}, "
-            f"{self._rows / seconds:,.0f} rows/s{written}, {plural(self._usage.calls, 'API call')}{retried}"
+            f"{self._rows / seconds:,.0f} rows/s{written}, {plural(self._calls(), 'API call')}{retried}"
         )
 
 

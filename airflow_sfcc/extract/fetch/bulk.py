@@ -111,10 +111,19 @@ class BulkFetcher:
     """Lists and lands the pages of one job, until `stop` is set; a page that fails sets it."""
 
     def __init__(
-        self, client: SalesforceClient, plan: Plan, landing: Landing, stop: Stop, hasher: Hasher | None = None
+        self,
+        client: SalesforceClient,
+        plan: Plan,
+        landing: Landing,
+        stop: Stop,
+        hasher: Hasher | None = None,
+        *,
+        calls: Callable[[], int],
     ) -> None:
+        """`calls` tells how many API calls were made for the extract so far."""
         self._client = client.with_options(stop=stop)
         self._plan = plan
+        self._calls = calls
         self._landing = landing
         self._stop = stop
         self._files = PageFiles(plan, landing, hasher)
@@ -163,7 +172,7 @@ class BulkFetcher:
         return self._land_side_by_side((OpenedPage(page) for page in pages), self._landing.staged_files(), landed)
 
     def _progress(self, expected_rows: int | None) -> Progress:
-        return Progress(self._plan.sobject, expected_rows, self._client.usage, self._client.session.retries)
+        return Progress(self._plan.sobject, expected_rows, self._calls, self._client.session.retries)
 
     def _land_side_by_side(
         self, pages: Iterator[OpenedPage], finished: StagedFiles, landed: _Landed

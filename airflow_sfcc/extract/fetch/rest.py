@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, TypeVar
@@ -31,11 +31,20 @@ class RestFetcher:
     """Lands the rows of one query, until `stop` is set. On failure it sets `stop` so that the prefetched page is not retried."""
 
     def __init__(
-        self, client: SalesforceClient, plan: Plan, landing: Landing, stop: Stop, hasher: Hasher | None = None
+        self,
+        client: SalesforceClient,
+        plan: Plan,
+        landing: Landing,
+        stop: Stop,
+        hasher: Hasher | None = None,
+        *,
+        calls: Callable[[], int],
     ) -> None:
+        """`calls` tells how many API calls were made for the extract so far."""
         self._client = client.with_options(stop=stop)
         self._stop = stop
         self._plan = plan
+        self._calls = calls
         self._landing = landing
         self._converter = Converter(plan.columns, hasher)
 
@@ -74,7 +83,7 @@ class RestFetcher:
             include_deleted=self._plan.include_deleted,
             read=reader.read,
         )
-        progress = Progress(self._plan.sobject, None, self._client.usage, self._client.session.retries)
+        progress = Progress(self._plan.sobject, None, self._calls, self._client.session.retries)
         with closing(one_ahead(pages)) as read_ahead, self._stop.set_by_failure():
             for page in read_ahead:
                 progress.expected_rows = page.total_size
