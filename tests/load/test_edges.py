@@ -14,6 +14,7 @@ from upath import UPath
 
 from airflow_sfcc.errors import TableError, TableUnavailableError
 from airflow_sfcc.load import loading
+from airflow_sfcc.load.changes import changes_of
 from airflow_sfcc.load.delta.table import DeltaTable
 from airflow_sfcc.load.duckdb_table import DuckDBTable
 from airflow_sfcc.load.loading import LoadOptions, load
@@ -157,7 +158,7 @@ def test_the_first_extract_is_replaced_while_it_is_read(
     """Its rows are read while they are written to the table, which takes them back."""
     lake, again = UPath(tmp_path / "lake"), [1]
     BASE.land(lake)
-    original = loading.changes_of
+    original = changes_of
 
     def then_committed_again(*arguments: Any) -> Any:
         change = original(*arguments)
