@@ -51,8 +51,8 @@ class _SoqlDecoratedOperator(DecoratedOperator, SalesforceQueryOperator):
         soql = self.python_callable(*self.op_args, **kwargs)
         if not isinstance(soql, str) or not soql.strip():
             raise TypeError(f"The function {self.python_callable.__name__} must return SOQL as text, not {soql!r}.")
-        self.soql = soql
-        self.render_template_fields(context)
+        # Only what the function returned: the other fields are rendered already, and their values may look like templates.
+        self.soql = self.render_template(soql, context)
         return SalesforceQueryOperator.execute(self, context)
 
 

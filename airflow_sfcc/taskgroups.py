@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, TaskGroup
 
-from airflow_sfcc._airflow.destinations import filled_in, storage_failures
+from airflow_sfcc._airflow.destinations import destination_url, filled_in, storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
-from airflow_sfcc._airflow.options import option_names
+from airflow_sfcc._airflow.option_values import Destination, checked_value
+from airflow_sfcc._airflow.options import is_known_later, option_names
 from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_defaults
 from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator
 from airflow_sfcc.sync_group import salesforce_sync as salesforce_sync
@@ -38,7 +39,7 @@ PlainShare = Mapping[str, Any]
 def salesforce_extract(
     group_id: str,
     *,
-    destination: str,
+    destination: Destination,
     shares: int = 8,
     slice_at: Sequence[datetime | str] = (),
     skip_if_empty: bool = False,
@@ -67,16 +68,17 @@ def salesforce_extract(
         `queue`, `execution_timeout`, ...) reach all tasks of the group; `inlets` and `trigger_rule` the first, `outlets` and
         documentation the last.
     """
-    if shares < 1:
-        raise ValueError("shares must be greater than 0.")
+    checked_value("shares", shares, int)
+    checked_value("skip_if_empty", skip_if_empty, bool)
     if "api" in extract:
         raise ValueError("A task group always extracts by Bulk API 2.0: leave api out.")
+    place: Any = destination if is_known_later(destination) else destination_url(destination)
     extract, of_all, of_plan, of_commit = _shared_out(extract)
     settings: Any = {"retries": 2, **(default_args or {}), **of_all}
     with TaskGroup(group_id, default_args=settings) as group:
         plan = PlanOperator(
             task_id="plan",
-            destination=destination,
+            destination=place,
             shares=shares,
             slice_at=slice_at,
             api="bulk",
@@ -85,13 +87,13 @@ def salesforce_extract(
         )
         download = DownloadOperator.partial(
             task_id="download",
-            destination=destination,
+            destination=place,
             hash_key_conn_id=extract.get("hash_key_conn_id"),
             salesforce_conn_id=salesforce_conn_id,
         ).expand(share=plan.output)
         CommitOperator(
             task_id="commit",
-            destination=destination,
+            destination=place,
             shares=plan.output,
             downloads=download.output,
             sobject=extract.get("sobject"),

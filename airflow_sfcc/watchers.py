@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from airflow_sfcc._airflow.option_values import checked_value
 from airflow_sfcc._airflow.versions import say_missing
+from airflow_sfcc.errors import OptionError
 from airflow_sfcc.triggers import load_client
 
 if TYPE_CHECKING:
@@ -62,8 +64,11 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
         poll_interval: float = 60.0,
         salesforce_conn_id: str = "sfcc_default",
     ) -> None:
-        if poll_interval <= 0:
-            raise ValueError("poll_interval must be greater than 0.")
+        poll_interval = checked_value("poll_interval", poll_interval, float)
+        checked_value("sobject", sobject, str)
+        checked_value("where", where, str | None)
+        if where and where.split()[:1] and where.split()[0].upper() == "WHERE":
+            raise OptionError(f"where={where!r}: write the condition alone, without the word WHERE.")
         super().__init__()  # type: ignore[no-untyped-call]
         self.sobject = sobject
         self.where = where

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from salesforce_localorg.bulk_jobs import BulkTimings
 from upath import UPath
 
-from airflow_sfcc.errors import ExtractError
+from airflow_sfcc.errors import ExtractError, OptionError
 from airflow_sfcc.extract.model import Landed, from_plain
 from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
 from tests.extract.runs import read_rows
@@ -217,3 +218,36 @@ def test_what_downloads_hand_on_is_checked(page: dict[str, Any]) -> None:
     assert from_plain({**landed, "pages": [staged]}, Landed, "What a download returned").rows == 1
     with pytest.raises(ExtractError, match=r"What a download returned is not what this version.*Clear the task"):
         from_plain({**landed, "pages": [{**staged, **page}]}, Landed, "What a download returned")
+
+
+@pytest.mark.parametrize("of_airflow", [False, True])
+def test_a_destination_may_be_a_path(org: SalesforceOrg, run_dag: RunDag, tmp_path: Path, of_airflow: bool) -> None:
+    """For all tasks of the group alike."""
+    from airflow.sdk import DAG, ObjectStoragePath
+
+    from airflow_sfcc.taskgroups import salesforce_extract
+
+    place = tmp_path / "{sobject}"
+    destination = ObjectStoragePath(f"file://{place}") if of_airflow else place
+    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    with DAG(f"path_{of_airflow}", schedule=None, start_date=start) as dag:
+        salesforce_extract("contacts", sobject="Contact", fields=["Id"], destination=destination, poll_interval=0.1)
+    assert run_dag(dag).state == "success"
+    assert len(list((tmp_path / "Contact").glob("extract=*/_manifest.json"))) == 1
+
+
+def test_a_destination_that_names_no_place_is_refused_when_the_dag_is_parsed() -> None:
+    with pytest.raises(OptionError, match="relative path"):
+        dag_of("landing", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"shares": "8"}, "shares must be a whole number"),
+        ({"skip_if_empty": "False"}, "skip_if_empty must be True or False"),
+    ],
+)
+def test_options_of_the_group_are_checked_when_the_dag_is_parsed(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        dag_of("file:///lake", "slips", **options)

@@ -29,7 +29,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class SchemaChange(msgspec.Struct, frozen=True, gc=False):
-    """One change: `added`, `removed`, `access_lost`, `retyped` or `unselected`."""
+    """One change: `added`, `removed`, `access_lost`, `retyped`, `selected` or `unselected`."""
 
     column: Name = ""
     change: Name = ""

@@ -117,6 +117,10 @@ def refuse_without_effect(options: Mapping[str, Any], given: Collection[str]) ->
             options["soql"] is not None,
             {"fields", "exclude_fields", "where"},
         ),
+        "page_size and parallel_pages are for result pages of Bulk jobs, and api='rest' has none": (
+            options["api"] == "rest",
+            {"page_size", "parallel_pages"},
+        ),
         "bind fills :names in where or soql, and there is neither": (
             options["where"] is None and options["soql"] is None,
             {"bind"},

@@ -122,9 +122,9 @@ def _nothing_new(
 
 
 def _schema_change(extracted: Extracted) -> Warned | None:
-    from airflow_sfcc.extract.incremental.schema_drift import UNSELECTED, sentence
+    from airflow_sfcc.extract.incremental.schema_drift import OF_THE_TASK, sentence
 
-    changes = [each for each in extracted.schema_changes if each["change"] != UNSELECTED]
+    changes = [each for each in extracted.schema_changes if each["change"] not in OF_THE_TASK]
     if not changes:
         return None
     more = f", and {len(changes) - 10} more" if len(changes) > 10 else ""

@@ -38,7 +38,7 @@ from airflow_sfcc.extract.fetch.bulk import BulkFetcher
 from airflow_sfcc.extract.fetch.rest import RestFetcher
 from airflow_sfcc.extract.incremental.increment import require_unchanged
 from airflow_sfcc.extract.incremental.side_files import SideFiles, gather_side_files
-from airflow_sfcc.extract.incremental.state import State, check_same_source, latest_state
+from airflow_sfcc.extract.incremental.state import State, check_same_source, latest_state, refuse_sibling
 from airflow_sfcc.extract.land import describe_file
 from airflow_sfcc.extract.land.commit import finish, publish
 from airflow_sfcc.extract.land.lock import commit_lock
@@ -485,9 +485,13 @@ class Extraction:
             yield require_lock
 
     def _require_own_destination(self, state: State) -> None:
-        """Raise StateError when extracts of another object or org were committed since this one was planned."""
-        others = state.without(self.plan.extract_id).manifests
-        check_same_source(others, {"org_id": self.plan.org_id, "sobject": self.plan.sobject})
+        """Raise StateError when extracts of another object, org or condition were committed since this one was planned."""
+        others, increment = state.without(self.plan.extract_id), self.plan.increment
+        check_same_source(others.manifests, {"org_id": self.plan.org_id, "sobject": self.plan.sobject})
+        if increment.kind == "extract":
+            refuse_sibling(others.manifests, self.plan, increment.where, self.plan.columns)
+        if increment.mode == "incremental" or any(each.get("window") for each in others.manifests):
+            check_same_source(others.relevant, {"where": increment.where})
 
     def _require_every_row(self, pages: Sequence[StagedFile]) -> None:
         if self.plan.api != "bulk":

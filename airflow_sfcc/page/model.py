@@ -535,8 +535,8 @@ def incomplete_sentence(night: Night) -> str:
 
 
 def changes_of(facts: ExtractFacts) -> int:
-    """Changes of the object; a column that the task no longer selects is none."""
-    return sum(each.change != "unselected" for each in facts.schema_changes)
+    """Changes of the object; a column that the task selects now, or no longer, is none."""
+    return sum(each.change not in ("selected", "unselected") for each in facts.schema_changes)
 
 
 def _first_full(nights: Iterable[Night]) -> ExtractFacts | None:

@@ -450,6 +450,7 @@ _CHANGES = {
     "access_lost": "hidden from the Run As user",
     "retyped": "has another type",
     "unselected": "no longer selected",
+    "selected": "newly selected",
 }
 
 

@@ -108,7 +108,8 @@ def _planned(
     prefix = compared.prefix
     conditions = [f"({compared.where})"] if compared.where else []
     conditions.append(f"{prefix}{compared.cursor} < {soql.datetime_literal(compared.until)}")
-    names = ", ".join(prefix + name for name in ("Id", *(column.name for column in calculated)))
+    written = _as_written(compared)
+    names = ", ".join([f"{prefix}Id", *(written.get(column.name, prefix + column.name) for column in calculated)])
     text = f"SELECT {names} FROM {compared.source} WHERE {' AND '.join(conditions)}"
     choice = choose_api(client, api, soql.scan(text), include_deleted=False)
     plan = plan_beside(
@@ -123,6 +124,14 @@ def _planned(
         page_size=PAGE_ROWS,
     )
     return _Refreshing(client, destination, plan, hash_key=hash_key)
+
+
+def _as_written(compared: Compared) -> dict[str, str]:
+    """How the extracts' query selects each column: `toLabel(Industry)` is called Industry, and is no Industry."""
+    query = soql.scan(str(compared.newest["soql"]))
+    names = [str(column["name"]) for column in compared.newest["schema"]]
+    texts = [query.text[item.start : item.end] for item in query.items]
+    return dict(zip(names, texts)) if len(names) == len(texts) else {}
 
 
 def _merge(

@@ -24,6 +24,7 @@ from airflow_sfcc.errors import (
     UnexpectedResponseError,
 )
 from airflow_sfcc.salesforce.api import Api
+from airflow_sfcc.salesforce.error_tables import meaning_within
 from airflow_sfcc.salesforce.responses import count_of, header_number, json_object_of, one_line, raise_for_error
 from airflow_sfcc.wording import plural
 
@@ -100,9 +101,12 @@ class BulkJob:
             return
         if self.state == FAILED:
             why = (self.error_message or "").rstrip(".") or "Salesforce gave no reason"
+            known = meaning_within(self.error_message or "")
+            advice = known[1] if known else "Correct the query, use api='rest', or try again when the cause is gone."
             raise JobFailedError(
-                f"Bulk job {self.id} on {self.sobject} failed: {why}. Correct the query, use api='rest', or try again "
-                "when the cause is gone; the job is listed in Setup under Bulk Data Load Jobs."
+                f"Bulk job {self.id} on {self.sobject} failed: {why}. {advice}\nThe job is listed in Setup under Bulk Data Load "
+                "Jobs.",
+                step=known[2] if known else None,
             )
         if self.state == ABORTED:
             raise JobAbortedError(

@@ -95,25 +95,44 @@ _TOO_MANY_AT_ONCE: Meaning = (
 _SAYS_NOT_BY_BULK = re.compile("not supported in Bulk|not supported by the Bulk")
 _SAYS_WRONG_QUERY = re.compile("Implementation restriction|does not support query")
 
+_CODE = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
+
 _BY_CODE: Mapping[str, Meaning] = {
     **dict.fromkeys(("API_DISABLED_FOR_ORG", "API_CURRENTLY_DISABLED"), _API_OFF),
     **dict.fromkeys(("FEATURENOTENABLED", "FUNCTIONALITY_NOT_ENABLED"), _FEATURE_OFF),
     **dict.fromkeys(
         (
             "MALFORMED_QUERY",
-            "INVALID_TYPE_FOR_OPERATION",
-            "QUERY_TOO_COMPLICATED",
-            "NUMBER_OUTSIDE_VALID_RANGE",
-            "EXTERNAL_OBJECT_UNSUPPORTED_EXCEPTION",
             "INVALID_QUERY_FILTER_OPERATOR",
             "INVALID_QUERY_SCOPE",
         ),
         _WRONG_QUERY,
     ),
+    "INVALID_TYPE_FOR_OPERATION": (
+        QueryError,
+        "Salesforce does not let this object be queried by itself: leave it out, or read it as child records (soql).",
+        None,
+    ),
+    "QUERY_TOO_COMPLICATED": (
+        QueryError,
+        "There are too many formula fields for one query, or the condition is too long: leave formula fields out "
+        "(exclude_fields, or in the query), or shorten the condition.",
+        None,
+    ),
+    "NUMBER_OUTSIDE_VALID_RANGE": (
+        QueryError,
+        "A number in the query is larger than Salesforce allows: OFFSET goes up to 2,000.",
+        None,
+    ),
+    "EXTERNAL_OBJECT_UNSUPPORTED_EXCEPTION": (
+        QueryError,
+        "This object is not read whole: give the condition that Salesforce names (where, or in the query).",
+        None,
+    ),
     "INVALID_FIELD": (
         QueryError,
-        "Check the spelling, and that the Run As user may see the field. A date, number or boolean in a condition must be "
-        "written without quotes: bind it as such, not as text.",
+        "Check the spelling, and that the Run As user may see the field. In a condition, text stands in single quotes, and "
+        "dates, numbers and booleans stand without: bind each as what it is.",
         ACCESS,
     ),
     "OPERATION_TOO_LARGE": (
@@ -181,6 +200,11 @@ _BY_STATUS: Mapping[int, Meaning] = {
     414: _TOO_LONG,
     431: _TOO_LONG,
 }
+
+
+def meaning_within(text: str) -> Meaning | None:
+    """What the first code in a text means that the table knows: a Bulk job's error has one, after a code of its own."""
+    return next((_BY_CODE[code] for code in _CODE.findall(text) if code in _BY_CODE), None)
 
 
 def meaning_of(status: int, code: str, message: str = "", path: str = "") -> Meaning:

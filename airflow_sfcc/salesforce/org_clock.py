@@ -29,6 +29,9 @@ class OrgClock:
         self._may_be_moved = may_be_moved
         self._agreed: timedelta | None = None
         self._latest: timedelta | None = None
+        self._beyond: timedelta | None = None
+        self.beyond_bound: timedelta | None = None
+        """A difference that is not believed, and on which the last two responses agree: then this machine may be wrong."""
         self._warned = False
         self._lock = threading.Lock()
 
@@ -47,13 +50,21 @@ class OrgClock:
             return
         is_absurd = abs(difference) > LARGEST_DIFFERENCE
         if is_absurd and not self._may_be_moved:
+            self._note_beyond(difference)
             self._warn(difference)
             return
         with self._lock:
+            self._beyond = self.beyond_bound = None
             before, self._latest = self._latest, difference
             is_first = before is None and not is_absurd
             if is_first or (before is not None and abs(before - difference) <= _AGREEMENT):
                 self._agreed = difference
+
+    def _note_beyond(self, difference: timedelta) -> None:
+        with self._lock:
+            before, self._beyond = self._beyond, difference
+            is_agreed = before is not None and abs(before - difference) <= _AGREEMENT
+            self.beyond_bound = difference if is_agreed else None
 
     def _warn(self, difference: timedelta) -> None:
         with self._lock:

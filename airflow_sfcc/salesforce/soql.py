@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -17,7 +18,7 @@ from airflow_sfcc.errors import QueryError
 _TOKEN = re.compile(
     r"""
       (?P<string>'(?:\\.|[^'\\])*')
-    | (?P<bind>(?<![\w:]):\s*(?P<name>[A-Za-z_]\w*))
+    | (?P<bind>(?:(?<![\w:])|(?<=(?i:\bIN))|(?<=(?i:\bLIKE))|(?<=(?i:\bLIMIT))|(?<=(?i:\bOFFSET))):\s*(?P<name>[A-Za-z_]\w*))
     | (?P<word>[A-Za-z_][\w.]*)
     | (?P<literal>\d[\w.:+-]*)
     | (?P<open>\()
@@ -29,12 +30,22 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+_BYTE_ORDER_MARK = "\ufeff"
+"""Some editors begin a `.soql` file with it."""
+
+_AFTER_IN = re.compile(r"\bIN\s*\Z", re.IGNORECASE)
+
 _VALUES = frozenset({"bind", "string", "literal"})
 
 _ESCAPES = {
     **{chr(code): f"\\u{code:04x}" for code in range(32)},
     **{"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"},
 }
+
+
+def is_list(value: Any) -> bool:
+    """Whether a value stands for several: a list, a set, or what mapped tasks of Airflow returned."""
+    return isinstance(value, (Sequence, AbstractSet)) and not isinstance(value, (str, bytes, bytearray))
 
 
 def literal(value: Any) -> str:
@@ -57,7 +68,7 @@ def literal(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, time):
         return value.isoformat(timespec="milliseconds") + "Z"
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if is_list(value):
         return _sequence(value)
     raise QueryError(f"A {type(value).__name__} cannot be bound into SOQL: give text, a number, a boolean, a date, a "
                      "datetime with time zone, None, or a list of these.")  # fmt: skip
@@ -94,7 +105,7 @@ def _number(value: float | Decimal) -> str:
 
 
 def _sequence(values: Iterable[Any]) -> str:
-    items = sorted(values, key=repr) if isinstance(values, (set, frozenset)) else list(values)
+    items = sorted(values, key=repr) if isinstance(values, AbstractSet) else list(values)
     if not items:
         raise QueryError(
             "An empty list cannot be bound into SOQL, since IN () is not valid there: leave the condition out."
@@ -123,7 +134,13 @@ def bind(soql: str, values: Mapping[str, Any] | None, typed: Mapping[int, Any] |
             )
             raise QueryError(f"The query names :{name}, but bind {held}.")
         used.add(name)
-        return literal((typed or {}).get(match.start(), values[name]))
+        value = (typed or {}).get(match.start(), values[name])
+        if _AFTER_IN.search(soql, 0, match.start()) and not is_list(value):
+            raise QueryError(
+                f"bind gives {name} the value {value!r}, and the query has it after IN: give a list. A template that names a "
+                "list stays one with render_template_as_native_obj=True in the DAG."
+            )
+        return f"{' ' if soql[match.start() - 1].isalnum() else ''}{literal(value)}"
 
     bound = _TOKEN.sub(fill, soql)
     unused = set(values) - used
@@ -131,7 +148,7 @@ def bind(soql: str, values: Mapping[str, Any] | None, typed: Mapping[int, Any] |
         raise QueryError(
             f"bind holds {_names(unused)}, which the query does not name: write :{sorted(unused)[0]} in it."
         )
-    return bound
+    return bound.removeprefix(_BYTE_ORDER_MARK)
 
 
 @dataclass(frozen=True)
@@ -446,7 +463,7 @@ def function_call(text: str) -> SelectItem:
 
 def scan(soql: str) -> Query:
     """Cut a query into its clauses. Raises QueryError when it has no SELECT ... FROM."""
-    text = soql.strip().rstrip(";").strip()
+    text = soql.removeprefix(_BYTE_ORDER_MARK).strip().rstrip(";").strip()
     top = [token for token in _tokens(text) if token.depth == 0]
     if not top or top[0].text.upper() != "SELECT":
         raise QueryError("The query does not start with SELECT: write a whole one, such as SELECT Id FROM Account.")

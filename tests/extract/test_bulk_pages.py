@@ -95,7 +95,15 @@ def test_a_job_whose_pages_do_not_add_up_lands_nothing(org: RunningOrg, root: UP
     assert no_data_left(root)
 
 
-@pytest.mark.parametrize(("message", "says"), [("InternalServerError : Retried", "Retried"), ("", "gave no reason")])
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ("InternalServerError : Retried", "Retried"),
+        ("", "gave no reason"),
+        ("InvalidBatch : OPERATION_TOO_LARGE: trop", r"(?s)trop\. Reading parents .*Bulk Data Load Jobs"),
+        ("InvalidBatch : QUERY_TOO_COMPLICATED: x", "leave formula fields out"),
+    ],
+)
 def test_a_failed_job_says_why(org: RunningOrg, root: UPath, message: str, says: str) -> None:
     org.fail("job_create", job_error=message)
     with pytest.raises(JobFailedError, match=says):

@@ -6,6 +6,7 @@ that shares nothing with the product; each example is a table with a column of e
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from collections.abc import Callable
@@ -208,3 +209,47 @@ def test_a_value_that_does_not_fit_is_named_with_its_row(
     for file_format in ("parquet", "csv", "jsonl"):
         with pytest.raises(ConversionError, match=r"Column int__c .* row 13: the value 'seven' does not fit int64"):
             landed(said, root, api="bulk", file_format=file_format, fields=["Id", "int__c"])
+
+
+@pytest.mark.parametrize("bulk", ["5.0", "1.2E7", "0.10"])
+def test_decimals_have_one_spelling_in_csv_by_both_apis(said: Wire, root: UPath, bulk: str) -> None:
+    """That of the column's scale; Salesforce's own would change with the number of rows, by which api='auto' chooses."""
+    fields, said.fields = said.fields, [described("Id", "id"), described("double__c", "double", precision=18, scale=2)]
+    said.packed, said.pages = True, [(f'"Id","double__c"\n"{1:018d}","{bulk}"\n'.encode(), 1)]
+    said.records = [f'{{"Id":"{1:018d}","double__c":{bulk}}}']
+    texts = set()
+    for api in ("bulk", "rest"):
+        folder = root / uuid.uuid4().hex
+        manifest = extract(said, folder, sobject=SOBJECT, api=api, numbers="decimal", file_format="csv")
+        (file,) = manifest["files"]
+        path = folder / f"extract={manifest['extract_id']}" / file["path"]
+        texts.add(gzip.decompress(path.read_bytes()))
+    said.fields = fields
+    assert len(texts) == 1 and b"E" not in texts.pop().splitlines()[1]
+
+
+def test_timestamps_in_text_have_one_spelling_by_both_apis(said: Wire, root: UPath) -> None:
+    """Those of history's values, and those of a column that holds text from when its field was no timestamp."""
+    fields = said.fields
+    rest, bulk = "2026-11-01T02:03:04.000+0000", "2026-11-01T02:03:04.000Z"
+    try:
+        said.fields = [described("Id", "id"), described("SystemModstamp", "datetime", filterable=True)]
+        said.fields += [described("NewValue", "anyType"), described("At__c", "date")]
+        header = '"Id","SystemModstamp","NewValue","At__c"'
+        said.packed = True
+
+        def send(at: str, at_by_bulk: str) -> None:
+            said.pages = [(f'{header}\n"{1:018d}","{bulk}","{bulk}","{at_by_bulk}"\n'.encode(), 1)]
+            said.records = [f'{{"Id":"{1:018d}","SystemModstamp":"{rest}","NewValue":"{rest}","At__c":"{at}"}}']
+
+        for api in ("rest", "bulk"):
+            send("2026-11-01", "2026-11-01")
+            said.fields = [*said.fields[:3], described("At__c", "date")]
+            extract(said, root / api, sobject=SOBJECT, api=api, mode="incremental", run_id="before")
+            send(rest, bulk)
+            said.fields = [*said.fields[:3], described("At__c", "datetime")]
+            manifest = extract(said, root / api, sobject=SOBJECT, api=api, mode="incremental", run_id="after")
+            (row,) = read_rows(root / api / f"extract={manifest['extract_id']}", manifest)
+            assert (row["NewValue"], row["At__c"]) == (bulk, bulk)
+    finally:
+        said.fields = fields

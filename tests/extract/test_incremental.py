@@ -31,13 +31,17 @@ from airflow_sfcc.extract import current_table_sql, latest_state, read_manifests
 from airflow_sfcc.extract.land import commit
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.vacuum import vacuum
-from airflow_sfcc.extract.model import RunIdentity
+from airflow_sfcc.extract.model import Request, RunIdentity
+from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.extract.storage import give_name, is_local
-from tests.extract.runs import read_rows
+from tests.conftest import RunningOrg
+from tests.extract.runs import extract, read_rows, run_identity
 from tests.quarter.simulation import DAY, FIRST_NIGHT
 from tests.quarter.world import WorkerDiedError, World, run_of
 from tests.storages import files_below, on_all_storages, on_disk_and_slowly_on_s3
+from tests.wire_server import SOBJECT, Wire, described
 
+FIELDS: list[dict[str, Any]] = []
 TIER = {"name": "Tier__c", "type": "double", "precision": 18, "scale": 0, "custom": True, "nillable": True}
 
 
@@ -165,6 +169,96 @@ def test_fields_that_the_task_no_longer_names_are_no_change_of_the_object(
     with pytest.raises(SchemaChangedError, match="Phone is hidden") as failure:
         night(world, 2, on_schema_change="fail")
     assert "no longer selected" not in str(failure.value)
+
+
+def test_fields_that_the_task_names_now_are_no_change_of_the_object_and_have_no_values_yet(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.checked = False  # rows that were not read again do not have a new column's value
+    night(world, 0, fields=["Name"])
+    world.update(world.free[0], {"Name": "changed"})
+    caplog.clear()
+    more = night(world, 1, fields=["Name", "Phone", "Owner.Name"], on_schema_change="fail")
+    assert changes_of(more) == {"Phone": "selected", "Owner.Name": "selected"}
+    (line,) = (record.message for record in caplog.records if "no value there" in record.message)
+    assert "the extracts before have no Phone, Owner.Name" in line and "mode='full' into the same destination" in line
+    caplog.clear()
+    all_of_them = night(world, 2, exclude_fields=["Fax"], on_schema_change="fail")
+    assert changes_of(all_of_them)["Industry"] == "selected" and changes_of(all_of_them)["Owner.Name"] == "unselected"
+    assert changes_of(night(world, 3, on_schema_change="fail")) == {"Fax": "selected"}
+    add_field(world)
+    world.org.hide_field("Account", "Phone")
+    with pytest.raises(SchemaChangedError, match=r"Tier__c was added; Phone is hidden"):
+        night(world, 4, exclude_fields=["Fax"], on_schema_change="fail")
+    narrow = RunIdentity("quarter", "refresh", "by hand", -1, world.now)
+    caplog.clear()
+    world.run(narrow, mode="full", deletes="ignore", fields=["Id", "SystemModstamp"])
+    (line,) = (record.message for record in caplog.records if "no value there" in record.message)
+    assert "incremental extracts go on from this full one, which has no" in line and "Industry" in line
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ("COUNT(Id) n", "COUNT(Id) total", {"n": "unselected", "total": "selected"}),
+        ("Id, (SELECT Id FROM Contacts)", "Id", {"Contacts": "unselected"}),
+        ("Id, toLabel(Industry) label", "Id", {"label": "unselected"}),
+    ],
+)
+def test_what_was_no_field_is_not_hidden_from_anybody(
+    org: RunningOrg, tmp_path: Path, before: str, now: str, expected: dict[str, str]
+) -> None:
+    """An alias, or child records."""
+    extract(org, tmp_path, soql=f"SELECT {before} FROM Account")
+    manifest = extract(org, tmp_path, soql=f"SELECT {now} FROM Account", on_schema_change="fail", run_id="next")
+    assert changes_of(manifest) == expected
+    whole = extract(org, tmp_path, sobject="Account", on_schema_change="fail", run_id="all")
+    assert set(changes_of(whole).values()) <= {"selected", "unselected"}
+
+
+def test_what_decides_on_the_rows_must_not_differ_whatever_clause_it_is_in(org: RunningOrg, tmp_path: Path) -> None:
+    """A full extract of a scope would take the place of all records in the current table."""
+    columns = "SELECT Id, SystemModstamp FROM Account"
+    extract(org, tmp_path, soql=columns, mode="incremental")
+    for mode in ("full", "incremental"):
+        asked = Request(soql=f"{columns} USING SCOPE mine", mode=mode, api="bulk")
+        with pytest.raises(StateError, match=r"has the condition 'USING SCOPE mine', .*own destination"):
+            make_plan(org.client(), asked, run_identity("next"), UPath(tmp_path))
+
+
+def test_a_start_in_the_future_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.checked = False
+    manifest = night(world, 0, initial_start=world.now + timedelta(days=365))
+    assert manifest["rows"] == 0 and "initial_start (2028-" in caplog.text and "nothing is read" in caplog.text
+
+
+def test_a_cursor_that_may_be_empty_is_told(said: Wire, root: UPath, caplog: pytest.LogCaptureFixture) -> None:
+    for nullable in (True, False):
+        said.fields = [
+            described("Id", "id"),
+            described("SystemModstamp", "datetime", filterable=True, nillable=nullable),
+        ]
+        caplog.clear()
+        extract(said, root / str(nullable), sobject=SOBJECT, mode="incremental", api="rest")
+        assert ("SystemModstamp can be empty" in caplog.text) is nullable
+
+
+@pytest.mark.parametrize(("behind", "way"), [(timedelta(hours=2), "behind"), (-timedelta(hours=2), "ahead of")])
+def test_no_window_is_cut_where_this_machines_clock_may_be_hours_off(
+    org: RunningOrg, tmp_path: Path, behind: timedelta, way: str
+) -> None:
+    """A watermark in the org's future would have the next extract pass over what changes until then."""
+    org.org.clock.advance(-behind)
+    client = org.client()
+    client.session.clock._may_be_moved = False  # as of an org that is not on loopback
+    assert extract(org, tmp_path / "whole", client=client, sobject="Account", fields=["Name"])["rows"] > 0
+    for mode in ("incremental", "full"):
+        with pytest.raises(
+            UnexpectedResponseError, match=rf"dated (2:00:0|1:59:5)\d {way} this machine's clock"
+        ) as failure:
+            extract(org, tmp_path, client=client, sobject="Account", mode=mode)
+        assert not failure.value.permanent
+    assert list(tmp_path.glob("extract=*")) == []
 
 
 def test_an_object_that_is_gone_says_so(world: World) -> None:

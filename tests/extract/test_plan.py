@@ -11,9 +11,9 @@ from salesforce_localorg.records import Records
 from upath import UPath
 
 from airflow_sfcc.errors import ConfigurationError, NotFoundError, QueryError, SalesforceError
-from airflow_sfcc.extract.model import Plan, Request, from_plain, plain
+from airflow_sfcc.extract.model import Column, Plan, Request, from_plain, plain
 from airflow_sfcc.extract.plan.planner import make_plan
-from airflow_sfcc.extract.plan.quirks import has_ids
+from airflow_sfcc.extract.plan.quirks import has_ids, log_gaps
 from airflow_sfcc.salesforce import SalesforceClient
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, read_rows, run_identity
@@ -278,3 +278,67 @@ def test_archived_activities_that_are_not_read_are_told(
     assert ("archived" in caplog.text) is is_told
     plan(client, sobject="Contact", api="bulk")
     assert caplog.text.count("archived") == is_told
+
+
+@pytest.mark.parametrize("deletes", ["soft", "hard"])
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"soql": "SELECT Id, Name FROM Account"}, "select IsDeleted in the query"),
+        ({"sobject": "Account", "exclude_fields": ["IsDeleted"]}, "take it out of exclude_fields"),
+    ],
+)
+def test_rows_in_the_recycle_bin_must_be_told_from_others(
+    client: SalesforceClient, request_: dict[str, Any], says: str, deletes: str
+) -> None:
+    """In a full extract too: the current table would have them as live records."""
+    with pytest.raises(QueryError, match=rf"recycle bin.*{says}"):
+        plan(client, deletes=deletes, **request_)
+    plan(client, **request_)
+    plan(client, deletes=deletes, soql="SELECT COUNT(Id) FROM Account")
+    made = plan(client, deletes=deletes, sobject="Account", fields=["Name"])
+    assert [column.name for column in made.columns] == ["Name", "IsDeleted"]
+
+
+def test_a_full_extract_finds_the_cursor_however_it_is_spelt(client: SalesforceClient) -> None:
+    """Where a template decides on the mode, cursor_field goes with both modes."""
+    made = plan(client, sobject="Account", fields=["Id", "LastModifiedDate"], cursor_field="lastmodifieddate")
+    assert made.increment.cursor_field == "LastModifiedDate" and made.increment.watermark
+
+
+def test_only_the_object_s_own_fields_are_left_out(client: SalesforceClient) -> None:
+    literal = plan(client, soql="SELECT Id FROM Account WHERE Name != 'FIELDS(ALL)'")
+    child = plan(client, soql="SELECT Id, (SELECT FIELDS(STANDARD) FROM Contacts) FROM Account")
+    assert literal.left_out == child.left_out == ()
+    assert plan(client, soql="SELECT FIELDS( ALL ) FROM Account LIMIT 5").left_out
+
+
+def test_children_and_typeof_are_named_as_values_that_can_be_stale(client: SalesforceClient) -> None:
+    made = plan(
+        client,
+        soql="SELECT Id, SystemModstamp, (SELECT Id FROM Contacts) FROM Account",
+        mode="incremental",
+        api="rest",
+    )
+    assert made.increment.stale_fields == ("Contacts",)
+    typeof = "SELECT Id, SystemModstamp, TYPEOF What WHEN Account THEN Phone END FROM Task"
+    assert plan(client, soql=typeof, mode="incremental").increment.stale_fields == ("What",)
+
+
+@pytest.mark.parametrize(
+    ("sobject", "kind", "says"),
+    [
+        ("ContentVersion", "string", "unless that user has Query All Files"),
+        ("Thing__c", "encryptedstring", "masked, unless the Run As user has View Encrypted Data: Secret__c"),
+        ("EntityDefinition", "string", "What this extract has may be a part of it"),
+        ("Thing__c", "string", None),
+    ],
+)
+def test_what_the_org_leaves_out_or_masks_without_an_error_is_told(
+    caplog: pytest.LogCaptureFixture, sobject: str, kind: str, says: str | None
+) -> None:
+    caplog.set_level("INFO")
+    columns = [Column("Id", "id", "string", False), Column("Secret__c", kind, "string", True)]
+    fields = [{"name": column.name, "type": column.salesforce_type} for column in columns]
+    log_gaps({"name": sobject, "fields": fields}, columns, include_deleted=False)
+    assert says in caplog.text if says else not caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from airflow_sfcc.errors import OptionError, StateError
 from airflow_sfcc.extract import current_table_sql, latest_state, newest_extract
 from airflow_sfcc.extract.extraction import Extraction
 from airflow_sfcc.extract.land.vacuum import vacuum
-from airflow_sfcc.extract.model import Request
+from airflow_sfcc.extract.model import Request, RunIdentity
 from airflow_sfcc.extract.plan.planner import make_plan
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, run_identity
@@ -150,3 +151,54 @@ def test_the_state_prints_in_one_line(org: RunningOrg, tmp_path: Path) -> None:
     shown = repr(latest_state(tmp_path.as_uri()))
     assert manifest["extract_id"] in shown and manifest["watermark"] in shown and "1 extract," in shown
     assert len(shown) < 150
+
+
+def mapped(number: int, run_id: str = "scheduled") -> RunIdentity:
+    return run_identity(run_id, map_index=number)
+
+
+@pytest.mark.parametrize("request_", [{"sobject": "Account", "fields": ["Id"]}, {"soql": "SELECT Id FROM Account"}])
+def test_mapped_conditions_need_destinations_of_their_own(
+    org: RunningOrg, tmp_path: Path, request_: dict[str, Any]
+) -> None:
+    """Each is taken for all there is, so readers of the newest one would have a part of the object only."""
+
+    def under(condition: str) -> dict[str, Any]:
+        soql = request_.get("soql")
+        return {**request_, **({"soql": f"{soql} WHERE {condition}"} if soql else {"where": condition})}
+
+    extract(org, tmp_path, run=mapped(0), **under("Name < 'M'"))
+    with pytest.raises(StateError, match=r"Another mapped task of this run .*\"Name < 'M'\".*a destination of its own"):
+        extract(org, tmp_path, run=mapped(1), **under("Name >= 'M'"))
+    # A task that is cleared may have another number, and another run another condition.
+    extract(org, tmp_path, run=mapped(2), **under("Name < 'M'"))
+    extract(org, tmp_path, run=mapped(1, "next"), **under("Name >= 'M'"))
+
+
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_mapped_columns_need_destinations_of_their_own(org: RunningOrg, tmp_path: Path, mode: Any) -> None:
+    """As people split an object that is too wide."""
+    extract(org, tmp_path, run=mapped(0), sobject="Account", fields=["Name"], mode=mode)
+    with pytest.raises(StateError, match=r"Another mapped task .*\(Name, Phone only in one of them\)"):
+        extract(org, tmp_path, run=mapped(1), sobject="Account", fields=["Phone"], mode=mode)
+    extract(org, tmp_path, run=mapped(1, "next"), sobject="Account", fields=["Phone"], mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [("full", "Another mapped task of this run"), ("incremental", "give each condition its own destination")],
+)
+def test_conditions_that_were_planned_at_the_same_time(org: RunningOrg, tmp_path: Path, mode: Any, says: str) -> None:
+    client = org.client()
+    extractions = []
+    for number, where in enumerate(("Name < 'M'", "Name >= 'M'")):
+        run = mapped(number, "scheduled" if mode == "full" else f"run {number}")
+        request = Request(sobject="Account", fields=["Id"], where=where, mode=mode)
+        extractions.append(Extraction(client, UPath(tmp_path), make_plan(client, request, run, UPath(tmp_path))))
+    for extraction in extractions:
+        extraction.start()
+    first, second = extractions
+    first.commit(first.land())
+    with pytest.raises(StateError, match=says):
+        second.commit(second.land())
+    assert len(list(tmp_path.glob("extract=*"))) == 1

@@ -14,7 +14,9 @@ from airflow_sfcc.extract.model import Request
 from airflow_sfcc.extract.plan.planner import make_plan
 from tests.conftest import RunningOrg
 from tests.extract.runs import run_identity
+from tests.wire_server import SOBJECT, Wire, described
 
+FIELDS: list[dict[str, Any]] = []
 MOMENT = datetime(2025, 1, 1, tzinfo=timezone.utc)
 
 
@@ -48,3 +50,9 @@ def test_what_cannot_be_cut_is_refused(org: RunningOrg) -> None:
         slices(org, MOMENT, MOMENT.astimezone(timezone(timedelta(hours=2))))
     with pytest.raises(QueryError, match="time zone"):
         slices(org, datetime(2025, 1, 1))
+
+
+def test_an_object_whose_records_may_have_no_date_of_creation_is_not_cut(said: Wire) -> None:
+    said.fields = [described("Id", "id"), described("CreatedDate", "datetime", filterable=True)]
+    with pytest.raises(QueryError, match="can be empty"):
+        make_plan(said.client(), Request(sobject=SOBJECT, api="bulk", slice_at=[MOMENT]), run_identity())

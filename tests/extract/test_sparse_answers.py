@@ -118,7 +118,7 @@ def test_the_reason_of_a_failed_job_is_told_in_one_line(said: Wire, root: UPath)
     said.failure = "InvalidBatch : Failed to process query: INVALID_FIELD: \nSELECT x\n       ^\nNo such column 'x'."
     with pytest.raises(JobFailedError) as failed:
         landed(said, root)
-    assert "INVALID_FIELD: SELECT x No such column 'x'. Correct the query" in str(failed.value)
+    assert "INVALID_FIELD: SELECT x No such column 'x'. Check the spelling" in str(failed.value)
 
 
 @pytest.mark.parametrize("text", [b"[]", b"\n", b"<html><body>Maintenance</body></html>"])

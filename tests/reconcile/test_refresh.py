@@ -77,6 +77,32 @@ def test_the_narrow_reading_takes_a_small_part_of_the_bytes(world: World, tmp_pa
     assert here == {key: canonical(value) for key, value in there.items()} and len(here) == rows > 1_900
 
 
+def test_what_a_query_makes_of_a_field_is_read_again_as_that(tmp_path: Path) -> None:
+    """`FORMAT(Total__c)` is called Total__c in the result, and the field itself is another value."""
+    soql = (
+        "SELECT Id, SystemModstamp, FORMAT(Total__c), toLabel(Owner.UserType), (SELECT Id FROM Contacts) FROM Account"
+    )
+    world = World(tmp_path, rows=20, checked=False, request={"sobject": None, "soql": soql, "deletes": "ignore"})
+    try:
+        total = {"name": "Total__c", "type": "double", "precision": 18, "scale": 2, "calculated": True}
+        world.org.add_field("Account", total, formula="12345.5")
+        world.wait(DAY)
+        manifest = world.run(run_of(0, world.now))
+        assert manifest["stale_fields"] == ["Total__c", "Owner.UserType", "Contacts"]
+        before = world.current_table()
+        assert refresh(world.client(), world.destination, run_of(1, world.now), wait=wait_for_job) is None
+        world.org.change_formula("Account", "Total__c", "54321.5")
+        world.clock.freeze(world.now + timedelta(minutes=10))
+        landed = refresh(world.client(), world.destination, run_of(2, world.now), wait=wait_for_job)
+        assert landed is not None and landed["rows"] == 20
+        after = world.current_table()
+        assert {row["Total__c"] for row in before.values()} == {"text 12,345.50"}
+        assert {row["Total__c"] for row in after.values()} == {"text 54,321.50"}
+        assert [row["Owner.UserType"] for row in after.values()] == [row["Owner.UserType"] for row in before.values()]
+    finally:
+        world.close()
+
+
 def test_an_extract_without_calculated_fields_is_left_alone(tmp_path: Path) -> None:
     world = World(tmp_path, checked=False, request={"fields": ["Id", "Name", "SystemModstamp"]})
     try:

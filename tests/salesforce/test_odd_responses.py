@@ -83,7 +83,13 @@ def test_refusals_that_are_rare_say_what_to_do(status: int, code: str, advice: s
             r"ask for a shorter time, or use deletes='soft'",
         ),
         ("OPERATION_TOO_LARGE", "query", "query", QueryError, r"(?s)Who and What .*View All Data.*shorter windows"),
-        ("INVALID_FIELD", "query", "query", QueryError, r"Run As user may see the field.*bind it as such, not as text"),
+        (
+            "INVALID_FIELD",
+            "query",
+            "query",
+            QueryError,
+            r"Run As user may see the field.*text stands in single quotes.*bind each as what it is",
+        ),
         (
             "TXN_SECURITY_METERING_ERROR",
             "query",
@@ -94,6 +100,16 @@ def test_refusals_that_are_rare_say_what_to_do(status: int, code: str, advice: s
         ("REQUEST_LIMIT_EXCEEDED", "query", "query", ApiLimitError, "used up for now"),
         ("INVALID_TYPE", "query", "query", QueryError, "Run As user may read the object"),
         ("QUERY_TIMEOUT", "query", "query", QueryTimeoutError, "less at once"),
+        ("QUERY_TOO_COMPLICATED", "query", "query", QueryError, "leave formula fields out"),
+        ("NUMBER_OUTSIDE_VALID_RANGE", "query", "query", QueryError, "OFFSET goes up to 2,000"),
+        ("INVALID_TYPE_FOR_OPERATION", "query", "query", QueryError, "queried by itself: leave it out"),
+        (
+            "EXTERNAL_OBJECT_UNSUPPORTED_EXCEPTION",
+            "query",
+            "query",
+            QueryError,
+            "give the condition that Salesforce names",
+        ),
     ],
 )
 @pytest.mark.parametrize(

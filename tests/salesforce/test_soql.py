@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -102,3 +103,48 @@ def test_what_bulk_cannot_do(text: str, reason: str | None) -> None:
 def test_scan_refuses_what_is_no_query(text: str) -> None:
     with pytest.raises(QueryError):
         soql.scan(text)
+
+
+def test_a_byte_order_mark_before_the_query_is_no_part_of_it() -> None:
+    """As some editors write it into a .soql file."""
+    assert soql.scan("\ufeffSELECT Id FROM Account").text == "SELECT Id FROM Account"
+    assert (
+        soql.bind("\ufeffSELECT Id FROM Account WHERE Name = :n", {"n": "x"})
+        == "SELECT Id FROM Account WHERE Name = 'x'"
+    )
+
+
+@pytest.mark.parametrize("written", ["IN:ids", "in:ids", "NOT IN :ids", "IN  : ids", "IN\n:ids"])
+def test_a_name_may_stand_right_after_its_keyword(written: str) -> None:
+    """As people write it in Apex."""
+    bound = soql.bind(f"SELECT Id FROM Account WHERE Name {written}", {"ids": ["a", "b"]})
+    assert bound.endswith("('a', 'b')") and ":" not in bound
+    assert soql.bind("SELECT Id FROM A WHERE Name LIKE:n LIMIT:m", {"n": "x%", "m": 5}).endswith("LIKE 'x%' LIMIT 5")
+    relative = "SELECT Id FROM Account WHERE CreatedDate = LAST_N_DAYS:30 AND At__c > 10:30:00.000Z"
+    assert soql.bind(relative, None) == relative
+
+
+@pytest.mark.parametrize("value", ["['a', 'b']", "a", 5, None])
+def test_what_stands_after_in_must_be_a_list(value: object) -> None:
+    """A template renders a list to text, which Salesforce would only call an unexpected token."""
+    with pytest.raises(
+        QueryError, match=r"bind gives ids the value .* after IN: give a list.*render_template_as_native_obj"
+    ):
+        soql.bind("SELECT Id FROM Account WHERE Id NOT IN :ids", {"ids": value})
+    assert soql.bind("SELECT Id FROM Account WHERE Id IN (:ids)", {"ids": "a"}).endswith("IN ('a')")
+
+
+def test_any_sequence_is_a_list() -> None:
+    """What mapped tasks of Airflow returned is one of Airflow's own."""
+
+    class Lazy(Sequence[str]):
+        def __getitem__(self, index: Any) -> Any:
+            return ["a", "b"][index]
+
+        def __len__(self) -> int:
+            return 2
+
+    assert soql.bind("SELECT Id FROM A WHERE Id IN :ids", {"ids": Lazy()}).endswith("IN ('a', 'b')")
+    assert soql.literal({"a": 1}.keys()) == "('a')"
+    with pytest.raises(QueryError, match="bytes"):
+        soql.literal(b"ab")

@@ -162,6 +162,8 @@ def test_a_destination_may_be_a_path_of_airflow(tmp_path: Path, connected_org: R
         {"bind": {"a": 1}},
         {"soql": "SELECT Id FROM Contact", "where": "Name != null"},
         {"soql": "SELECT Id FROM Contact", "fields": ["Id"]},
+        {"api": "rest", "page_size": 500},
+        {"api": "rest", "parallel_pages": 8},
     ],
 )
 def test_options_without_effect(options: dict[str, Any]) -> None:

@@ -161,6 +161,19 @@ def test_task_soql(connected_org: RunningOrg, context: Any) -> None:
     assert operator.soql.endswith("LIMIT 3"), "the UI shows the query that ran"
 
 
+def test_values_that_look_like_templates_stay_as_they_are(connected_org: RunningOrg, context: Any) -> None:
+    """What the function returned is rendered; `bind` was rendered before, and its values may be anybody's text."""
+    with DAG("soql_braces", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+
+        @task.soql(bind={"name": "{{ 1 / 0 }}"})  # type: ignore[attr-defined,untyped-decorator,unused-ignore]
+        def named() -> str:
+            return "SELECT LastName FROM {{ 'Contact' }} WHERE LastName = :name"
+
+        result: Any = named()
+    assert result.operator.execute(context) == []
+    assert result.operator.soql == "SELECT LastName FROM Contact WHERE LastName = :name"
+
+
 class Store:
     """What Airflow 3.3 gives a watcher to remember things in."""
 
@@ -225,9 +238,20 @@ def test_a_watcher_of_nothing_fires_for_the_first_record(fresh_org: RunningOrg) 
     assert asyncio.run(watch(fresh_org, Store(), "Name = 'first'", create)) == [1]
 
 
-def test_a_watcher_that_would_ask_without_a_pause_is_refused() -> None:
-    with pytest.raises(ValueError, match="poll_interval"):
-        SalesforceRecordsTrigger("Account", poll_interval=0)
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"poll_interval": 0}, "poll_interval must be a number greater than 0"),
+        ({"poll_interval": "60"}, "poll_interval must be a number greater than 0, not '60'"),
+        ({"sobject": ["Account"]}, "sobject must be text"),
+        ({"where": ["Name != null"]}, "where must be text"),
+        ({"where": "where Name != null"}, "without the word WHERE"),
+    ],
+)
+def test_a_watcher_that_could_not_watch_is_refused(options: dict[str, Any], says: str) -> None:
+    """When it is made: in the triggerer it would only go on after each failure."""
+    with pytest.raises(ValueError, match=says):
+        SalesforceRecordsTrigger(**{"sobject": "Account", **options})
 
 
 def make_account(org: RunningOrg, name: str) -> str:

@@ -328,9 +328,17 @@ def a_long_outage(met: Trouble) -> None:
     met.incremental(deletes="hard")
 
 
-def a_field_more(met: Trouble) -> None:
+def a_field_of_another_type(met: Trouble) -> None:
+    def with_longer_names(describe: Any) -> Any:
+        fields = describe["fields"]
+        return {
+            **describe,
+            "fields": [{**each, "type": "textarea"} if each["name"] == "Name" else each for each in fields],
+        }
+
     met.incremental(1)
-    met.incremental(columns=("Name", "Phone"), on_schema_change="fail")
+    met.fail("describe", mutate=with_longer_names)
+    met.incremental(on_schema_change="fail")
 
 
 def rendered(met: Trouble, **options: str) -> None:
@@ -416,7 +424,7 @@ PROVOKING: dict[str, Callable[[Trouble], Any]] = {
     "holds extracts of several": several_objects,
     "Another run committed to this destination": another_run_at_the_same_time,
     "the org's log of them begins at": a_long_outage,
-    "changed since the last extract": a_field_more,
+    "changed since the last extract": a_field_of_another_type,
     "there when this extract was planned": a_field_that_vanishes,
     "does not fit": a_value_too_wide,
 }

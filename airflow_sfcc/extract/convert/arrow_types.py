@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -201,14 +202,19 @@ def _missing(column: Column) -> UnexpectedResponseError:
     )
 
 
-def _without_empty(text: pa.Array) -> pa.Array:
-    """Salesforce has no empty strings."""
+def _as_bulk_has_it(text: pa.Array, column: Column) -> pa.Array:
+    """Texts as Bulk's CSV has them: Salesforce has no empty strings, and writes the zone of a timestamp otherwise by REST.
+
+    A timestamp is text in a column that also holds text of before, when its field was of another type.
+    """
+    if column.salesforce_type == "datetime":
+        text = pc.replace_substring_regex(text, r"\+0000$", "Z")
     return pc.if_else(pc.equal(text, ""), _NO_TEXT, text)
 
 
 def _typed_json(values: JsonColumn, column: Column, first_row: int) -> pa.Array:
     if isinstance(values, pa.Array):
-        return _typed(_without_empty(values) if column.type == "string" else values, column, first_row)
+        return _typed(_as_bulk_has_it(values, column) if column.type == "string" else values, column, first_row)
     return _json_column(values, column, first_row)
 
 
@@ -227,6 +233,8 @@ def type_in_json(column: Column) -> pa.DataType:
 _LEAST_PLAIN, _LEAST_SCIENTIFIC = 1e-3, 1e7
 """Between these, Java writes a double without an exponent."""
 
+_REST_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0000")
+
 _NO_TEXT = pa.scalar(None, pa.string())
 UNFIT_JSON = (pa.ArrowInvalid, ValueError, ArithmeticError, TypeError)
 """What making an array raises for values that do not fit its type."""
@@ -239,7 +247,7 @@ def _checked_array(values: Sequence[Any], column: Column) -> pa.Array:
         raise TypeError(column.type)
     array = pa.array(values, type_in_json(column))
     if column.type == "string":
-        return _without_empty(array)
+        return _as_bulk_has_it(array, column)
     if column.type == "float64" and not pc.all(pc.is_finite(array)).as_py():
         raise ValueError(column.type)
     return array
@@ -247,6 +255,8 @@ def _checked_array(values: Sequence[Any], column: Column) -> pa.Array:
 
 def _array_value_by_value(values: Sequence[Any], column: Column, first_row: int) -> pa.Array:
     convert: Callable[[Any], Any] = _JSON_CONVERTERS.get(column.type, _decimal)
+    if column.salesforce_type == "anyType":
+        convert = _text_of_any
     kind = type_in_json(column)
     try:
         return pa.array([None if value is None else convert(value) for value in values], kind)
@@ -271,6 +281,13 @@ def _text(value: Any) -> str | None:
         return json.dumps(value, ensure_ascii=False, default=float)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _text_of_any(value: Any) -> str | None:
+    """The text of a value of any type, in one spelling by both APIs."""
+    if isinstance(value, str) and _REST_TIMESTAMP.fullmatch(value):
+        return f"{value.removesuffix('+0000')}Z"
+    return _text(value)
 
 
 def _as_bulk_writes(number: float) -> str:

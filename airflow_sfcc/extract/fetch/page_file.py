@@ -34,7 +34,7 @@ class PageFiles:
         self._landing = landing
         self._converter = Converter(plan.columns, hasher)
         self._dictionaries = Dictionaries()
-        self._converts_csv = any(column.hashed for column in plan.columns)
+        self._converts_csv = any(column.hashed or column.type.startswith("decimal") for column in plan.columns)
 
     def write(self, page: ResultPage, response: requests.Response, ids: PageIds) -> StagedFile:
         """Land the page's rows, and take its Ids.

@@ -6,7 +6,7 @@ It is decided when the extract is planned, travels with the plan as plain JSON, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,8 +14,11 @@ from typing import Any
 from msgspec import structs
 
 from airflow_sfcc.errors import ConcurrentRunError, StateError
+from airflow_sfcc.extract.described import Described
 from airflow_sfcc.extract.incremental.deletions import LOG_DAYS, require_log, require_replicateable
 from airflow_sfcc.extract.incremental.schema_drift import (
+    OF_THE_TASK,
+    SELECTED,
     UNSELECTED,
     SchemaChange,
     changes_between,
@@ -55,6 +58,8 @@ class Source:
     where: str | None
     is_whole: bool
     cursor: str | None
+    are_listed: bool = False
+    """Whether the task lists its columns, so that none comes or goes by itself."""
 
     @property
     def sobject(self) -> str:
@@ -65,12 +70,20 @@ class Source:
 
 
 def find_increment(
-    source: Source, options: IncrementalOptions, times: RunTimes, extract_id: str, state: State, *, now: datetime
+    source: Source,
+    options: IncrementalOptions,
+    times: RunTimes,
+    extract_id: str,
+    state: State,
+    *,
+    now: datetime,
+    describe_of: Callable[[Manifest], Described | None] = lambda _: None,
 ) -> tuple[Increment, tuple[Column, ...]]:
     """The extract's increment, and its columns with types that hold what is there already.
 
-    `now` is the org's. Raises QueryError for what cannot be extracted that way, StateError when the destination holds
-    something else, DeleteLogError when deletions would be missed, SchemaChangedError for on_schema_change="fail".
+    `now` is the org's; `describe_of` says what the object was when an earlier extract was planned. Raises QueryError for what
+    cannot be extracted that way, StateError when the destination holds something else, DeleteLogError when deletions would be
+    missed, SchemaChangedError for on_schema_change="fail".
     """
     own, others = state.own(extract_id), state.without(extract_id)
     if options.mode == "full":
@@ -79,17 +92,46 @@ def find_increment(
     else:
         increment = _later_increment(source, options, times, own, others, now)
         columns = _widened(source.columns, others.relevant)
-    changes = changes_between(others.newest["schema"], columns, source.describe) if others.newest else []
+    changes = _changes(source, columns, others, describe_of)
     if options.on_schema_change == "fail":
         refuse_changes(source.sobject, changes)
     _log_changes(source.sobject, changes)
+    _log_missing_values(source.sobject, options, others, changes)
     return structs.replace(increment, schema_changes=tuple(changes)), columns
+
+
+def _changes(
+    source: Source, columns: Sequence[Column], others: State, describe_of: Callable[[Manifest], Described | None]
+) -> list[SchemaChange]:
+    newest = others.newest
+    if newest is None:
+        return []
+    is_same = {str(column["name"]) for column in newest["schema"]} == {column.name for column in columns}
+    then = None if is_same or source.are_listed else describe_of(newest)
+    return changes_between(newest["schema"], columns, source.describe, then, are_listed=source.are_listed)
+
+
+def _log_missing_values(
+    sobject: str, options: IncrementalOptions, others: State, changes: Sequence[SchemaChange]
+) -> None:
+    """Name the columns that records have no value in until they change, since no extract that counts has one."""
+    if options.mode == "incremental":
+        kinds, fix = {"added", SELECTED}, "A run with mode='full' into the same destination brings them"
+        why = "the extracts before have no"
+    else:
+        kinds, fix = {UNSELECTED}, "Select them, unless the incremental extracts do without them too"
+        why = "incremental extracts go on from this full one, which has no"
+    names = [str(each["column"]) for each in changes if each["change"] in kinds and each["column"] != "IsDeleted"]
+    if names and (options.mode == "incremental" or any(each.get("window") for each in others.manifests)):
+        log.warning(
+            "%s: %s %s, so records have no value there until they change.\n%s.", sobject, why, ", ".join(names), fix
+        )
 
 
 def _log_changes(sobject: str, changes: Sequence[SchemaChange]) -> None:
     """A line for each change of the object, and one for all fields that are no longer selected."""
     for change in changes:
-        if change["change"] != UNSELECTED:
+        if change["change"] not in OF_THE_TASK:
             log.warning("%s: %s", sobject, sentence(change))
     unselected = [str(change["column"]) for change in changes if change["change"] == UNSELECTED]
     if unselected:
@@ -132,8 +174,19 @@ def _later_increment(
     now: datetime,
 ) -> Increment:
     cursor = source.cursor
-    if cursor == "CreatedDate" and "History" not in source.sobject:
-        log.warning("%s has no field that moves when a record changes: only new records are extracted", source.sobject)
+    if cursor == "CreatedDate" and not source.sobject.endswith("History"):
+        what = (
+            "is the cursor_field, which no change moves"
+            if options.cursor_field
+            else "is the only stamp, which no change moves"
+        )
+        log.warning("%s: CreatedDate %s: only new records are extracted", source.sobject, what)
+    if any(field["name"] == cursor and field.get("nillable") for field in source.describe["fields"]):
+        log.warning(
+            "%s.%s can be empty: records without a value there are in no window, so none brings them",
+            source.sobject,
+            cursor,
+        )
     wanted = {"org_id": source.org_id, "sobject": source.sobject, "where": source.where, "cursor_field": cursor}
     check_same_source(others.manifests, {name: wanted[name] for name in ("org_id", "sobject")})
     check_same_source(others.relevant, wanted)
@@ -151,6 +204,7 @@ def _later_increment(
             initial_start=options.initial_start,
         )
         window, from_watermark = planned.window, planned.from_watermark
+        _log_late_start(source.sobject, options, others, window)
     deletes = None
     if options.deletes == "hard":
         deletes = _deletes_plan(source, options, times, own, others, window)
@@ -168,6 +222,17 @@ def _later_increment(
         planned_from=others.watermark,
         stale_fields=stale_fields(source),
     )
+
+
+def _log_late_start(sobject: str, options: IncrementalOptions, others: State, window: Window) -> None:
+    if others.watermark is None and options.initial_start and options.initial_start > window.end:
+        log.warning(
+            "%s: initial_start (%s) is later than the end of this run's window (%s), so nothing is read, by this run and by all "
+            "that end before it. Correct it, unless that is meant.",
+            sobject,
+            iso(options.initial_start),
+            iso(window.end),
+        )
 
 
 def _deletes_plan(
@@ -201,17 +266,22 @@ def require_unchanged(increment: Increment, state: State, extract_id: str) -> No
         return
     before, now = (iso(each) if each else "nothing" for each in (increment.planned_from, watermark))
     newest = state.newest
+    by = f" (run {newest['run_id']} of {newest.get('dag_id')}.{newest.get('task_id')})" if newest else ""
     raise ConcurrentRunError(
         f"Another run committed to this destination while this one was under way: it was planned when the destination was "
-        f"complete up to {before}, and now that is {now}{' (run ' + str(newest['run_id']) + ')' if newest else ''}. Nothing "
-        "was committed over it. Run this task again to have it go on from there, and give the DAG max_active_runs=1."
+        f"complete up to {before}, and now that is {now}{by}. Nothing was committed over it.\nRun this task again to have it go "
+        "on from there. To keep runs apart, give the DAG max_active_runs=1, and tasks of several DAGs a pool with one slot."
     )
 
 
 def stale_fields(source: Source) -> tuple[str, ...]:
-    """Columns whose values can change while the cursor stays: formulas and roll-ups, and what is read from parents."""
+    """Columns whose values can change while the cursor stays: formulas, roll-ups, and what is read from parents or children."""
     calculated = {str(field["name"]) for field in source.describe["fields"] if field.get("calculated")}
-    return tuple(column.name for column in source.columns if "." in column.name or column.name in calculated)
+    return tuple(
+        column.name
+        for column in source.columns
+        if "." in column.name or column.name in calculated or column.salesforce_type in ("subquery", "typeof")
+    )
 
 
 def _widened(columns: Sequence[Column], manifests: Sequence[Manifest]) -> tuple[Column, ...]:

@@ -3,56 +3,76 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_sfcc.errors import ACCESS, SchemaChangedError, StateError
+from airflow_sfcc.extract.described import Described
 from airflow_sfcc.extract.model import Column, plain
 
 SchemaChange = dict[str, Any]
 
-UNSELECTED = "unselected"
-"""The change of a column that the task no longer asks for: no change of the object."""
+UNSELECTED, SELECTED = "unselected", "selected"
+"""The changes of a column that the task no longer asks for, or had not asked for: no changes of the object."""
+
+OF_THE_TASK = frozenset({UNSELECTED, SELECTED})
 
 _DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
 _LARGEST_PRECISION = 38
 
 
 def changes_between(
-    before: Sequence[Mapping[str, Any]], columns: Sequence[Column], describe: Mapping[str, Any]
+    before: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    describe: Mapping[str, Any],
+    then: Described | None = None,
+    *,
+    are_listed: bool = False,
 ) -> list[SchemaChange]:
     """What is different now from the `schema` of an earlier manifest, by column name.
 
-    `change` is `added`, `retyped`, `unselected`, `removed` or `access_lost`. A column whose field the object still has is one
-    that is no longer selected. Of the others, only custom fields can be deleted, so a standard field that is gone was hidden
-    from the Run As user; a custom field may be either, and counts as removed.
+    `change` is `added`, `retyped`, `selected`, `unselected`, `removed` or `access_lost`. `then` is what the object was when that
+    extract was planned, None where that is not known. A column whose field was there then and is there now comes or goes by
+    the task alone, and so does every column of a task that lists its columns (`are_listed`). Of the others, only custom fields
+    can be deleted, so a standard field that is gone was hidden from the Run As user; a custom field may be either, and counts
+    as removed.
     """
+    had = _lower(name for field in then.fields for name in (field.name, field.relationship)) if then else set()
+    has = _lower(field.get(key) for field in describe["fields"] for key in ("name", "relationshipName"))
     earlier = {str(column["name"]): column for column in before}
     now = {column.name: column for column in columns}
-    found: list[SchemaChange] = [
-        {"column": name, "change": "added", "to": _types(column)} for name, column in now.items() if name not in earlier
-    ]
+    found: list[SchemaChange] = []
+    for name, column in now.items():
+        if name not in earlier:
+            by_task = are_listed or _head(name) in had
+            found.append({"column": name, "change": SELECTED if by_task else "added", "to": _types(column)})
     for name, was in earlier.items():
-        column = now.get(name)
-        if column is None:
-            found.append({"column": name, "change": _loss(name, describe), "from": _types(was)})
-        elif _types(was) != _types(column):
-            found.append({"column": name, "change": "retyped", "from": _types(was), "to": _types(column)})
+        if name not in now:
+            # What was no field, such as an alias or child records, cannot have gone from the object.
+            by_task = are_listed or _head(name) in has or (then is not None and _head(name) not in had)
+            found.append({"column": name, "change": UNSELECTED if by_task else _loss(name), "from": _types(was)})
+        elif _types(was) != _types(now[name]):
+            found.append({"column": name, "change": "retyped", "from": _types(was), "to": _types(now[name])})
     return found
+
+
+def _lower(names: Iterable[str | None]) -> set[str]:
+    """What a column or the first part of its path can be: a field or a way to a parent, in lower case."""
+    return {name.lower() for name in names if name}
+
+
+def _head(name: str) -> str:
+    return name.lower().partition(".")[0]
+
+
+def _loss(name: str) -> str:
+    return "removed" if "__" in name else "access_lost"
 
 
 def _types(column: Mapping[str, Any] | Column) -> dict[str, str]:
     if isinstance(column, Column):
         column = plain(column)
     return {name: str(column[name]) for name in ("salesforce_type", "type", "hashed") if column.get(name)}
-
-
-def _loss(name: str, describe: Mapping[str, Any]) -> str:
-    head, is_path, _ = name.lower().partition(".")
-    key = "relationshipName" if is_path else "name"
-    if any(str(field.get(key) or "").lower() == head for field in describe["fields"]):
-        return UNSELECTED
-    return "removed" if "__" in name else "access_lost"
 
 
 def require_same_hashing(sobject: str, columns: Sequence[Column], manifests: Sequence[Mapping[str, Any]]) -> None:
@@ -75,7 +95,7 @@ def require_same_hashing(sobject: str, columns: Sequence[Column], manifests: Seq
 
 def refuse_changes(sobject: str, changes: Sequence[SchemaChange]) -> None:
     """Raise SchemaChangedError when the object changed; for `on_schema_change="fail"`."""
-    changes = [change for change in changes if change["change"] != UNSELECTED]
+    changes = [change for change in changes if change["change"] not in OF_THE_TASK]
     if changes:
         raise SchemaChangedError(
             f"The columns of {sobject} changed since the last extract: {'; '.join(map(sentence, changes))}. No rows were "
@@ -94,6 +114,8 @@ def sentence(change: SchemaChange) -> str:
         return f"{name} was {before} and is {after}"
     if change["change"] == UNSELECTED:
         return f"{name} is no longer selected"
+    if change["change"] == SELECTED:
+        return f"{name} is newly selected"
     if change["change"] == "access_lost":
         return f"{name} is hidden from the Run As user now ({ACCESS})"
     return f"{name} was {change['change']}" + (

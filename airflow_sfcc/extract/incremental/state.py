@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 
 from airflow_sfcc.errors import StateError
 from airflow_sfcc.extract.incremental.windows import covered_until
 from airflow_sfcc.extract.manifests import Manifest, file_format_of, read_short_manifests
-from airflow_sfcc.extract.model import Window, from_plain
+from airflow_sfcc.extract.model import Column, Plan, RunIdentity, Window, from_plain
 from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.timestamps import iso, timestamp
 from airflow_sfcc.wording import plural
+
+_LONGEST_RUN = timedelta(days=2)
+"""Mapped tasks of one run land within it."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,38 @@ def check_same_source(manifests: Iterable[Manifest], wanted: Mapping[str, Any]) 
 
 def _called(what: str, value: Any) -> str:
     return f"{what} {value!r}" if value else what.replace("the ", "no ", 1)
+
+
+def refuse_sibling(
+    manifests: Iterable[Manifest], run: RunIdentity | Plan, where: str | None, columns: Iterable[Column]
+) -> None:
+    """Raise StateError when another mapped task of the same run has landed an extract with another condition or other columns:
+    each is taken for the whole object, so readers would have a part of its rows or columns only."""
+    names = {column.name for column in columns}
+    for manifest in manifests:
+        if not _is_sibling(manifest, run):
+            continue
+        there, here = manifest.get("where"), where
+        others = sorted({str(column["name"]) for column in manifest["schema"]} ^ names)
+        if (there or None) != (here or None):
+            differ = f"{_called('the condition', there)} there, and {_called('the condition', here)} here"
+        elif others:
+            differ = f"{', '.join(others[:5])}{', …' if len(others) > 5 else ''} only in one of them"
+        else:
+            continue
+        raise StateError(
+            f"Another mapped task of this run has landed an extract of the same object here ({manifest['extract_id']}), "
+            f"and the two differ ({differ}): readers would take each for all there is. Give each a destination of its own, or "
+            "extract them by one task."
+        )
+
+
+def _is_sibling(manifest: Manifest, run: RunIdentity | Plan) -> bool:
+    """Not what is left from before a run was cleared, by a task whose number is now another object's."""
+    of_run = all(manifest.get(name) == getattr(run, name) for name in ("dag_id", "task_id", "run_id"))
+    is_extract = manifest.get("kind", "extract") == "extract"
+    is_old = timestamp(manifest["started_at"]) < datetime.now(timezone.utc) - _LONGEST_RUN
+    return of_run and is_extract and manifest.get("map_index") != run.map_index and not is_old
 
 
 def check_same_format(destination: StoragePath, newest: Manifest | None, file_format: str) -> None:

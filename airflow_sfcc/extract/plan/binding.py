@@ -53,7 +53,7 @@ def bound_query(client: SalesforceClient, text: str, values: Mapping[str, Any] |
 
 def _holds(value: Any, condition: Callable[[Any], bool]) -> bool:
     """Whether a value, or one in a list of values, is so."""
-    return any(map(condition, value)) if isinstance(value, (list, tuple, set, frozenset)) else condition(value)
+    return any(map(condition, value)) if soql.is_list(value) else condition(value)
 
 
 def _looks_typed(value: Any) -> bool:
@@ -73,7 +73,7 @@ def _type(resolver: ColumnResolver, use: soql.BindUse) -> str | None:
 
 
 def _read(value: Any, read: Callable[[Any], Any], use: soql.BindUse, kind: str) -> Any:
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if soql.is_list(value):
         return [_read(each, read, use, kind) for each in value]
     try:
         return read(value)

@@ -34,7 +34,8 @@ def cursor_of_full(
     if not (is_whole and "Id" in names and has_ids(describe)):
         return None
     wanted = [options.cursor_field] if options.cursor_field else list(CURSOR_FIELDS)
-    best = next((name for name in wanted if name in {str(field["name"]) for field in describe["fields"]}), None)
+    there = {str(field["name"]).lower(): str(field["name"]) for field in describe["fields"]}
+    best = next((there[name.lower()] for name in wanted if name.lower() in there), None)
     return best if best in names else None
 
 

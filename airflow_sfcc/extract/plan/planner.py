@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 from msgspec import structs
 
-from airflow_sfcc.errors import QueryError
-from airflow_sfcc.extract.described import kept_of
+from airflow_sfcc.errors import QueryError, StateError, UnexpectedResponseError
+from airflow_sfcc.extract.described import Described, kept_of
 from airflow_sfcc.extract.incremental.increment import Source, find_increment
-from airflow_sfcc.extract.incremental.state import State, check_same_format, latest_state
+from airflow_sfcc.extract.incremental.state import State, check_same_format, latest_state, refuse_sibling
+from airflow_sfcc.extract.land import describe_file
+from airflow_sfcc.extract.manifests import Manifest
 from airflow_sfcc.extract.model import Column, Increment, LeftOut, Plan, Request, RunIdentity
 from airflow_sfcc.extract.plan.api_choice import choose_api
 from airflow_sfcc.extract.plan.binding import bound
@@ -54,14 +58,21 @@ def make_plan(
     query, source, dropped = select(resolver, request, Protection(resolver, rules, hash_key))
     if request.mode == "incremental":
         _require_incremental(source, request)
-    log_gaps(source.describe, include_deleted=request.deletes != "ignore")
+    elif not query.is_aggregate:
+        _require_columns(source, request)
+    log_gaps(source.describe, source.columns, include_deleted=request.deletes != "ignore")
     left_out = _left_out(source, request)
     place = destination(source.sobject) if callable(destination) else destination
     before = earlier(place) if earlier and place else None
     planned_at = before.started_at if before else datetime.now(timezone.utc)
+    if before is None and (request.mode == "incremental" or source.cursor):
+        _require_clock(client)
     now = before.increment.read_at if before else planned_at + client.ahead
     state = _state(request, run, place)
-    increment, columns = find_increment(source, request, run.times, run.extract_id, state, now=now)
+    increment, columns = find_increment(
+        source, request, run.times, run.extract_id, state, now=now, describe_of=partial(_described_then, place)
+    )
+    refuse_sibling(state.without(run.extract_id).manifests, run, source.where, columns)
     if increment.condition:
         query = query.narrowed(increment.condition)
     draft = _draft(client, request, run, query, source, columns, planned_at, increment)
@@ -80,6 +91,20 @@ def make_plan(
         log.warning("What is extracted changed since the last attempt, so its Bulk job %s is given up", before.job_id)
     choice = choose_api(client, request.api, query, include_deleted=draft.include_deleted)
     return structs.replace(draft, api=choice.api, api_reason=choice.reason, expected_rows=choice.rows)
+
+
+def _require_clock(client: SalesforceClient) -> None:
+    """Raise UnexpectedResponseError where the org and this machine disagree so much about the time that neither can be believed:
+    a watermark in the org's future would have the next extract pass over what changes until then."""
+    beyond = client.session.clock.beyond_bound
+    if beyond is not None:
+        way = "ahead of" if beyond > timedelta(0) else "behind"
+        span = timedelta(seconds=round(abs(beyond).total_seconds()))
+        raise UnexpectedResponseError(
+            f"Salesforce's responses are dated {span} {way} this machine's clock, so no window of time can be cut without "
+            "missing records; nothing was read.\nSet the clock of this worker (NTP); if it is right, look for a proxy or cache "
+            "that changes the Date header. Then run the task again."
+        )
 
 
 def _of_sobject(
@@ -123,10 +148,16 @@ def _protected(
     return query, _source(resolver, request, query, describe, columns), dropped
 
 
+def _takes_all(request: Request) -> bool:
+    """Whether the object decides which columns there are."""
+    if not request.soql:
+        return not request.fields
+    return any(item.function == "FIELDS" for item in soql.scan(request.soql).items)
+
+
 def _left_out(source: Source, request: Request) -> tuple[LeftOut, ...]:
     """The fields that an extract of all fields does not have; they are named in the log."""
-    takes_all = "FIELDS(" in (request.soql or "").upper().replace(" ", "") if request.soql else not request.fields
-    left_out = left_out_fields(source.describe) if takes_all else ()
+    left_out = () if source.are_listed else left_out_fields(source.describe)
     log_left_out(source.describe, [f"{field.name} ({field.why})" for field in left_out])
     return left_out
 
@@ -139,7 +170,15 @@ def _source(
         cursor: str | None = choose_cursor(describe, request.cursor_field)
     else:
         cursor = cursor_of_full(describe, columns, request, is_whole=is_whole)
-    return Source(resolver.org_id, describe, columns, query.clauses.get("WHERE"), is_whole, cursor)
+    return Source(resolver.org_id, describe, columns, _filter(query), is_whole, cursor, not _takes_all(request))
+
+
+def _filter(query: Query) -> str | None:
+    """What decides on which rows the query has: its WHERE, and what else leaves rows out."""
+    clauses = [(name, query.clauses[name]) for name in ("USING SCOPE", "WHERE", "WITH") if name in query.clauses]
+    if [name for name, _ in clauses] in ([], ["WHERE"]):
+        return query.clauses.get("WHERE")
+    return " ".join(f"{name} {text}" for name, text in clauses)
 
 
 def _with(fields: Sequence[str] | None, needed: Sequence[str]) -> list[str] | None:
@@ -204,10 +243,17 @@ def _require_incremental(source: Source, request: Request) -> None:
             "A query that aggregates, or has LIMIT or OFFSET, answers something else than the rows that changed: leave that "
             f"out, or {FULL_INSTEAD}."
         )
-    for name in _needed(source.describe, request):
+    _require_columns(source, request)
+
+
+def _require_columns(source: Source, request: Request) -> None:
+    """Raise QueryError where a column is missing that the rows cannot do without."""
+    for name in needed_columns(source.describe, request):
         if not source.has(name):
+            why = f"deletes={request.deletes!r} reads rows in the recycle bin too, which nothing else tells from others"
             raise QueryError(
-                f"An incremental extract needs the column {name}: "
+                f"An {'incremental ' if request.mode == 'incremental' else ''}extract needs the column {name}"
+                + (f" ({why}): " if name == "IsDeleted" else ": ")
                 + (f"select {name} in the query." if request.soql else "take it out of exclude_fields.")
             )
 
@@ -219,3 +265,11 @@ def _state(request: Request, run: RunIdentity, place: StoragePath | None) -> Sta
     state = latest_state(place, initial_start=request.initial_start)
     check_same_format(place, state.without(run.extract_id).newest, request.file_format)
     return state
+
+
+def _described_then(place: StoragePath | None, manifest: Manifest) -> Described | None:
+    """What the object was when an earlier extract was planned; None where that is not known any more."""
+    name = manifest.get("describe")
+    with suppress(OSError, StateError):
+        return describe_file.read(place, str(name)) if place is not None and name else None
+    return None

@@ -7,11 +7,11 @@ docs/incremental.md has the table for people.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_sfcc.errors import QueryError
-from airflow_sfcc.extract.model import NO_ID
+from airflow_sfcc.extract.model import NO_ID, Column
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,8 @@ _WITHOUT_IDS = frozenset(
 
 _ARCHIVING = frozenset({"task", "event"})
 
+_FILES = frozenset({"contentdocument", "contentdocumentlink", "contentversion"})
+
 
 def has_ids(describe: Mapping[str, Any]) -> bool:
     """Whether the object's rows can be told apart by their Ids, as far as is known from its name and fields."""
@@ -66,15 +68,23 @@ def has_ids(describe: Mapping[str, Any]) -> bool:
     return not (durable or name in _WITHOUT_IDS or name.endswith("__b"))
 
 
-def log_gaps(describe: Mapping[str, Any], *, include_deleted: bool) -> None:
+def log_gaps(describe: Mapping[str, Any], columns: Sequence[Column], *, include_deleted: bool) -> None:
     """Say what the extract will not have, or cannot be used for, although nobody left it out."""
     name = str(describe["name"])
+    if name.lower() in _FILES:
+        log.info("%s: only of files that the Run As user may see, unless that user has Query All Files", name)
+    masked = [column.name for column in columns if column.salesforce_type == "encryptedstring"]
+    if masked:
+        log.info("%s: masked, unless the Run As user has View Encrypted Data: %s", name, ", ".join(masked))
     if name.lower() in _ARCHIVING and not include_deleted:
         log.warning(
             "%s: activities that Salesforce has archived (about a year after their end) are not read with deletes='ignore'; "
             "deletes='soft' reads them too.",
             name,
         )
+    not_whole = why_not_whole(name)
+    if not_whole:
+        log.warning("%s: %s. What this extract has may be a part of it.", name, not_whole)
     if not has_ids(describe):
         log.warning(
             "%s: its rows have no Ids of their own, so a full extract is complete by itself, but rows cannot be told apart "

@@ -27,8 +27,13 @@ def cut(query: Query, source: Source, moments: Sequence[datetime]) -> tuple[str,
         raise QueryError(
             "A query that aggregates, or has LIMIT or OFFSET, cannot be cut into slices: leave slice_at out."
         )
-    if not any(field["name"] == FIELD and field.get("filterable", True) for field in source.describe["fields"]):
+    found = next((field for field in source.describe["fields"] if field["name"] == FIELD), {"filterable": False})
+    if not found.get("filterable", True):
         raise QueryError(f"{source.sobject} has no {FIELD} to filter by, so it cannot be cut into slices.")
+    if found.get("nillable"):
+        raise QueryError(
+            f"{source.sobject}.{FIELD} can be empty, and records without a value in it would be in no slice: leave slice_at out."
+        )
     texts = [datetime_literal(moment) for moment in sorted(moments)]
     if len(set(texts)) < len(texts):
         raise QueryError("slice_at names the same moment twice: leave one out.")
