@@ -38,6 +38,10 @@ NIGHT_SECONDS = 3600.0
 PATIENT = {"AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60"}
 """Seconds that a task waits for the API server, whose 5 s a machine that does other work beside this does not keep."""
 
+RETRIES = 3
+CALLS_OF_A_TRY = 3
+"""At most, of the one object that fails: describe, count, query. The report knows those of the last try."""
+
 NEW = "Brand_New__c"
 DAG = f"""
 from datetime import datetime, timedelta, timezone
@@ -46,7 +50,7 @@ from airflow_sfcc.taskgroups import salesforce_sync
 with DAG("{DAG_ID}", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), max_active_runs=1):
     salesforce_sync(
         "org", destination="file://LANDING/{{sobject}}", table="duckdb://LANDING/_tables/{{sobject}}.duckdb/{{sobject}}",
-        deletes="hard", lag=0, default_args={{"retries": 3, "retry_delay": timedelta(seconds=1)}},
+        deletes="hard", lag=0, default_args={{"retries": {RETRIES}, "retry_delay": timedelta(seconds=1)}},
     )
 """
 
@@ -146,6 +150,7 @@ def two_nights(nights: Nights, changed: int) -> None:
     first = nights.run()
     require(first.state == "success", "the first night failed", first.report["failed"])
     tables = [name for name in first.report["new"] if (nights.landing / "_tables" / f"{name}.duckdb").exists()]
+    require(first.report["api_calls"] == first.calls, "calls are miscounted", [first.report["api_calls"], first.calls])
     require(nights.differing(tables) == [], "after the first night these differ", nights.differing(tables))
     custom = [name for name in tables if name.endswith("__c") and nights.org.records.count(name) > 2]
     failing, hidden, gone, *others = custom
@@ -168,7 +173,10 @@ def two_nights(nights: Nights, changed: int) -> None:
         report["gone"] == [gone] and report["hidden"] == [hidden], "gone and hidden", [report["gone"], report["hidden"]]
     )
     require(set(others[: changed - 1]) <= set(report["changed"]), "some changes were not seen", report["changed"])
-    require(report["api_calls"] == second.calls, "calls are miscounted", [report["api_calls"], second.calls])
+    of_earlier_tries = second.calls - report["api_calls"]
+    require(
+        0 <= of_earlier_tries <= RETRIES * CALLS_OF_A_TRY, "calls are miscounted", [report["api_calls"], second.calls]
+    )
     most = CALLS_PER_OBJECT * len(nights.org.schema)
     require(second.calls <= most, f"more than {most:,.0f} calls", second.calls)
     require(second.seconds <= LONGEST_SECONDS, f"longer than {LONGEST_SECONDS:,.0f} s", second.seconds)
