@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_sfcc.errors import ApiLimitError, SalesforceError
+from airflow_sfcc.extract.incremental.deletions import whole_minutes
 from airflow_sfcc.extract.model import Window
 from airflow_sfcc.extract.plan.api_choice import FEWEST_BULK_ROWS
 from airflow_sfcc.salesforce.client import SalesforceClient
@@ -40,7 +41,7 @@ class Question:
     def deletions(self) -> str | None:
         if self.deleted is None or self.deleted.start is None:
             return None
-        start, end = datetime_literal(self.deleted.start), datetime_literal(self.deleted.end)
+        start, end = map(datetime_literal, whole_minutes(self.deleted.start, self.deleted.end))
         return f"/sobjects/{self.name}/deleted/?start={start}&end={end}"
 
 

@@ -229,3 +229,25 @@ def test_the_command_shows_how_each_object_is_read(start_sfcc_org: StartOrg) -> 
         rf"of {OBJECTS} objects: \d+ incremental, \d+ full, 0 needs filter, \d+ not extractable", shown.output
     )
     assert "Did you mean Invoice__c" in lines[-1]
+
+
+def test_what_a_deletion_takes_along_in_the_last_minute_is_seen(
+    start_sfcc_org: StartOrg, run_dag: RunDag, root: UPath, root_url: str
+) -> None:
+    """History has no stamp that a deletion moves, and getDeleted goes by whole minutes."""
+    org = start_sfcc_org(rows={"Account": 3}, objects=OBJECTS)
+    history = next(each.name for each in org.local_org.schema if each.name.endswith("__History"))
+    dag = dag_of(f"{root_url}/{{sobject}}", "taken_along", objects=[history], deletes="hard", lag=0)
+    assert night(org, run_dag, dag)[0].state == "success"
+    clock = org.local_org.clock
+    clock.advance(HOUR)
+    clock.freeze(clock.now().replace(second=20))
+    (first, *_) = client_of(org).query(f"SELECT ParentId FROM {history}")
+    org.delete(history.replace("__History", "__c"), str(first["ParentId"]))
+    left = {row["Id"] for row in client_of(org).query(f"SELECT Id FROM {history}")}
+    clock.freeze(clock.now().replace(second=40))
+
+    assert run_dag(dag, logical_date=clock.now()).xcom("org.report")["changed"] == [history]
+    with duckdb.connect() as database:
+        table = database.execute(f'SELECT "Id" FROM ({current_table_sql(str(root / history))})').fetchall()
+    assert {row[0] for row in table} == left

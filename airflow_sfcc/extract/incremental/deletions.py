@@ -113,6 +113,12 @@ def _oldest(now: datetime) -> datetime:
     return now - LOG_DAYS + _ROOM
 
 
+def whole_minutes(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """What to ask getDeleted for, which ignores seconds, so that all of the interval is in it."""
+    first = start.replace(second=0, microsecond=0)
+    return first, max(end.replace(second=0, microsecond=0) + _MINUTE, first + _ROOM)
+
+
 def _responses(
     client: SalesforceClient, sobject: str, start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
@@ -120,9 +126,7 @@ def _responses(
 
     The window is widened to whole minutes, and cut where a response would hold more ids than Salesforce sends.
     """
-    first = start.replace(second=0, microsecond=0)
-    last = max(end.replace(second=0, microsecond=0) + _MINUTE, first + _ROOM)
-    waiting = [(first, last)]
+    waiting = [whole_minutes(start, end)]
     while waiting:
         first, last = waiting.pop()
         try:
