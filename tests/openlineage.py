@@ -13,9 +13,9 @@ SPEC = "https://openlineage.io/spec"
 def check_event(event: Mapping[str, Any]) -> None:
     """Raise jsonschema.ValidationError unless this is a run event as the specification has it.
 
-    Sources: OpenLineage.json 2-0-2, and of the facets SchemaDatasetFacet 1-2-0, DatasourceDatasetFacet 1-0-1,
-    ColumnLineageDatasetFacet 1-2-0, OutputStatisticsOutputDatasetFacet 1-0-2. Stricter in one point: names of jobs and
-    datasets are not empty.
+    Sources: OpenLineage.json 2-0-2, and of the facets SchemaDatasetFacet 1-2-0 (or 1-1, of which the same is sent),
+    DatasourceDatasetFacet 1-0-1, ColumnLineageDatasetFacet 1-2-0, OutputStatisticsOutputDatasetFacet 1-0-2. Stricter in one
+    point: names of jobs and datasets are not empty.
     """
     jsonschema.validate(event, RUN_EVENT, jsonschema.Draft202012Validator, format_checker=jsonschema.FormatChecker())
 
@@ -57,7 +57,7 @@ COLUMN = _object(
     transformationDescription=TEXT,
 )
 
-SCHEMA = _facet("1-2-[0-9]+/SchemaDatasetFacet", fields={"type": "array", "items": FIELD})
+SCHEMA = _facet("1-[12]-[0-9]+/SchemaDatasetFacet", fields={"type": "array", "items": FIELD})
 DATA_SOURCE = _facet("1-0-[0-9]+/DatasourceDatasetFacet", name=TEXT, uri=LINK)
 COLUMN_LINEAGE = _facet(
     "1-2-[0-9]+/ColumnLineageDatasetFacet",

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -26,6 +26,9 @@ Text = Annotated[str, msgspec.Meta(max_length=_LONGEST_TEXT)]
 Name = Annotated[str, msgspec.Meta(pattern=_NAME.pattern)]
 DescribeName = Annotated[str, msgspec.Meta(pattern=r"\A_describe-[0-9a-f]{32}\.json\Z")]
 """What the file is called: by a hash of its content."""
+
+
+T = TypeVar("T")
 
 
 class _Compact(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -110,9 +113,9 @@ def _field_of(field: Mapping[str, Any]) -> DescribedField:
         type=field["type"],
         label=_text(field.get("label")) or "",
         help=_text(field.get("inlineHelpText")),
-        references=tuple(name for each in _list(field.get("referenceTo")) if (name := _name(each))),
+        references=_tuple(name for each in _list(field.get("referenceTo")) if (name := _name(each))),
         relationship=_name(field.get("relationshipName")),
-        values=tuple(_values_of(field)),
+        values=_tuple(_values_of(field)),
         restricted=field.get("restrictedPicklist") is True,
         controlled_by=_name(field.get("controllerName")),
         formula=_text(field.get("calculatedFormula")),
@@ -125,6 +128,11 @@ def _field_of(field: Mapping[str, Any]) -> DescribedField:
         precision=_number(field.get("precision")),
         scale=_number(field.get("scale")),
     )
+
+
+def _tuple(items: Iterator[T]) -> tuple[T, ...]:
+    """Without items the one empty tuple: Python 3.10 makes others, and msgspec leaves out a default that is the same object."""
+    return tuple(items) or ()
 
 
 def _values_of(field: Mapping[str, Any]) -> Iterator[PicklistValue]:
