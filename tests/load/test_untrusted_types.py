@@ -15,7 +15,7 @@ from airflow_sfcc.load.scratch import duckdb_type
 from tests.load.made import Made, row
 from tests.load.tables import Loaded, in_duckdb
 
-EVIL = "VARCHAR); COPY (SELECT 42) TO '{}'; --"
+EVIL = "VARCHAR); COPY (SELECT 42) TO '{}'; --".replace(" ", "\n")
 
 
 @pytest.fixture

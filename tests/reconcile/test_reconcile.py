@@ -208,7 +208,7 @@ def test_an_id_that_landed_is_no_soql(place: Place) -> None:
     compared = compared_of(place.lake_path, read_manifests(place.lake_path), place.now)
     org = OrgSide(place.client(), compared, True, True)
     with suppress(QueryError):
-        assert org.look_up(["x') OR (Id != 'y"]) == {}
+        assert org.look_up(["001000000000001AAA') OR (Id != '001000000000002AAA"]) == {}
 
 
 def test_a_stale_record_that_meets_the_condition_is_stale(tmp_path: Path) -> None:
