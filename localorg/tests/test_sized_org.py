@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,26 @@ def test_references_name_records_that_are_there(sized: Caller, counts: dict[str,
     records = sized.query(f"SELECT Account__c FROM {name}").json()["records"]
     named = {record["Account__c"] for record in records} - {None}
     assert named and named <= parents
+
+
+def test_deletions_of_histories_with_equal_ids_are_all_told(sized: Caller, counts: dict[str, int]) -> None:
+    """Histories have one key prefix, and generated ids are unique within their object."""
+    deleted: dict[str, set[str]] = {}
+    for history in [name for name in counts if name.endswith("__History")]:
+        rows = sized.query(f"SELECT Id, ParentId FROM {history} ORDER BY Id").json()["records"]
+        if rows:
+            parent = rows[0]["ParentId"]
+            sized.org.records.delete(history.replace("__History", "__c"), parent)
+            deleted[history] = {row["Id"] for row in rows if row["ParentId"] == parent}
+    assert len(set.intersection(*deleted.values())) > 0 and len(deleted) > 1, "else it shows nothing"
+    now = sized.org.clock.now()
+    window = "&".join(
+        f"{name}={when:%Y-%m-%dT%H:%M:%SZ}"
+        for name, when in (("start", now - timedelta(minutes=5)), ("end", now + timedelta(minutes=1)))
+    )
+    for history, ids in deleted.items():
+        told = sized.get(f"/sobjects/{history}/deleted/?{window}").json()["deletedRecords"]
+        assert {each["id"] for each in told} == ids
 
 
 def test_the_same_number_makes_the_same_objects() -> None:

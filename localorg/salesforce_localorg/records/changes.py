@@ -150,7 +150,7 @@ def undelete_records(tables: Tables, name: str, ids: Sequence[str], stamp: Stamp
     values = {"IsDeleted": False, **_known(sobject, {"MasterRecordId": None}), **stamp.modified(sobject)}
     _set(tables, sobject, ids, values)
     children = delete_log.taken_along(tables.connection, ids)
-    delete_log.log_undeleted(tables.connection, ids)
+    delete_log.log_undeleted(tables.connection, sobject.name, ids)
     for child, child_ids in children.items():
         undelete_records(tables, child, child_ids, stamp)
 
@@ -163,7 +163,7 @@ def remove_records(tables: Tables, name: str, ids: Sequence[str], stamp: Stamp) 
     live = _live(tables, sobject, ids)
     table = identifier(name)
     tables.connection.execute(f'DELETE FROM {table} WHERE "Id" IN (SELECT unnest(?))', [ids])
-    delete_log.log_purged(tables.connection, ids)
+    delete_log.log_purged(tables.connection, sobject.name, ids)
     if live:
         delete_log.log_deleted(tables.connection, sobject, live, stamp.moment, None, [None] * len(live))
     for child, children, _ in _children(tables, sobject, ids, live=False):

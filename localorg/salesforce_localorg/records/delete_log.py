@@ -16,6 +16,7 @@ from salesforce_localorg.schema import SObject
 BOOKKEEPING = "bookkeeping"  # the database schema of tables that belong to no object
 DELETE_LOG = f"{BOOKKEEPING}.delete_log"
 
+# Histories of all objects have one key prefix, so generated ids are unique within their object only.
 # purge_at is null once the record is gone for good, and for records that were generated as deleted: those stay.
 # with_id names the parent whose deletion took the record along.
 _CREATE = f"""CREATE TABLE IF NOT EXISTS {DELETE_LOG}
@@ -33,8 +34,8 @@ def log_generated(connection: duckdb.DuckDBPyConnection, sobject: SObject) -> No
     if sobject.field("IsDeleted") and sobject.field("SystemModstamp"):
         connection.execute(
             f"""INSERT INTO {DELETE_LOG} SELECT ?, "Id", "SystemModstamp", NULL, NULL FROM {identifier(sobject.name)}
-                WHERE "IsDeleted" AND "Id" NOT IN (SELECT id FROM {DELETE_LOG})""",
-            [sobject.name],
+                WHERE "IsDeleted" AND "Id" NOT IN (SELECT id FROM {DELETE_LOG} WHERE sobject = ?)""",
+            [sobject.name, sobject.name],
         )
 
 
@@ -47,21 +48,23 @@ def log_deleted(
     parents: Sequence[str | None],
 ) -> None:
     """Enter records as deleted at `moment`; `purge_at` None means that they are gone already."""
-    connection.execute(f"DELETE FROM {DELETE_LOG} WHERE id IN (SELECT unnest(?))", [ids])
+    connection.execute(f"DELETE FROM {DELETE_LOG} WHERE sobject = ? AND id IN (SELECT unnest(?))", [sobject.name, ids])
     connection.execute(
         f"INSERT INTO {DELETE_LOG} SELECT ?, unnest(?), ?, ?, unnest(?::VARCHAR[])",
         [sobject.name, ids, moment, purge_at, parents],
     )
 
 
-def log_purged(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> None:
+def log_purged(connection: duckdb.DuckDBPyConnection, sobject: str, ids: Sequence[str]) -> None:
     """Note that records left the recycle bin for good; the date of their deletion stays."""
-    connection.execute(f"UPDATE {DELETE_LOG} SET purge_at = NULL WHERE id IN (SELECT unnest(?))", [ids])
+    connection.execute(
+        f"UPDATE {DELETE_LOG} SET purge_at = NULL WHERE sobject = ? AND id IN (SELECT unnest(?))", [sobject, ids]
+    )
 
 
-def log_undeleted(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> None:
+def log_undeleted(connection: duckdb.DuckDBPyConnection, sobject: str, ids: Sequence[str]) -> None:
     """Strike records off the log, since they exist again."""
-    connection.execute(f"DELETE FROM {DELETE_LOG} WHERE id IN (SELECT unnest(?))", [ids])
+    connection.execute(f"DELETE FROM {DELETE_LOG} WHERE sobject = ? AND id IN (SELECT unnest(?))", [sobject, ids])
 
 
 def taken_along(connection: duckdb.DuckDBPyConnection, parents: Sequence[str]) -> dict[str, list[str]]:
