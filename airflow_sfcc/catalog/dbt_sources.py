@@ -32,12 +32,17 @@ _NO_WRAPPING = 2**31
 _SHORTEST_GRACE = timedelta(hours=1)
 
 
+_READ_AS_BLANKS = re.compile("[\x85\u2028\u2029]")
+"""Ends of lines to YAML, which are escaped in double quotes only."""
+
+
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Writes SQL as lines, not as one quoted text."""
 
 
 def _as_lines(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    style = '"' if _READ_AS_BLANKS.search(value) else "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(str, _as_lines)

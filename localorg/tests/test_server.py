@@ -120,6 +120,11 @@ def test_rows_in_a_data_folder_are_found_again(tmp_path: Path, org_schema: Schem
         org.generate()
 
 
+def _as_in_the_foreground() -> None:
+    """A shell has what it starts in the background ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def running(*arguments: str, ready: Path) -> Iterator[subprocess.Popen[str]]:
     """`salesforce-localorg` as a process that has written its ready file."""
@@ -134,7 +139,8 @@ def running(*arguments: str, ready: Path) -> Iterator[subprocess.Popen[str]]:
         str(ready),
         *arguments,
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=_as_in_the_foreground)
     try:
         deadline = time.monotonic() + 60
         while not ready.exists():

@@ -16,7 +16,7 @@ import jinja2
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from salesforce_localorg.records import Records
@@ -285,6 +285,8 @@ def with_line_feeds(text: str) -> str:
 
 
 @few_examples
+@example("", "0\x85", "\x85")
+@example("\u2028", "a\n\u2029b", "v")
 @given(hostile, hostile, hostile)
 def test_dbt_reads_the_texts_as_they_are(lake: UPath, label: str, more: str, value: str) -> None:
     tables = hostile_tables(lake, label, more, value)

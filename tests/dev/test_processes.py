@@ -15,10 +15,11 @@ from dev.processes import ProcessGroup
 
 # Starts a process that starts another one in a session of its own, as Airflow's components do, then waits to be killed.
 STARTER = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from dev.processes import ProcessGroup
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores for what it starts in the background
 home = Path(sys.argv[1])
 child = "import subprocess, sys, time; subprocess.Popen(['sleep', '1000'], start_new_session=True); time.sleep(1000)"
 ProcessGroup(home, home / "logs").start("component", [sys.executable, "-c", child], os.environ)

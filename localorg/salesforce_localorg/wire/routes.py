@@ -14,7 +14,7 @@ from salesforce_localorg.wire.api_call import ApiCall
 from salesforce_localorg.wire.errors import ApiError, not_found
 
 API_ROOT = "/services/data"
-METHODS = ("HEAD", "GET", "POST", "PUT", "PATCH", "DELETE")  # in the order in which refusals name them
+METHODS = ("HEAD", "GET", "POST", "PUT", "PATCH", "DELETE")  # in the order in which a 405 response names them
 Handler = Callable[[ApiCall], Answer]
 Access = Literal["open", "session", "admin"]
 
