@@ -171,12 +171,15 @@ class World:
         self._changed([master, loser], late)
 
     def recalculate(self, number: int) -> None:
-        """Other contacts, and another value of the formula for a tenth of the records; no stamp of theirs moves."""
-        contacts = [
-            str(row[0]) for row in self.records.raw().execute('SELECT "Id" FROM "Contact" ORDER BY 1').fetchall()
-        ]
-        contact, account = contacts[number % len(contacts)], self.history.live[number % len(self.history.live)]
-        self.records.update("Contact", contact, {"AccountId": account})
+        """Other contacts, and another value of the formula for a tenth of the records; no stamp of theirs moves. Deleted
+        accounts take their contacts along."""
+        live = 'SELECT "Id" FROM "Contact" WHERE NOT "IsDeleted" ORDER BY 1'
+        contacts = [str(row[0]) for row in self.records.raw().execute(live).fetchall()]
+        account = self.history.live[number % len(self.history.live)]
+        if contacts:
+            self.records.update("Contact", contacts[number % len(contacts)], {"AccountId": account})
+        else:
+            self.records.insert("Contact", {"LastName": "New", "AccountId": account})
         tenth = f'CASE WHEN hash("Id") % 10 = {number % 10} THEN {number} ELSE 0 END'
         self.org.change_formula(self.sobject, "Days__c", f'coalesce("NumberOfEmployees", 0) % 7 + {tenth}')
         self.org.change_formula(self.sobject, "Contacts__c", CALCULATED["Contacts__c"])
