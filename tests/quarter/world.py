@@ -254,7 +254,8 @@ class World:
         """Every record whose last change before the reading lies before the window's end is as the org had it then.
 
         One that changed between the window's end and the reading is in flight: Salesforce no longer tells what it was at
-        the window's end. It may be as it was then, or as the table had it before, and the next window brings it.
+        the window's end. It may be as it was then, or as the table had it before, and the next window brings it. Of values that
+        change without a stamp, which are read last, it may have those of any reading before it changed.
         """
         for record_id in self.history.versions:
             seen = self.history.visible(record_id, read_at)
@@ -264,8 +265,17 @@ class World:
             else:
                 expected = [before, self.table.get(record_id)]
                 self.in_flight += 1
+            if self.refreshes and (now := self.history.visible(record_id, self.now)) and now.stamp >= end:
+                expected += self._with_the_stamp_of(record_id, end, table)
             assert table.get(record_id) in expected, self._difference(record_id, table.get(record_id), expected, end)
         assert table.keys() <= self.history.versions.keys()
+
+    def _with_the_stamp_of(self, record_id: str, end: datetime, table: dict[str, Row]) -> list[Row | None]:
+        """The record as it was at `end`, with each value that its calculated fields had while its stamp stayed."""
+        then = self.history.as_of(record_id, end)
+        if then is None:
+            return []
+        return [self._columns(each, table) for each in self.history.versions[record_id] if each.stamp == then.stamp]
 
     def _check_full(self, table: dict[str, Row], read_at: datetime) -> None:
         for record_id in self.history.versions:
