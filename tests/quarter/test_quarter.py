@@ -25,7 +25,7 @@ def test_after_every_committed_night_the_current_table_is_what_the_org_held(root
 def test_calculated_fields_are_those_of_the_org_and_comparing_raises_no_false_alarm(tmp_path: Path) -> None:
     simulation = Simulation(tmp_path, 201, reconciles=True, refreshes=True)
     try:
-        simulation.live_through(14)
+        simulation.live_through(18)
     finally:
         simulation.world.close()
     assert simulation.tally.nights["proven right"] > 3
