@@ -117,11 +117,17 @@ def _handler(network: Network) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Quiet: workers that are killed leave their connections as they are."""
+
+
 @contextmanager
 def network_to(org_url: str, seed: int) -> Iterator[Network]:
     network = Network(org_url, chance=random.Random(seed))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(network))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _handler(network))
     network.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
