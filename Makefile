@@ -54,7 +54,7 @@ quarter-reconcile: $(READY)  ## the same, with formulas and roll-ups that are re
 reconcile-test: $(READY)  ## one wrong record of each kind among a million, found and healed with at most 30 calls each (ROWS=1000000)
 	@$(BIN)/python -m tests.reconcile --rows $(or $(ROWS),1000000)
 
-quarter-load: $(READY)  ## whole quarters loaded into Delta, DuckDB and PostgreSQL, every mode, checked night by night (NIGHTS=90 SEEDS=1,2,3,4,5)
+quarter-load: $(READY)  ## whole quarters loaded into Delta (disk and S3), DuckDB and PostgreSQL, every mode, checked night by night (NIGHTS=90 SEEDS=1,2,3,4,5)
 	@NIGHTS=$(or $(NIGHTS),90) SEEDS=$(or $(SEEDS),1,2,3,4,5) $(BIN)/python -m pytest $(WITH_SLOW) -o timeout=36000 tests/load/test_quarter.py $(PYTEST_ARGS)
 
 load-kill-test: $(READY)  ## kill and stop loads at 50 random times for each kind of table, and load in 60 random orders
