@@ -107,7 +107,7 @@ class LoadingWorld(World):
             assert result["rows"] == len(rows)
             self._compare(mode, rows)
         self.loads += 1
-        if self.loads == 2 or self.chance.random() < 0.2:
+        if (self.loads > 1 and not self.drifted) or self.chance.random() < 0.2:
             self._drift()
 
     def _drift(self) -> None:
