@@ -94,7 +94,6 @@ class LoadingWorld(World):
         self.loads = 0
         self.seen = SeenVersions()
         self.drifting: dict[str, str] = {}
-        self.drifted: list[str] = []
 
     def _committed(self, run: RunIdentity, manifest: dict[str, Any], read_at: datetime) -> None:
         super()._committed(run, manifest, read_at)

@@ -77,6 +77,9 @@ class World:
     refreshes: bool = False
     """Whether there are fields whose values change without a stamp, and each run reads them again."""
 
+    drifted: list[str] = field(default_factory=list)
+    """Fields that came, were widened or went, once for each time."""
+
     refreshed: int = 0
     checks: int = 0
     in_flight: int = 0
@@ -247,8 +250,9 @@ class World:
         return found
 
     def _stamped(self, table: dict[str, Row]) -> dict[str, Row]:
-        """The table without the values that change without a stamp."""
-        return {key: {name: row[name] for name in row.keys() - CALCULATED.keys()} for key, row in table.items()}
+        """The table without the values that change without a stamp, and without fields that come and go."""
+        without = CALCULATED.keys() | set(self.drifted)
+        return {key: {name: row[name] for name in row.keys() - without} for key, row in table.items()}
 
     def _check_moved(self, table: dict[str, Row], end: datetime, read_at: datetime) -> None:
         """Every record whose last change before the reading lies before the window's end is as the org had it then.
