@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 from upath import UPath
 
 from airflow_sfcc.extract import latest_state

@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from salesforce_localorg.bulk_jobs import RETENTION, BulkTimings
 from salesforce_localorg.clock import Clock
 from salesforce_localorg.ids import record_id
+from salesforce_localorg.jobs import RETENTION, BulkTimings
 from salesforce_localorg.records import CsvExport, Cursor, Records
 from salesforce_localorg.schema import Viewer
 from salesforce_localorg.soql import SoqlError, parse

@@ -8,37 +8,19 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 from salesforce_localorg.clock import Clock
-from salesforce_localorg.ids import record_id
+from salesforce_localorg.jobs import BulkTimings, Job, Jobs
 from salesforce_localorg.records import CsvExport, Records
 from salesforce_localorg.result_pages import JobResults, PlainPages, plain_bytes_of
 from salesforce_localorg.schema import Viewer
 from salesforce_localorg.soql import SoqlError
 from salesforce_localorg.usage import Usage
 
-JobState = Literal["UploadComplete", "InProgress", "JobComplete", "Failed", "Aborted"]
-TERMINAL: frozenset[JobState] = frozenset({"JobComplete", "Failed", "Aborted"})
-RETENTION = timedelta(days=7)
 WORKERS = 2
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class BulkTimings:
-    """How long a job stays in each state.
-
-    Seconds of the org's time and polls that must have seen it. A job is never complete before its work is.
-    """
-
-    upload_seconds: float = 0.0
-    in_progress_seconds: float = 0.0
-    upload_polls: int = 0
-    in_progress_polls: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,35 +41,21 @@ class JobRequest:
     line_ending: str
 
 
-@dataclass
-class BulkJob:
-    """One query job.
+@dataclass(kw_only=True)
+class BulkJob(Job):
+    """One query job. `job_error` is the failure that a fault has decided, an empty text for one without a message."""
 
-    Times are the org's; `job_error` is the failure that a fault has decided, an empty text for one without a message.
-    """
-
-    id: str
     request: JobRequest
-    created_by: str
-    created: datetime
-    changed: datetime
     directory: Path
-    state: JobState = "UploadComplete"
-    polls: int = 0
     job_error: str | None = None
-    error_message: str | None = None
     work_milliseconds: int = 0
     results: JobResults | None = None
     aborted: threading.Event = field(default_factory=threading.Event)
     work: Future[None] | None = None
 
-    @property
-    def finished(self) -> bool:
-        return self.state in TERMINAL
 
-
-class BulkJobs:
-    """All query jobs of the org. Every look moves a job through its states first."""
+class BulkJobs(Jobs[BulkJob]):
+    """All query jobs of the org."""
 
     def __init__(
         self,
@@ -99,53 +67,33 @@ class BulkJobs:
         page_rows: int,
         largest_page: int,
     ) -> None:
+        super().__init__(clock, timings, 1)
         self._records = records
-        self._clock = clock
         self._usage = usage
         self._directory = directory
         self._page_rows = page_rows
         self._largest_page = largest_page
         self._plain = PlainPages()
-        self._jobs: dict[str, BulkJob] = {}
-        self._created = 0
-        self._lock = threading.RLock()
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="bulk-job")
-        self.timings = timings
 
     def create(self, request: JobRequest, viewer: Viewer, job_error: str | None = None) -> BulkJob:
         """Start a job; its rows are read and written in the background."""
         now = self._clock.now()
         with self._lock:
-            self._created += 1
-            job_id = record_id("750", self._created)
-            job = BulkJob(job_id, request, viewer.user_id, now, now, self._directory / job_id, job_error=job_error)
+            job_id = self._new_id()
+            job = BulkJob(
+                id=job_id,
+                created_by=viewer.user_id,
+                created=now,
+                changed=now,
+                closed=now,
+                request=request,
+                directory=self._directory / job_id,
+                job_error=job_error,
+            )
             self._jobs[job.id] = job
         job.work = self._workers.submit(self._run, job, viewer)
         return job
-
-    def find(self, job_id: str, *, poll: bool = False) -> BulkJob | None:
-        """The job in its state of now, or None when it never was, was deleted or is older than the retention.
-
-        A `poll` counts for the timings.
-        """
-        with self._lock:
-            self._forget_old()
-            job = self._jobs.get(job_id)
-            if job is not None:
-                self._advance(job)
-                job.polls += poll
-            return job
-
-    def all(self) -> list[BulkJob]:
-        """Every job, newest first, each in its state of now."""
-        with self._lock:
-            self._forget_old()
-            for job in self._jobs.values():
-                self._advance(job)
-            return list(reversed(self._jobs.values()))
-
-    def __len__(self) -> int:
-        return len(self._jobs)
 
     def abort(self, job_id: str) -> bool:
         """Stop a job; False when it is finished already.
@@ -226,37 +174,14 @@ class BulkJobs:
             line_ending=job.request.line_ending,
         )
 
-    def _advance(self, job: BulkJob) -> None:
-        timings = self.timings
-        age = (self._clock.now() - job.created).total_seconds()
-        if job.state == "UploadComplete" and age >= timings.upload_seconds and job.polls >= timings.upload_polls:
-            self._enter(job, "InProgress")
-        if job.state != "InProgress":
-            return
-        due = age >= timings.upload_seconds + timings.in_progress_seconds
-        seen = job.polls >= timings.upload_polls + timings.in_progress_polls
-        if due and seen and job.work is not None and job.work.done():
-            self._finish(job)
-
     def _finish(self, job: BulkJob) -> None:
+        if job.work is None or not job.work.done():
+            return
         if job.job_error is not None:
             job.error_message = job.job_error or None
-            self._enter(job, "Failed")
-        elif job.results is None:
-            self._enter(job, "Failed")
-        else:
-            self._enter(job, "JobComplete")
-
-    def _enter(self, job: BulkJob, state: JobState) -> None:
-        job.state = state
-        job.changed = self._clock.now()
-
-    def _forget_old(self) -> None:
-        now = self._clock.now()
-        for job in list(self._jobs.values()):
-            if job.finished and now - job.changed >= RETENTION:
-                self._forget(job)
+        failed = job.job_error is not None or job.results is None
+        self._enter(job, "Failed" if failed else "JobComplete")
 
     def _forget(self, job: BulkJob) -> None:
-        del self._jobs[job.id]
+        super()._forget(job)
         shutil.rmtree(job.directory, ignore_errors=True)

@@ -200,8 +200,8 @@ def _describe(path: Path) -> dict[str, Any]:
 
 
 def _config(options: OrgOptions, schema: Schema) -> OrgConfig:
-    from salesforce_localorg.bulk_jobs import BulkTimings
     from salesforce_localorg.host_names import ANY_MY_DOMAIN
+    from salesforce_localorg.jobs import BulkTimings
     from salesforce_localorg.org import DEFAULT_COUNTS, OrgConfig
 
     given = {

@@ -15,13 +15,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from salesforce_localorg.async_jobs import AsyncJobs
-from salesforce_localorg.bulk_jobs import BulkJobs, BulkTimings
+from salesforce_localorg.bulk_jobs import BulkJobs
 from salesforce_localorg.calls import Calls
 from salesforce_localorg.clock import Clock
 from salesforce_localorg.faults import Faults
 from salesforce_localorg.host_names import ANY_MY_DOMAIN, MY_DOMAIN
 from salesforce_localorg.ids import INTEGRATION_USER, ORGANIZATION
 from salesforce_localorg.ingest_jobs import IngestJobs
+from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.key_pairs import check_certificate
 from salesforce_localorg.locators import QueryLocators
 from salesforce_localorg.records import Records

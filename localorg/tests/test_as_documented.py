@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import pytest
 from caller import Caller, Serve
 
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.org import LocalOrg, OrgConfig
 from salesforce_localorg.server import OrgServer
 

@@ -15,7 +15,7 @@ import requests
 from caller import PAGE_ROWS, ROWS, Caller, Serve
 
 from salesforce_localorg.async_jobs import KEPT
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 
 JOBS = "/services/async/67.0/job"
 JSON = {"Content-Type": "application/json"}

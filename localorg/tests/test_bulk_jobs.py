@@ -11,7 +11,7 @@ import pytest
 import requests
 from caller import PAGE_ROWS, ROWS, Caller, Serve
 
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.result_pages import decode_locator, encode_locator, record_ends
 
 SOQL = "SELECT Id, Name, BillingStreet FROM Account"

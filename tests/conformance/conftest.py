@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.key_pairs import KeyPair
 from salesforce_localorg.org import LocalOrg, OrgConfig
 from salesforce_localorg.server import OrgServer

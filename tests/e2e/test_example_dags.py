@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.org import LocalOrg
 from salesforce_localorg.server import OrgServer
 

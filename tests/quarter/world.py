@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from salesforce_localorg.bulk_jobs import BulkTimings
 from salesforce_localorg.clock import Clock
+from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.org import LocalOrg
 from salesforce_localorg.records import Records
 from salesforce_localorg.schema import Schema

@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from salesforce_localorg.bulk_jobs import BulkTimings
 from salesforce_localorg.clock import Clock
+from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.org import LocalOrg
 from salesforce_localorg.records import Records
 from salesforce_localorg.schema import Schema

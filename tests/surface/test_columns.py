@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 
 from airflow_sfcc.errors import OptionError
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceLoadOperator

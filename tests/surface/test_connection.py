@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from airflow.sdk import Connection
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 
 from airflow_sfcc._airflow.connection import EXTRAS, client_for
 from airflow_sfcc.errors import ConfigurationError, ResultsExpiredError, SfccError, UnavailableError

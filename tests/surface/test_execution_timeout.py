@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow.sdk.execution_time.timeout import timeout
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.records import Records
 from upath import UPath
 

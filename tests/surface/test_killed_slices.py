@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 from upath import UPath
 
 from airflow_sfcc.errors import ApiLimitError, SalesforceError

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from salesforce_localorg.bulk_jobs import BulkTimings
 from salesforce_localorg.faults import Fault
+from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.org import LocalOrg
 
 from airflow_sfcc import errors

@@ -11,6 +11,7 @@ from typing import Any
 
 from salesforce_localorg.bulk_jobs import BulkJob, JobRequest
 from salesforce_localorg.ids import full_id
+from salesforce_localorg.ingest_jobs import IngestJob
 from salesforce_localorg.org import LocalOrg
 from salesforce_localorg.result_pages import JobResults, decode_locator, encode_locator
 from salesforce_localorg.wire.answers import Answer, CsvFileAnswer, JsonAnswer, TextAnswer
@@ -56,7 +57,7 @@ def create(call: ApiCall) -> Answer:
     )
     errors = [fault.job_error for fault in call.faults if fault.job_error is not None]
     job = org.bulk_jobs.create(request, viewer, errors[-1] if errors else None)
-    return JsonAnswer(payload={**_heart(job, "UploadComplete", job.created), **_format(job)})
+    return JsonAnswer(payload={**heart(job), "state": "UploadComplete", **csv_format(job)})
 
 
 def choice(body: dict[str, Any], name: str, choices: tuple[str, ...], default: str | None) -> str:
@@ -98,28 +99,29 @@ def _job(call: ApiCall, *, poll: bool = False) -> BulkJob:
     return job
 
 
-def _heart(job: BulkJob, state: str, changed: datetime) -> dict[str, Any]:
-    """The ten keys that every answer about a job starts with."""
+def heart(job: BulkJob | IngestJob, **more: str) -> dict[str, Any]:
+    """The ten keys that every answer about a job starts with; `more` of them come after the state."""
     return {
         "id": job.id,
         "operation": job.request.operation,
         "object": job.request.sobject,
         "createdById": job.created_by,
         "createdDate": stamp(job.created),
-        "systemModstamp": stamp(changed),
-        "state": state,
+        "systemModstamp": stamp(job.changed),
+        "state": job.state,
+        **more,
         "concurrencyMode": "Parallel",
         "contentType": "CSV",
         "apiVersion": float(job.request.api_version),
     }
 
 
-def _format(job: BulkJob) -> dict[str, Any]:
+def csv_format(job: BulkJob | IngestJob) -> dict[str, Any]:
     return {"lineEnding": job.request.line_ending_name, "columnDelimiter": job.request.column_delimiter}
 
 
 def _status(org: LocalOrg, job: BulkJob) -> dict[str, Any]:
-    status = {**_heart(job, job.state, job.changed), "jobType": "V2Query", **_format(job)}
+    status = {**heart(job), "jobType": "V2Query", **csv_format(job)}
     status["numberRecordsProcessed"] = org.bulk_jobs.processed(job)
     status["retries"] = 0
     status["totalProcessingTime"] = job.work_milliseconds
@@ -139,7 +141,7 @@ def list_jobs(call: ApiCall) -> Answer:
     end = start + JOBS_PER_ANSWER
     done = end >= len(jobs)
     more = None if done else f"{call.data_path}/jobs/query?queryLocator={encode_locator(end)}"
-    records = [{**_heart(job, job.state, job.changed), "jobType": "V2Query", **_format(job)} for job in jobs[start:end]]
+    records = [{**heart(job), "jobType": "V2Query", **csv_format(job)} for job in jobs[start:end]]
     return JsonAnswer(payload={"done": done, "records": records, "nextRecordsUrl": more})
 
 
@@ -150,7 +152,7 @@ def update(call: ApiCall) -> Answer:
         raise ApiError(400, "INVALID_INPUT", "The state of a query job can only be set to Aborted.")
     if not call.org.bulk_jobs.abort(job.id):
         raise ApiError(400, "INVALIDJOBSTATE", "Aborting already Completed Job not allowed")
-    return JsonAnswer(payload=_heart(job, job.state, job.changed))
+    return JsonAnswer(payload=heart(job))
 
 
 def delete(call: ApiCall) -> Answer:

@@ -19,7 +19,7 @@ from salesforce_localorg.schema import SObject
 from salesforce_localorg.wire import async_ingest
 from salesforce_localorg.wire.answers import CSV_TYPE, Answer, JsonAnswer, TextAnswer
 from salesforce_localorg.wire.api_call import ApiCall
-from salesforce_localorg.wire.bulk import DELIMITERS, JOBS_PER_ANSWER, LINE_ENDINGS, choice, stamp
+from salesforce_localorg.wire.bulk import DELIMITERS, JOBS_PER_ANSWER, LINE_ENDINGS, choice, csv_format, heart
 from salesforce_localorg.wire.errors import ApiError, not_found
 
 MULTIPART = "multipart/form-data"
@@ -37,10 +37,10 @@ def create(call: ApiCall) -> Answer:
     request = _request(call, body)
     job = call.org.ingest_jobs.create(request, call.org.run_as_user_id)
     if upload is None:
-        return JsonAnswer(payload={**_heart(job), **_content_url(job), **_format(job)})
+        return JsonAnswer(payload={**_heart(job), **_content_url(job), **csv_format(job)})
     job.upload = upload
     _complete(call, job)
-    return JsonAnswer(payload={**_heart(job), **_format(job)})
+    return JsonAnswer(payload={**_heart(job), **csv_format(job)})
 
 
 def _is_multipart(call: ApiCall) -> bool:
@@ -142,7 +142,7 @@ def list_jobs(call: ApiCall) -> Answer:
     end = start + JOBS_PER_ANSWER
     done = end >= len(jobs)
     more = None if done else f"{call.data_path}/jobs/ingest?queryLocator={encode_locator(end)}"
-    records = [{**_heart(job), "jobType": JOB_TYPE, **_content_url(job), **_format(job)} for job in jobs[start:end]]
+    records = [{**_heart(job), "jobType": JOB_TYPE, **_content_url(job), **csv_format(job)} for job in jobs[start:end]]
     return JsonAnswer(payload={"done": done, "records": records, "nextRecordsUrl": more})
 
 
@@ -269,19 +269,7 @@ def _word(value: bool) -> str:
 def _heart(job: IngestJob) -> dict[str, Any]:
     """The keys that every response about a job starts with."""
     key = job.request.external_id_field
-    return {
-        "id": job.id,
-        "operation": job.request.operation,
-        "object": job.request.sobject,
-        "createdById": job.created_by,
-        "createdDate": stamp(job.created),
-        "systemModstamp": stamp(job.changed),
-        "state": job.state,
-        **({} if key is None else {"externalIdFieldName": key}),
-        "concurrencyMode": "Parallel",
-        "contentType": "CSV",
-        "apiVersion": float(job.request.api_version),
-    }
+    return heart(job) if key is None else heart(job, externalIdFieldName=key)
 
 
 def _content_url(job: IngestJob) -> dict[str, Any]:
@@ -290,12 +278,8 @@ def _content_url(job: IngestJob) -> dict[str, Any]:
     return {"contentUrl": path} if job.state == "Open" else {}
 
 
-def _format(job: IngestJob) -> dict[str, Any]:
-    return {"lineEnding": job.request.line_ending_name, "columnDelimiter": job.request.column_delimiter}
-
-
 def _status(job: IngestJob) -> dict[str, Any]:
-    status = {**_heart(job), "jobType": JOB_TYPE, **_content_url(job), **_format(job)}
+    status = {**_heart(job), "jobType": JOB_TYPE, **_content_url(job), **csv_format(job)}
     if job.state != "Open":
         done = job.results if job.finished else None
         status["numberRecordsProcessed"] = done.rows if done else 0

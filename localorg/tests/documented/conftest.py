@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from caller import Caller
 
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.org import LocalOrg, OrgConfig
 from salesforce_localorg.server import OrgServer
 

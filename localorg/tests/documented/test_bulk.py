@@ -11,7 +11,7 @@ import pytest
 from caller import Caller
 
 from documented.exchange import JSON, RECORD_ID, STAMP, Each, Exchange, Headers, Some
-from salesforce_localorg.bulk_jobs import BulkTimings
+from salesforce_localorg.jobs import BulkTimings
 
 GUIDE = "Bulk API 2.0 guide"
 SOQL = "SELECT Id, Name FROM Account"
