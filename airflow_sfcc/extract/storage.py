@@ -3,6 +3,7 @@ files that outlive a power cut."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -28,6 +29,9 @@ _LOCAL = frozenset({"", "file", "local"})
 _PUTS_IF_ABSENT = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
 """Protocols whose fsspec file system writes an object only if there is none, as one step of the store: S3's `If-None-Match`,
 Google's generation match, Azure's condition. What is in memory belongs to one process."""
+
+_READ_AGAIN = 5
+"""How often a small file is read anew that was written again, or went, while it was read."""
 
 _HASHED_AT_ONCE = 4 * 1024 * 1024
 
@@ -202,6 +206,21 @@ def _read(path: StoragePath) -> bytes | None:
     except FileNotFoundError:
         return None
     return content
+
+
+def read_small(path: StoragePath, most: int) -> bytes:
+    """At most `most` bytes of a small file, as one version of it. Raises FileNotFoundError where there is none, also when it
+    goes meanwhile."""
+    for _ in range(_READ_AGAIN):
+        path.fs.invalidate_cache(path.parent.path)
+        try:
+            with path.open("rb") as file:
+                content: bytes = file.read(most)
+                return content
+        except OSError as problem:
+            if problem.errno != errno.EBUSY:  # s3fs: it is another object than it was when it was opened, or gone
+                raise
+    raise FileNotFoundError(errno.ENOENT, "it is written again all the time", str(path))
 
 
 def give_name(source: StoragePath, target: StoragePath) -> None:

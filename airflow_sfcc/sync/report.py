@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from airflow_sfcc.extract.storage import StoragePath, is_local, listed, write_whole
+from airflow_sfcc.extract.storage import StoragePath, is_local, listed, read_small, write_whole
 from airflow_sfcc.sync.model import COMPLETE, Done, Outcome, Report, Result, SyncPlan
 from airflow_sfcc.wording import plural
 
@@ -55,8 +55,7 @@ class Reports:
 
     def _read(self, path: StoragePath) -> Report | None:
         try:
-            with path.open("rb") as file:
-                return msgspec.json.decode(file.read(_MOST_BYTES), type=Report)
+            return msgspec.json.decode(read_small(path, _MOST_BYTES), type=Report)
         except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as problem:
             log.warning(
                 "%s is no report of this package (%s), so it is as if there had been no run before", path, problem

@@ -33,6 +33,7 @@ from airflow_sfcc.extract.storage import (
     is_local,
     listed,
     open_whole,
+    read_small,
     remove,
     remove_if_empty,
     require_content,
@@ -261,7 +262,6 @@ def _json(data: Mapping[str, Any]) -> bytes:
 def _read_json(path: StoragePath) -> Any:
     """The JSON in a file; None when there is no file, or one that was cut off when its writer died."""
     try:
-        with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_MOST_BYTES))
+        return msgspec.json.decode(read_small(path, _MOST_BYTES))
     except (FileNotFoundError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
