@@ -58,10 +58,12 @@ def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:
 
 
 def destination_uri(destination: str) -> str:
-    """A destination's URL without the id of its Airflow connection: `s3://conn@bucket/a` is `s3://bucket/a`."""
-    parts = urlsplit(destination)
+    """A destination's URL without the id of its Airflow connection, and without a slash at its end: `s3://conn@bucket/a/` is
+    `s3://bucket/a`. Airflow takes that slash from an asset's URI and leaves it in its name, which makes two assets of one."""
+    trimmed = destination.rstrip("/")
+    parts = urlsplit(destination if trimmed.endswith(":") else trimmed)
     if not parts.scheme:
-        return f"file://{destination}"
+        return f"file://{trimmed}"
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 

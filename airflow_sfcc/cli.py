@@ -33,9 +33,22 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name != "org":
             return super().get_command(ctx, cmd_name)
-        from salesforce_localorg.command import org
-
+        try:
+            from salesforce_localorg.command import org
+        except ModuleNotFoundError as problem:
+            return _org_without(problem)
         return org
+
+
+def _org_without(problem: ModuleNotFoundError) -> click.Command:
+    """What `org` is without its packages, so that all other commands and `--help` do without them."""
+
+    def say() -> None:
+        raise click.ClickException(MISSING_EXTRA.format(name=str(problem.name).partition(".")[0]))
+
+    about = "Serve a local Salesforce org (needs airflow-sfcc[localorg])."
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    return click.Command("org", callback=say, help=about, context_settings=anything, add_help_option=False)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,7 +107,7 @@ def objects(conn_id: str, patterns: tuple[str, ...]) -> None:
 
 
 def main() -> None:
-    """Run the command line; without the packages of the localorg extra, say so in one sentence."""
+    """Run the command line; where a command lacks the packages of an extra, say so in one sentence."""
     with ExitStack() as stack:
         if sys.argv[1:2] != ["org"]:  # which has nothing to do with Airflow
             _quieten_airflow(stack)
@@ -103,7 +116,10 @@ def main() -> None:
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0] == "airflow_sfcc":
                 raise
-            print(MISSING_EXTRA.format(name=error.name), file=sys.stderr)
+            from airflow_sfcc._airflow.load_task import missing_package
+
+            of_org = MISSING_EXTRA.format(name=error.name.partition(".")[0])
+            print(of_org if sys.argv[1:2] == ["org"] else f"Error: {missing_package(error)}", file=sys.stderr)
             sys.exit(1)
 
 

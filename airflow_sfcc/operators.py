@@ -18,6 +18,7 @@ from airflow_sfcc._airflow.options import (
     check_rendered,
     checked,
     given,
+    must_have_values,
     options_of,
     refuse_without_effect,
 )
@@ -223,6 +224,7 @@ class SalesforceExtractOperator(ExtractPresentation, MappableOperator, ExtractOp
         super().__init__(**kwargs)
         for name, value in options.items():
             setattr(self, name, value)
+        self.must_have_values = must_have_values(options)
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
@@ -297,17 +299,18 @@ class SalesforceVacuumOperator(MappableOperator):
         from dataclasses import asdict
 
         from airflow_sfcc._airflow.destinations import destination_path, destinations_of, storage_failures
-        from airflow_sfcc._airflow.vacuum_command import told
+        from airflow_sfcc._airflow.vacuum_command import NOT_REMOVED, nothing_there, told
         from airflow_sfcc.extract.land.vacuum import vacuum
 
         removed = []
         with airflow_failures():
             check_rendered(self)
             for url in destinations_of(self.destination, self.sobjects):
-                with storage_failures(url):
-                    found = vacuum(
-                        destination_path(url), keep=self.keep, older_than=self.older_than, dry_run=self._dry_run
-                    )
+                with storage_failures(url, NOT_REMOVED):
+                    place = destination_path(url)
+                    found = vacuum(place, keep=self.keep, older_than=self.older_than, dry_run=self._dry_run)
+                    for line in [] if found else nothing_there(url, place):
+                        self.log.warning("%s", line)
                 for line in told(found, dry_run=self._dry_run):
                     self.log.info("%s", line)
                 removed += [asdict(each) for each in found]

@@ -18,6 +18,7 @@ from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc._airflow.destinations import sync_root
 from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
+from airflow_sfcc._airflow.groups import connection_of, group_of_tasks
 from airflow_sfcc._airflow.mapping import MappableOperator
 from airflow_sfcc._airflow.option_values import Destination, Duration
 from airflow_sfcc._airflow.options import check_rendered, checked, option_names, options_of, refuse_without_effect
@@ -65,7 +66,7 @@ def salesforce_sync(
     table_mode: Literal["current", "soft", "history"] = "current",
     mode: Literal["full", "incremental"] = "incremental",
     shared_tasks: int = DEFAULT_SHARED_TASKS,
-    salesforce_conn_id: str = DEFAULT_CONN_ID,
+    salesforce_conn_id: str | None = None,
     default_args: dict[str, Any] | None = None,
     **extract: Any,
 ) -> TaskGroup:
@@ -88,19 +89,21 @@ def salesforce_sync(
     :param table_mode: the `mode` of SalesforceLoadOperator.
     :param mode: `incremental`: what changed since the last run, and objects that have no stamps in full; or `full`.
     :param shared_tasks: how many tasks the small objects share, at most.
-    :param default_args: settings of all tasks in the group, such as `retries`.
+    :param salesforce_conn_id: a connection of type `sfcc`; `sfcc_default` unless `default_args` here or of the DAG has one.
+    :param default_args: settings of all tasks in the group, such as `retries`, which is 2 unless it is said here, by a group
+        around this one, or in the `default_args` of the DAG.
     :param extract: further parameters of SalesforceExtractOperator (`deletes`, `lag`, `file_format`, `numbers`, ...). Arguments
         of every task (`retries`, `pool`, `execution_timeout`, ...) reach all tasks of the group.
     """
     extract, of_all = _divided(extract)
-    options = {"destination": destination, "mode": mode, "salesforce_conn_id": salesforce_conn_id}
+    connection: Any = connection_of(salesforce_conn_id)
+    options = {"destination": destination, "mode": mode, **connection}
     known = checked(SalesforceExtractOperator, {**options, **extract})
     defaults = {name: each.default for name, each in signature(SalesforceExtractOperator.__init__).parameters.items()}
     refuse_without_effect({**defaults, **known}, {name for name in extract if extract[name] != defaults[name]})
     sync_root(known["destination"])
-    place = {"destination": known["destination"], "table": table, "salesforce_conn_id": salesforce_conn_id}
-    settings: Any = {"retries": 2, **(default_args or {}), **of_all}
-    with TaskGroup(group_id, default_args=settings) as group:
+    place = {"destination": known["destination"], "table": table, **connection}
+    with group_of_tasks(group_id, {**(default_args or {}), **of_all}) as group:
         plan = PlanSyncOperator(
             task_id="plan",
             objects=list(objects) if not isinstance(objects, str) else objects,

@@ -17,6 +17,7 @@ from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc._airflow.destinations import destination_url, filled_in, storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
+from airflow_sfcc._airflow.groups import connection_of, group_of_tasks
 from airflow_sfcc._airflow.option_values import Destination, checked_value
 from airflow_sfcc._airflow.options import is_known_later, option_names
 from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_defaults
@@ -43,7 +44,7 @@ def salesforce_extract(
     shares: int = 8,
     slice_at: Sequence[datetime | str] = (),
     skip_if_empty: bool = False,
-    salesforce_conn_id: str = DEFAULT_CONN_ID,
+    salesforce_conn_id: str | None = None,
     default_args: dict[str, Any] | None = None,
     **extract: Any,
 ) -> TaskGroup:
@@ -62,7 +63,9 @@ def salesforce_extract(
     :param slice_at: values of CreatedDate at which the query is cut into several Bulk jobs that Salesforce works at side
         by side, for first loads that are too large for one; n values make n + 1 jobs (templated). `timeout` counts for each.
     :param skip_if_empty: end `commit` as skipped when there is no row, as SalesforceExtractOperator does.
-    :param default_args: settings of all tasks in the group, such as `retries`.
+    :param salesforce_conn_id: a connection of type `sfcc`; `sfcc_default` unless `default_args` here or of the DAG has one.
+    :param default_args: settings of all tasks in the group, such as `retries`, which is 2 unless it is said here, by a group
+        around this one, or in the `default_args` of the DAG.
     :param extract: further parameters of SalesforceExtractOperator (`sobject` or `soql`, `fields`, `where`, ...);
         `parallel_pages` counts for each download task. `api` is always `bulk`. Arguments of every task (`retries`, `pool`,
         `queue`, `execution_timeout`, ...) reach all tasks of the group; `inlets` and `trigger_rule` the first, `outlets` and
@@ -74,23 +77,21 @@ def salesforce_extract(
         raise ValueError("A task group always extracts by Bulk API 2.0: leave api out.")
     place: Any = destination if is_known_later(destination) else destination_url(destination)
     extract, of_all, of_plan, of_commit = _shared_out(extract)
-    settings: Any = {"retries": 2, **(default_args or {}), **of_all}
-    with TaskGroup(group_id, default_args=settings) as group:
+    connection: Any = connection_of(salesforce_conn_id)
+    hash_key = {name: extract[name] for name in ("hash_key_conn_id",) if name in extract}
+    with group_of_tasks(group_id, {**(default_args or {}), **of_all}) as group:
         plan = PlanOperator(
             task_id="plan",
             destination=place,
             shares=shares,
             slice_at=slice_at,
             api="bulk",
-            salesforce_conn_id=salesforce_conn_id,
+            **connection,
             **{"deferrable": True, **extract, **of_plan},
         )
-        download = DownloadOperator.partial(
-            task_id="download",
-            destination=place,
-            hash_key_conn_id=extract.get("hash_key_conn_id"),
-            salesforce_conn_id=salesforce_conn_id,
-        ).expand(share=plan.output)
+        download = DownloadOperator.partial(task_id="download", destination=place, **hash_key, **connection).expand(
+            share=plan.output
+        )
         CommitOperator(
             task_id="commit",
             destination=place,
@@ -99,7 +100,7 @@ def salesforce_extract(
             sobject=extract.get("sobject"),
             soql=extract.get("soql"),
             skip_if_empty=skip_if_empty,
-            salesforce_conn_id=salesforce_conn_id,
+            **connection,
             **of_commit,
         )
     return group

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,9 @@ class Newest:
     moment: str
     records: int
 
+
+_STAMP = re.compile(r"[0-9T:.Z+-]{10,40}")
+"""A date or datetime as SOQL writes it."""
 
 _NOTHING = Newest("1970-01-01T00:00:00Z", 0)
 """Where there is no record yet, the first one is new."""
@@ -86,10 +90,16 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
         from airflow_sfcc.errors import SfccError
         from airflow_sfcc.salesforce.usage import Tally
 
-        seen = await self._remembered()
+        seen: Newest | None = None
+        kept: Newest | None = None
+        has_begun = False
         while True:
+            new = 0
             try:
-                seen_now, new = await SharedClients.here().call(
+                if not has_begun:
+                    seen = kept = await self._remembered()
+                    has_begun = True
+                seen, new = await SharedClients.here().call(
                     self.salesforce_conn_id, partial(self._look, seen=seen), Tally(), kind="query"
                 )
             except Exception as problem:
@@ -97,12 +107,10 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
                 # text of an unforeseen exception may hold anything, so only its type is shown.
                 why = str(problem) if isinstance(problem, SfccError) else type(problem).__name__
                 self.log.warning("Watching %s goes on after a failure: %s", self.sobject, why)
-            else:
-                if new:
-                    yield self._event(seen_now, new)
-                if seen_now != seen:
-                    await self._remember(seen_now)
-                    seen = seen_now
+            if new and seen:
+                yield self._event(seen, new)
+            if seen and seen != kept and await self._remember(seen):
+                kept = seen
             await asyncio.sleep(self.poll_interval)
 
     def _event(self, seen: Newest, new: int) -> TriggerEvent:
@@ -152,12 +160,25 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
     async def _remembered(self) -> Newest | None:
         store = self._store()
         known = None if store is None else await store.aget(self._key)
-        return Newest(**known) if known else None
+        if known is None:
+            return None
+        try:
+            return _kept(known)
+        except (KeyError, TypeError, ValueError):
+            self.log.warning("What was kept of watching %s cannot be read, so watching begins anew.", self.sobject)
+            return None
 
-    async def _remember(self, seen: Newest) -> None:
+    async def _remember(self, seen: Newest) -> bool:
+        """Whether it is kept now. What is not kept fires once more after a restart, and is tried again with the next look."""
         store = self._store()
-        if store is not None:
+        if store is None:
+            return True
+        try:
             await store.aset(self._key, {"moment": seen.moment, "records": seen.records})
+        except Exception as problem:
+            self.log.warning("Airflow could not keep what was seen of %s: %s", self.sobject, type(problem).__name__)
+            return False
+        return True
 
     def _store(self) -> Any:
         """The state store of the watched asset; None before Airflow 3.3."""
@@ -165,6 +186,13 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
         if store is None:
             say_missing("Remembering what a watcher has seen", "watching begins anew when the triggerer starts.")
         return store
+
+
+def _kept(known: Any) -> Newest:
+    """Raises KeyError, TypeError or ValueError for what no watcher has written: it would get into a query."""
+    if not _STAMP.fullmatch(known["moment"]):
+        raise ValueError
+    return Newest(known["moment"], int(known["records"]))
 
 
 def _literal(moment: object) -> str:

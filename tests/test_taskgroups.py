@@ -186,6 +186,32 @@ def test_arguments_of_tasks_reach_all_tasks_of_the_group() -> None:
     assert list(tasks["commit"].outlets) == [lake] and not tasks["plan"].outlets
 
 
+@pytest.mark.parametrize("name", ["salesforce_extract", "salesforce_sync"])
+def test_what_the_dag_or_a_group_around_says_holds_for_the_tasks(name: str) -> None:
+    """A group's own defaults go before the DAG's in Airflow, and here they might read another org."""
+    from airflow.sdk import DAG, TaskGroup
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+    from airflow_sfcc import taskgroups
+
+    group = getattr(taskgroups, name)
+    options = {"sobject": "Contact"} if name == "salesforce_extract" else {}
+
+    def tasks(of_dag: Any, around: Any, **given: Any) -> set[tuple[Any, ...]]:
+        with DAG("inherits", schedule=None, default_args=of_dag) as dag, TaskGroup("around", default_args=around):
+            group("org", destination="file:///landing/{sobject}", **options, **given)
+        mapped: Any = {"share" if name == "salesforce_extract" else "batch": {}}
+        made: list[Any] = [task.unmap(mapped) if isinstance(task, MappedOperator) else task for task in dag.tasks]
+        return {(task.retries, task.salesforce_conn_id) for task in made}
+
+    assert tasks({}, {}) == {(2, "sfcc_default")}
+    assert tasks({"retries": 7, "salesforce_conn_id": "prod"}, {}) == {(7, "prod")}
+    assert tasks({"retries": 7}, {"retries": 0, "salesforce_conn_id": "uat"}) == {(0, "uat")}
+    given: dict[str, Any] = {"default_args": {"retries": 1}, "salesforce_conn_id": "sfcc_default"}
+    assert tasks({"retries": 7, "salesforce_conn_id": "prod"}, {}, **given) == {(1, "sfcc_default")}
+    assert tasks({"retries": 7}, {}, retries=3) == {(3, "sfcc_default")}
+
+
 @pytest.mark.parametrize(
     ("argument", "says"), [("retires", "Did you mean retries"), ("task_id", "no argument 'task_id'"), ("spool", "pool")]
 )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--freshness",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True, max=1e6),
     metavar="HOURS",
     help="How often new rows are expected. Without it, as often as the DAG that landed them is scheduled, where Airflow's "
     "database is at hand.",
@@ -45,14 +45,15 @@ def catalog(
     A DESTINATION is the folder of an object, or the one that holds those, as a path or a URL as in a DAG. DIR gets sources.yml,
     dictionary.html and dictionary.md.
     """
-    from airflow_sfcc._airflow.destinations import place_of
+    from airflow_sfcc._airflow.destinations import place_of, storage_failures
     from airflow_sfcc.catalog.dbt_sources import sources_yaml
     from airflow_sfcc.catalog.dictionary import html, markdown
     from airflow_sfcc.catalog.tables import tables_in
     from airflow_sfcc.errors import SfccError
 
     try:
-        tables = tables_in([place_of(each) for each in destinations], _describer(connection))
+        with storage_failures(", ".join(destinations), "nothing was written"):
+            tables = tables_in([place_of(each) for each in destinations], _describer(connection))
         expected = _freshness(tables, freshness)
         folder = place_of(output)
         pages = {
@@ -60,7 +61,8 @@ def catalog(
             "dictionary.html": html(tables),
             "dictionary.md": markdown(tables),
         }
-        _write(folder, pages)
+        with storage_failures(output, "the catalog is not complete"):
+            _write(folder, pages)
     except (SfccError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
     for line in _told(tables, expected):

@@ -94,7 +94,7 @@ def client_for(
         api_call_budget=settings.number("api_call_budget", None, lowest=0, highest=100),
         transport=TransportOptions(
             request_timeout=settings.number("request_timeout", defaults.request_timeout, lowest=1, highest=86_400) or 0,
-            max_retries=int(settings.number("max_retries", defaults.max_retries, lowest=0, highest=20) or 0),
+            max_retries=settings.whole_number("max_retries", defaults.max_retries, lowest=0, highest=20),
             verify=settings.verify(),
         ),
         on_token=on_token,
@@ -182,7 +182,8 @@ class _Extra:
                     f"The connection's extra has {name!r}, which is no setting of this package. "
                     f"{did_you_mean(name, EXTRAS) or 'It knows ' + ', '.join(sorted(EXTRAS)) + '.'}"
                 )
-        self._values = {name: value for name, value in values.items() if value not in (None, "")}
+        stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+        self._values = {name: value for name, value in stripped.items() if value not in (None, "")}
 
     def text(self, name: str) -> str | None:
         value = self._values.get(name)
@@ -197,13 +198,20 @@ class _Extra:
     def number(self, name: str, default: float | None, *, lowest: float, highest: float) -> float | None:
         if name not in self._values:
             return default
+        value = self._values[name]
         try:
-            number = float(self._values[name])
+            number = float("nan") if isinstance(value, bool) else float(value)
         except (TypeError, ValueError):
             number = float("nan")
         if not lowest <= number <= highest:
             raise self._unusable(name, f"a number, {lowest:,g} to {highest:,g}")
         return number
+
+    def whole_number(self, name: str, default: int, *, lowest: int, highest: int) -> int:
+        number = self.number(name, default, lowest=lowest, highest=highest) or 0
+        if number != int(number):
+            raise self._unusable(name, f"a whole number, {lowest:,} to {highest:,}")
+        return int(number)
 
     def names(self, name: str) -> list[str]:
         value = self._values.get(name, [])

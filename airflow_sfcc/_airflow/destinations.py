@@ -41,6 +41,7 @@ _UNSET = re.compile(r"(^|[/@])(None|undefined|\$\{\w+\}|\$[A-Z_]{2,})(?=/|$)")
 
 _EXTRACT_FOLDER = re.compile(r"/extract=[^/]+(/_manifest[^/]*\.json)?/?$")
 _POSTGRES = ("postgres", "postgresql")
+_OF_FOLDERS = ("delta+", "changes+")
 
 _EXAMPLES = "s3://bucket/salesforce/{sobject} or file:///data/salesforce/{sobject}"
 
@@ -56,7 +57,8 @@ def check_placeholders(url: str, option: str = "destination") -> None:
 
 
 def check_table(table: str) -> None:
-    """Raise OptionError for a table's URL with parts that nothing reads, and for one that holds a password."""
+    """Raise OptionError for a table's URL with parts that nothing reads, for one that holds a password, and for one that was put
+    together from a variable that is not set."""
     url = _JINJA.sub("", table)
     scheme, _, rest = url.partition("://")
     if scheme in _POSTGRES and re.search(r"[@:]", rest.partition("/")[0]):
@@ -70,10 +72,13 @@ def check_table(table: str) -> None:
             "extra of its Airflow connection, and such characters in a name are written %3F and %23."
         )
     check_placeholders(table, "table")
+    _refuse_unset(url, "table")
+    if scheme.startswith(_OF_FOLDERS) and url == table:
+        _require_absolute(table.partition("+")[2], "table")
 
 
-def destination_url(value: Any) -> str:
-    """The URL (or absolute path) of a destination given as text, Path or ObjectStoragePath.
+def destination_url(value: Any, option: str = "destination") -> str:
+    """The URL (or absolute path) of a destination given as text, Path or ObjectStoragePath; `option` is what it was given as.
 
     Raises OptionError for what would land files where nobody looks for them: nothing, a relative path, the name of a
     variable that was not filled in.
@@ -83,19 +88,21 @@ def destination_url(value: Any) -> str:
     elif isinstance(value, PurePath):
         value = f"file://{value}" if value.is_absolute() else str(value)
     if not isinstance(value, str):
-        raise OptionError(
-            f"destination must be a URL such as {_EXAMPLES}, a Path or an ObjectStoragePath, not {value!r}."
-        )
+        raise OptionError(f"{option} must be a URL such as {_EXAMPLES}, a Path or an ObjectStoragePath, not {value!r}.")
     if not value.strip():
-        raise OptionError(f"destination is empty: is a variable not set? Give a URL such as {_EXAMPLES}.")
-    check_placeholders(value)
-    _require_absolute(value)
-    unset = _UNSET.search(value)
+        raise OptionError(f"{option} is empty: is a variable not set? Give a URL such as {_EXAMPLES}.")
+    check_placeholders(value, option)
+    _require_absolute(value, option)
+    _refuse_unset(value, option)
+    return value
+
+
+def _refuse_unset(url: str, option: str) -> None:
+    unset = _UNSET.search(url)
     if unset:
         raise OptionError(
-            f"destination={value!r} holds {unset[2]!r}, as if a variable was not set: check where it comes from."
+            f"{option}={url!r} holds {unset[2]!r}, as if a variable was not set: check where it comes from."
         )
-    return value
 
 
 def destinations_of(destination: str, sobjects: Sequence[str] | None) -> list[str]:
@@ -109,22 +116,22 @@ def destinations_of(destination: str, sobjects: Sequence[str] | None) -> list[st
     return [destination.replace(PLACEHOLDERS[0], sobject) for sobject in sobjects]
 
 
-def _require_absolute(url: str) -> None:
+def _require_absolute(url: str, option: str) -> None:
     """Raise OptionError unless the URL names a place by itself, whatever folder the worker runs in."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         if not url.startswith("/"):
             raise OptionError(
-                f"destination={url!r} is a relative path, and would land in whatever folder the worker runs in: give a URL "
-                f"such as {_EXAMPLES}."
+                f"{option}={url!r} is a relative path, which begins in whatever folder the worker runs in: give a URL such as "
+                f"{_EXAMPLES}."
             )
     elif scheme in ("file", "local"):
         if not rest.startswith("/"):
             raise OptionError(
-                f"destination={url!r} is a relative path: write {scheme}:/// with three slashes and a full path."
+                f"{option}={url!r} is a relative path: write {scheme}:/// with three slashes and a full path."
             )
     elif not urlsplit(url).netloc.rpartition("@")[2]:
-        raise OptionError(f"destination={url!r} names no bucket or container: is a variable not set?")
+        raise OptionError(f"{option}={url!r} names no bucket or container: is a variable not set?")
 
 
 def destination_path(url: str) -> ObjectStoragePath:
@@ -197,8 +204,8 @@ _STORAGE_LIBRARIES = frozenset({"botocore", "aiobotocore", "s3fs", "gcsfs", "goo
 
 
 @contextmanager
-def storage_failures(place: str | Callable[[], str]) -> Iterator[None]:
-    """Name the destination in an error of the storage. Such a failure is worth another attempt.
+def storage_failures(place: str | Callable[[], str], left: str = "nothing was landed") -> Iterator[None]:
+    """Name the destination in an error of the storage, and what is `left` of the task. Such a failure is worth another attempt.
 
     `place` may be a function, for what is known only while the block runs. What the storage's libraries raised is kept as
     the cause, without the chain of their own.
@@ -206,17 +213,18 @@ def storage_failures(place: str | Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except Exception as problem:
-        if not _is_of_storage(problem):
+        if not is_of_storage(problem):
             raise
         url = place if isinstance(place, str) else place()
         problem.__cause__ = problem.__context__ = None
         raise StorageError(
-            f"The storage of the destination {url} failed ({type(problem).__name__}: {problem}); nothing was landed.\nCheck that "
-            "the folder or bucket can be made or is there, that the worker may write to it, and that it has room."
+            f"The storage of the destination {url} failed ({type(problem).__name__}: {problem}); {left}.\nCheck that the "
+            "folder or bucket can be made or is there, that the worker may write to it, and that it has room."
         ) from problem
 
 
-def _is_of_storage(problem: Exception) -> bool:
+def is_of_storage(problem: Exception) -> bool:
+    """Whether a storage, or the library that reaches it, raised this."""
     import requests
 
     if isinstance(problem, requests.RequestException):  # an OSError too, of the way to Salesforce

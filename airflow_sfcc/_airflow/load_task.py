@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from airflow_sfcc._airflow.destinations import destination_path, landed_in, storage_failures
+from airflow_sfcc._airflow.destinations import (
+    destination_path,
+    destination_url,
+    is_of_storage,
+    landed_in,
+    storage_failures,
+)
+from airflow_sfcc.assets import destination_uri
 from airflow_sfcc.errors import ConfigurationError, StorageError
 from airflow_sfcc.extract.manifests import read_manifest
 from airflow_sfcc.load.loading import LoadOptions, OnSchemaChange, counts_of, load
@@ -65,13 +72,16 @@ class LoadTask:
                 mode=operator.mode,
                 on_schema_change=operator.on_schema_change,
                 memory_limit=operator.memory_limit,
+                sobject=operator.sobject,
                 log=operator.log.info,
                 stopped=self._stop.is_set,
             )
             result = load(source, target, options)
         except ModuleNotFoundError as problem:
             raise missing_package(problem) from problem
-        except OSError as problem:
+        except Exception as problem:
+            if not is_of_storage(problem):
+                raise
             raise StorageError(
                 f"The storage of {self.destination_url} or {self.table_url} failed ({type(problem).__name__}: {problem}); "
                 "nothing was loaded. See that both are there, that the worker may read and write them, and that there is room."
@@ -96,7 +106,7 @@ class LoadTask:
             connection = BaseHook.get_connection(parts.netloc)
             place = f"{connection.host or 'localhost'}:{connection.port or 5432}"
             return f"postgres://{place}/{connection.schema or connection.login or 'postgres'}{parts.path}"
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return destination_uri(urlunsplit(parts))
 
     def _destination_url(self, extracts: object) -> str:
         """The destination's URL, from a URL or from what an extract returned."""
@@ -109,9 +119,8 @@ class LoadTask:
                 )
             self._landed = extracts
             return url
-        if isinstance(extracts, str) and extracts:
-            return self._filled(extracts, "extracts")
-        raise ConfigurationError("extracts is empty: name the destination URL, or pass what the extract returned.")
+        _refuse_no_url(extracts)
+        return self._filled(destination_url(extracts, "extracts"), "extracts")
 
     def _filled(self, url: str, parameter: str) -> str:
         if "{sobject}" not in url:
@@ -182,6 +191,30 @@ class LoadTask:
         return DuckDBTable(Path(file), table, self.table_url)
 
 
+def _refuse_no_url(extracts: object) -> None:
+    """Raise ConfigurationError for what people pass instead of a destination's URL, or of what an extract returned."""
+    if isinstance(extracts, Sequence) and not isinstance(extracts, str):
+        raise ConfigurationError(
+            f"extracts holds what {plural(len(extracts), 'extract')} returned, and a task takes that of one: map it with "
+            ".partial(...).expand(extracts=extract.output)."
+        )
+    if isinstance(extracts, str) and extracts.lstrip().startswith("{'"):
+        raise ConfigurationError(
+            "extracts is the text of what an extract returned, which a template made of it: pass extract.output itself, or set "
+            "render_template_as_native_obj=True in the DAG."
+        )
+    folder = landed_in({"path": str(extracts)})
+    if folder:
+        raise ConfigurationError(
+            f"extracts={str(extracts)!r} is the folder of one extract: name the destination that it is in, {folder}."
+        )
+    if not extracts:
+        raise ConfigurationError(
+            "extracts is empty: name the destination URL, or pass what the extract returned. An extract that was skipped "
+            "returned nothing."
+        )
+
+
 def _object_of(extracted: Mapping[str, Any], destination: str) -> str:
     """The object of what an extract returned, by its manifest; what its folder is called where that is gone."""
     folder = extracted.get("path") or str(extracted["manifest"]).rpartition("/")[0]
@@ -239,7 +272,13 @@ def _s3_options(conn_id: str) -> dict[str, str]:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 
     hook: Any = AwsGenericHook(aws_conn_id=conn_id, client_type="s3")
-    credentials = hook.get_credentials()
+    found = hook.get_session().get_credentials()
+    if found is None:
+        raise ConfigurationError(
+            f"The Airflow connection {conn_id!r} has no AWS credentials, and this machine has none of its own: add a key to that "
+            "connection, or see that the table's URL names the right one."
+        )
+    credentials = found.get_frozen_credentials()
     endpoint = hook.conn_config.get_service_endpoint_url("s3")
     options = {
         "AWS_ACCESS_KEY_ID": credentials.access_key,

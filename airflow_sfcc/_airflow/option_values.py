@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime, timedelta
 from pathlib import PurePath
 from types import UnionType
@@ -46,6 +47,15 @@ def checked_value(name: str, value: Any, annotation: Any) -> Any:
         if kind in kinds or kind in [get_origin(each) for each in kinds]:
             return check(name, value)
     return value
+
+
+_MEMORY = re.compile(r"(?=.*[1-9])\d+(\.\d+)?\s*([KMGT]i?B|%)", re.IGNORECASE)
+
+
+def check_memory_limit(value: str) -> None:
+    """Raise OptionError for what DuckDB does not take, and for what it takes as no limit at all, such as `-1MB`."""
+    if not _MEMORY.fullmatch(value.strip()):
+        raise OptionError(f"memory_limit={value!r} is no size: write it like '256MB' or '2GB'.")
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
@@ -161,7 +171,8 @@ def _names(name: str, value: Any) -> Any:
     for each in _list(name, value):
         if not isinstance(each, str) or not each.strip():
             raise OptionError(f"{name} must be a list of names, and {each!r} in it is none.")
-    return value
+    # A set has another order in each process: every try would have another query, and every parse another version of the DAG.
+    return sorted(value) if isinstance(value, AbstractSet) else value
 
 
 def _text(name: str, value: Any) -> str:

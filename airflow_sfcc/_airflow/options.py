@@ -15,13 +15,15 @@ from airflow.sdk import BaseOperator
 from msgspec import structs
 
 from airflow_sfcc._airflow.destinations import check_placeholders, check_table
-from airflow_sfcc._airflow.option_values import checked_value
+from airflow_sfcc._airflow.option_values import check_memory_limit, checked_value
 from airflow_sfcc.errors import OptionError
 
 if TYPE_CHECKING:
     from airflow_sfcc.extract.model import Api
 
 T = TypeVar("T")
+XCOM_RETURN_KEY = "return_value"
+"""The key of what a task returns."""
 
 
 class ExtractOptions(BaseOperator):
@@ -40,6 +42,7 @@ class ExtractOptions(BaseOperator):
     timeout: timedelta
     salesforce_conn_id: str
     hash_key_conn_id: str | None
+    must_have_values: frozenset[str]
     query: str | None = None
     """The SOQL that runs, once it is known."""
 
@@ -67,6 +70,8 @@ def checked(operator: type[BaseOperator], options: Mapping[str, Any]) -> dict[st
         check_placeholders(options["destination"])  # which are known even in a template
     if isinstance(options.get("table"), str):
         check_table(options["table"])
+    if isinstance(options.get("memory_limit"), str):
+        check_memory_limit(options["memory_limit"])
     return {
         name: value
         if name in operator.template_fields and is_known_later(value)
@@ -75,8 +80,27 @@ def checked(operator: type[BaseOperator], options: Mapping[str, Any]) -> dict[st
     }
 
 
+def must_have_values(options: Mapping[str, Any]) -> frozenset[str]:
+    """The names of options that may come out as None, and then must not count as left out.
+
+    None is what Airflow gives for a task that returned nothing: without its condition an extract would have all rows, without
+    its list of fields all fields, without rules for columns what nobody may see.
+    """
+    return frozenset(
+        name
+        for name, value in options.items()
+        if is_known_later(value) and (name == "columns" or getattr(value, "key", None) == XCOM_RETURN_KEY)
+    )
+
+
 def check_rendered(operator: BaseOperator) -> None:
     """Check and convert the templated attributes, which are rendered by now. Raises OptionError."""
+    for name in sorted(getattr(operator, "must_have_values", ())):
+        if getattr(operator, name) is None:
+            raise OptionError(
+                f"{name} is given, and came out as None, which would count as left out: see that the task or variable it comes "
+                f"from has a value{', and that it is {} where no column is meant' if name == 'columns' else ''}."
+            )
     hints = _annotations(type(operator))
     for name in operator.template_fields:
         if name in hints:

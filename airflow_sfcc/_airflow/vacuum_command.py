@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_sfcc.extract.land.vacuum import Leftover
+    from airflow_sfcc.extract.storage import StoragePath
+
+NOT_REMOVED = "what was not removed yet is still there"
+_MOST_HOURS = 24 * 366 * 100
 
 
 @click.command()
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, max=_MOST_HOURS),
     default=None,
     metavar="HOURS",
     help="Leave leftovers younger than this alone.  [default: 48; of a Delta table 168]",
@@ -36,7 +40,7 @@ def vacuum(destination: str, superseded: bool, keep: int | None, older_than: flo
     Committed extracts stay, but for those that --superseded or --keep names. Of a Delta table (delta+file:///…, delta+s3://…)
     files go that no version of the last --older-than hours needs.
     """
-    from airflow_sfcc._airflow.destinations import place_of
+    from airflow_sfcc._airflow.destinations import place_of, storage_failures
     from airflow_sfcc.errors import SfccError
     from airflow_sfcc.extract.land.vacuum import vacuum as remove
 
@@ -46,23 +50,24 @@ def vacuum(destination: str, superseded: bool, keep: int | None, older_than: flo
         _vacuum_table(destination, older_than, dry_run)
         return
     try:
-        removed = remove(
-            place_of(destination),
-            superseded=superseded,
-            keep=keep,
-            older_than=timedelta(hours=48 if older_than is None else older_than),
-            dry_run=dry_run,
-        )
+        with storage_failures(destination, NOT_REMOVED):
+            place = place_of(destination)
+            removed = remove(
+                place,
+                superseded=superseded,
+                keep=keep,
+                older_than=timedelta(hours=48 if older_than is None else older_than),
+                dry_run=dry_run,
+            )
+            nothing = [] if removed else nothing_there(destination, place)
     except (SfccError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
-    if not removed and not any(place_of(destination).glob("extract=*")):
-        click.echo(f"{destination} holds no extracts: name the folder of one object, as the DAG's destination does.")
-    for line in told(removed, dry_run=dry_run):
+    for line in (*nothing, *told(removed, dry_run=dry_run)):
         click.echo(line)
 
 
 def _vacuum_table(url: str, older_than: float | None, dry_run: bool) -> None:
-    from airflow_sfcc._airflow.destinations import place_of
+    from airflow_sfcc._airflow.destinations import place_of, storage_failures
     from airflow_sfcc._airflow.load_task import delta_options
     from airflow_sfcc.errors import SfccError
 
@@ -73,13 +78,21 @@ def _vacuum_table(url: str, older_than: float | None, dry_run: bool) -> None:
         from airflow_sfcc.load.delta.vacuum import vacuum as remove
 
         age = DEFAULT_AGE if older_than is None else timedelta(hours=older_than)
-        removed = remove(DeltaTable(place_of(place), url, delta_options(place)), older_than=age, dry_run=dry_run)
+        with storage_failures(place, NOT_REMOVED):
+            removed = remove(DeltaTable(place_of(place), url, delta_options(place)), older_than=age, dry_run=dry_run)
     except (SfccError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
     for file in removed:
         click.echo(f"{file.path}: {_size(1, 'file', file.bytes)}")
     what = _size(len(removed), "file", sum(file.bytes for file in removed))
     click.echo(f"{'Would remove' if dry_run else 'Removed'} {what}.")
+
+
+def nothing_there(destination: str, place: StoragePath) -> list[str]:
+    """What to say of a folder that holds no extracts: its name may be mistyped."""
+    if any(place.glob("extract=*")):
+        return []
+    return [f"{destination} holds no extracts: name the folder of one object, as the DAG's destination does."]
 
 
 def told(removed: Sequence[Leftover], *, dry_run: bool) -> Iterator[str]:

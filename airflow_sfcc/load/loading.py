@@ -50,6 +50,8 @@ class LoadOptions:
     mode: Mode = "current"
     on_schema_change: OnSchemaChange = "evolve"
     memory_limit: str = MEMORY_LIMIT
+    sobject: str | None = None
+    """The object that the extracts have to be of; None takes any."""
     threads: int | None = None
     log: Callable[[str], None] = lambda line: None
     stopped: Callable[[], bool] = lambda: False
@@ -135,6 +137,7 @@ class _Load:
 
     def _step(self) -> tuple[Counts, tuple[Extract, ...] | None, TableState | None]:
         destination = destination_of(duckdb_url(self._destination), read_manifests(self._destination))
+        _require_object(self._target.name, self._options.sobject, destination)
         state = self._target.state([extract.extract_id for extract in destination.extracts])
         if state is not None:
             _require_same(self._target.name, state, destination, self._options.mode)
@@ -196,6 +199,16 @@ class _Cast:
         types = {column.name: duckdb_type(column.type) for column in there}
         values = ", ".join(f"{cast(column, types.get(column.name))} AS {quoted(column.name)}" for column in columns)
         return f"(SELECT {values} FROM {relation})"
+
+
+def _require_object(name: str, sobject: str | None, destination: Destination) -> None:
+    found = destination.source.sobject
+    if sobject and found and sobject.lower() != found.lower():
+        raise TableError(
+            f"The extracts are of {found}, and sobject says {sobject!r}, so nothing was loaded into {name}: leave sobject out, "
+            "or name the destination of that object. Tasks that are mapped over both take pairs of them by expand_kwargs(); "
+            "expand() makes a task of each extract with each object."
+        )
 
 
 def _require_same(name: str, state: TableState, destination: Destination, mode: Mode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,13 @@ import duckdb
 import pytest
 from airflow.exceptions import AirflowFailException
 from airflow.sdk import Asset, AssetAlias
+from click.testing import CliRunner
 from upath import UPath
 
 from airflow_sfcc._airflow import load_task
-from airflow_sfcc.errors import OptionError
+from airflow_sfcc._airflow.catalog_command import catalog
+from airflow_sfcc._airflow.vacuum_command import vacuum
+from airflow_sfcc.errors import ConfigurationError, OptionError, StorageError
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceLoadOperator
 from tests.conftest import RunningOrg
 from tests.load.made import Made, id_of, row
@@ -135,7 +139,19 @@ def test_change_sets_by_url(context: dict[str, Any], lake: str, tmp_path: Path) 
         ({"sobject": None}, r"extracts has \{sobject\} and the task does not say which object"),
         ({"extracts": {"rows": 1}}, r"not what SalesforceExtractOperator returns"),
         ({"extracts": ""}, r"extracts is empty"),
+        ({"extracts": None}, r"extracts is empty.*An extract that was skipped returned nothing"),
+        ({"extracts": [{"manifest": "x"}] * 2}, r"what 2 extracts returned.*expand\(extracts=extract.output\)"),
+        ({"extracts": "{'manifest': '/lake/extract=1/_manifest.json'}"}, r"pass extract.output itself"),
+        (
+            {"extracts": "/lake/Account/extract=1/_manifest.json"},
+            r"name the destination that it is in, file:///lake/Account",
+        ),
+        ({"extracts": "/lake/Account/extract=1"}, r"name the destination that it is in"),
+        ({"extracts": "lake/{sobject}"}, r"extracts='lake/\{sobject\}' is a relative path"),
+        ({"extracts": "/lake/None/{sobject}"}, r"extracts=.* holds 'None', as if a variable was not set"),
+        ({"extracts": "s3:///{sobject}"}, r"extracts=.* names no bucket"),
         ({"sobject": "Contact"}, r"holds no extract that a table can be made of"),
+        ({"extracts": "{lake}/Account", "sobject": "Contact"}, r"extracts are of Account, and sobject says 'Contact'"),
     ],
 )
 def test_what_cannot_be_loaded_is_one_sentence(
@@ -147,8 +163,25 @@ def test_what_cannot_be_loaded_is_one_sentence(
         "table": f"duckdb://{tmp_path}/crm.duckdb/{{sobject}}",
         **changes,
     }
+    if isinstance(options["extracts"], str):
+        options["extracts"] = options["extracts"].replace("{lake}", f"file://{tmp_path}/lake")
     with pytest.raises(AirflowFailException, match=sentence):
         run(context, **options)
+
+
+def test_what_one_object_landed_is_not_loaded_as_another(context: dict[str, Any], lake: str, tmp_path: Path) -> None:
+    """`expand` makes a task of each extract with each object, and the table is named by the object."""
+    place = f"file://{tmp_path}/lake/Account"
+    folder = next(UPath(place).glob("extract=*")).as_uri()
+    options = {
+        "extracts": {"path": folder, "manifest": f"{folder}/_manifest.json"},
+        "table": f"duckdb://{tmp_path}/crm.duckdb/{{sobject}}",
+    }
+    with pytest.raises(
+        AirflowFailException, match=r"extracts are of Account, and sobject says 'Contact'.*expand_kwargs"
+    ):
+        run(context, sobject="Contact", **options)
+    assert run(context, sobject="account", **options)["rows"] == 2
 
 
 def test_a_missing_package_is_named_with_its_extra(
@@ -165,6 +198,10 @@ def test_options_are_checked_when_the_dag_is_parsed() -> None:
         make(task_id="load", extracts="file:///lake", table="duckdb:///crm.duckdb/Account", mode="append")
     with pytest.raises(OptionError, match="on_schema_change must be one of"):
         make.partial(task_id="load", table="duckdb:///crm.duckdb/Account", on_schema_change="ignore")  # type: ignore[attr-defined]
+    for limit in ("lots", "256", "-1MB", "0MB"):
+        with pytest.raises(OptionError, match=r"memory_limit=.* is no size: write it like '256MB'"):
+            make(task_id="load", extracts="file:///lake", table="duckdb:///crm.duckdb/Account", memory_limit=limit)
+    make(task_id="load", extracts="file:///lake", table="delta+{{ var.value.lake }}{sobject}", memory_limit="1.5 GB")
 
 
 def test_a_killed_task_commits_nothing_more(context: dict[str, Any], lake: str, tmp_path: Path) -> None:
@@ -200,6 +237,11 @@ def test_a_task_is_named_by_its_object_while_it_runs() -> None:
         ("postgres://warehouse/crm/{sobject}?sslmode=require", "belong into the extra of its Airflow connection"),
         ("duckdb:///data/no#1.duckdb/{sobject}", "are written %3F and %23"),
         ("duckdb:///data/crm.duckdb/{object}", r"table='duckdb.*: nothing fills in \{object\}"),
+        ("delta+s3://aws_default@lake/None/{sobject}", "holds 'None', as if a variable was not set"),
+        ("postgres://None/crm/{sobject}", "holds 'None', as if a variable was not set"),
+        ("delta+file://lake/{sobject}", r"write file:/// with three slashes"),
+        ("changes+lake/{sobject}", r"is a relative path"),
+        ("delta+s3://aws_default@/{sobject}", r"names no bucket or container"),
     ],
 )
 def test_what_no_table_is_named_by_is_refused_when_the_dag_is_parsed(table: str, sentence: str) -> None:
@@ -207,6 +249,39 @@ def test_what_no_table_is_named_by_is_refused_when_the_dag_is_parsed(table: str,
         with pytest.raises(OptionError, match=sentence) as caught:
             make(task_id="load", extracts="file:///lake", table=table)
         assert "SECRET" not in str(caught.value)
+
+
+def test_a_connection_without_credentials_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AIRFLOW_CONN_KEYLESS", json.dumps({"conn_type": "aws"}))
+    with pytest.raises(ConfigurationError, match="'keyless' has no AWS credentials"):
+        load_task.delta_options("s3://keyless@lake/crm/Account")
+
+
+def test_a_store_that_cannot_be_reached_is_named(
+    context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the libraries of stores raise is no OSError."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        extra = {
+            "endpoint_url": f"http://127.0.0.1:{closed.getsockname()[1]}",
+            "region_name": "us-east-1",
+            "config_kwargs": {"retries": {"max_attempts": 1}},
+        }
+        connection = {"conn_type": "aws", "login": "key", "password": "a secret of the store", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(connection))
+        with pytest.raises(StorageError, match=r"s3://store@lake/Account or duckdb.* failed .* nothing was loaded"):
+            run(context, extracts="s3://store@lake/Account", table=f"duckdb://{tmp_path}/crm.duckdb/Account")
+        told = CliRunner().invoke(vacuum, ["s3://store@lake/Account"])
+        assert told.exit_code == 1 and "The storage of the destination s3://store@lake/Account failed" in told.output
+        assert isinstance(told.exception, SystemExit)
+        told = CliRunner().invoke(catalog, ["s3://store@lake/Account"])
+        assert told.exit_code == 1 and "nothing was written" in told.output and isinstance(told.exception, SystemExit)
 
 
 def test_a_google_key_that_the_connection_has_as_json(monkeypatch: pytest.MonkeyPatch) -> None:

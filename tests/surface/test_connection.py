@@ -63,6 +63,8 @@ def test_extras_may_be_text_or_typed(extra: dict[str, Any]) -> None:
         ({"api_call_budget": 101}, "0 to 100"),
         ({"allow_http": "perhaps"}, "true or false"),
         ({"allowed_hosts": {"a": 1}}, "list of host names"),
+        ({"api_call_budget": True}, "api_call_budget .* must be a number, 0 to 100, not True"),
+        ({"max_retries": 2.7}, "max_retries .* must be a whole number, 0 to 20, not 2.7"),
     ],
 )
 def test_extras_that_cannot_work_are_named(extra: dict[str, Any], says: str) -> None:
@@ -77,6 +79,23 @@ def test_the_ui_sends_empty_text_for_untouched_fields() -> None:
         client_for(
             Connection(conn_id="x", conn_type="sfcc", host="acme.my.salesforce.com", login="key", password=""), {}
         )
+
+
+def test_a_blank_is_as_good_as_nothing() -> None:
+    names = (
+        "api_version",
+        "api_call_budget",
+        "request_timeout",
+        "max_retries",
+        "verify",
+        "allowed_hosts",
+        "allow_http",
+    )
+    client = client_for(
+        connection(), {**dict.fromkeys((*names, "username", "audience"), " "), "api_version": " 67.0\n"}
+    )
+    assert client.api_version == "67.0" and client.usage.budget_percent is None
+    assert client.session.settings.verify is True, "and not this folder, in which no certificate is"
 
 
 FIELDS: dict[str, Any] = {

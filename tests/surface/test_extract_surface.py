@@ -120,10 +120,24 @@ def test_documentation_unless_there_is_one(tmp_path: Path) -> None:
         ("file:///landing/Account", "file:///landing/Account"),
         ("/landing/Account", "file:///landing/Account"),
         ("abfs://conn@container/Account", "abfs://container/Account"),
+        ("s3://aws_default@lake/salesforce/Account/", "s3://lake/salesforce/Account"),
+        ("/landing/Account//", "file:///landing/Account"),
+        ("file:///", "file:///"),
     ],
 )
 def test_an_assets_uri_names_no_connection(destination: str, uri: str) -> None:
     assert destination_uri(destination) == uri
+
+
+def test_a_slash_at_the_end_of_a_destination_makes_no_other_asset(
+    connected_org: RunningOrg, context: Any, tmp_path: Path
+) -> None:
+    """A DAG that waits for the asset would never run: to Airflow an asset of another name is another asset."""
+    task = operator(tmp_path, destination=f"file://{tmp_path}/{{sobject}}/")
+    task.execute(context)
+    (event,) = context["outlet_events"][task.outlets[0]].asset_alias_events
+    wanted = Asset(f"file://{tmp_path}/Contact")
+    assert (event.dest_asset_key.name, event.dest_asset_key.uri) == (wanted.name, wanted.uri)
 
 
 def test_salesforce_uris_have_one_spelling() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from airflow.sdk import DAG, ObjectStoragePath
+from airflow.sdk import DAG, BaseOperator, ObjectStoragePath, XComArg
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -225,6 +226,47 @@ def test_lists_by_templates(connected_org: RunningOrg, context: Any, tmp_path: P
     task.render_template_fields(rendering)
     with pytest.raises(AirflowFailException, match=r"fields must be a list.*render_template_as_native_obj=True"):
         task.execute(context)
+
+
+def test_what_another_task_did_not_return_is_not_left_out(
+    connected_org: RunningOrg, context: Any, tmp_path: Path
+) -> None:
+    """Airflow gives None for it, as for an option that nobody gave: all rows, all fields, no column protected."""
+    rules: Any = {"Contact.Email": "drop"}
+
+    def rendered(pulled: Any, **options: Any) -> SalesforceExtractOperator:
+        with DAG("d", schedule=None, render_template_as_native_obj=True):
+            settings = BaseOperator(task_id="settings")
+            options = {
+                name: XComArg(settings, key=key) if name != "columns" else "{{ rules }}"
+                for name, key in options.items()
+            }
+            task = extract(destination=f"file://{tmp_path}/{{sobject}}", **options)
+
+        def xcom_pull(**asked: Any) -> Any:
+            return pulled if pulled is not None or asked["key"] != "return_value" else asked["default"]
+
+        ti = SimpleNamespace(**vars(context["ti"]), xcom_pull=xcom_pull)
+        rendering: Any = {**context, "ti": ti, "rules": pulled}
+        task.render_template_fields(rendering)
+        return task
+
+    for name in ("where", "fields", "exclude_fields", "columns", "hash_key_conn_id", "bind", "initial_start"):
+        with pytest.raises(AirflowFailException, match=f"{name} is given, and came out as None"):
+            rendered(None, **{name: "return_value"}).execute(context)
+    assert not connected_org.calls("query"), "nothing was read"
+    # A setting by name may say that there is none, and an empty one says so anyway.
+    assert rendered(None, where="condition").execute(context)["rows"] == connected_org.org.records.count("Contact")
+    assert rendered("", where="return_value").execute(context)["rows"]
+    assert rendered({}, columns="return_value").execute(context)["rows"]
+    landed = rendered(rules, columns="return_value").execute(context)["manifest"]
+    assert "Email" not in [
+        each["name"] for each in json.loads(Path(landed.removeprefix("file://")).read_text())["schema"]
+    ]
+
+
+def test_a_set_of_fields_has_one_order() -> None:
+    assert vars(extract(fields={"Phone", "Id", "Name", "Email"}))["fields"] == ["Email", "Id", "Name", "Phone"]
 
 
 def test_timestamps_of_pendulum_are_timestamps(connected_org: RunningOrg, context: Any, tmp_path: Path) -> None:

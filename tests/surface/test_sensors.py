@@ -233,6 +233,50 @@ def test_a_watcher_fires_for_new_records_and_remembers_them(fresh_org: RunningOr
     assert "SELECT" not in json.dumps(store.values)
 
 
+def test_a_watcher_goes_on_when_airflow_cannot_keep_what_it_saw(fresh_org: RunningOrg) -> None:
+    """Airflow does not start a watcher again that ended, so the DAG would never run any more, and nobody would hear of it."""
+
+    class Failing(Store):
+        failures = {"get": 2, "set": 2}  # noqa: RUF012
+
+        def fail(self, kind: str) -> None:
+            self.failures[kind] -= 1
+            if self.failures[kind] >= 0:
+                raise ConnectionError("the API server does not answer")
+
+        async def aget(self, key: str, default: Any = None) -> Any:
+            self.fail("get")
+            return await super().aget(key, default)
+
+        async def aset(self, key: str, value: Any) -> None:
+            self.fail("set")
+            await super().aset(key, value)
+
+    def create(name: str) -> Callable[[], None]:
+        def step() -> None:
+            fresh_org.org.clock.advance(timedelta(minutes=1))
+            make_account(fresh_org, name)
+
+        return step
+
+    store = Failing()
+    assert asyncio.run(watch(fresh_org, store, "Name != null", [create("a"), create("b"), create("c")])) == [1, 1, 1]
+    assert len(store.values) == 1 and max(store.failures.values()) < 0
+    create("while the triggerer is down")()
+    assert asyncio.run(watch(fresh_org, store, "Name != null", [])) == [1]
+
+
+@pytest.mark.parametrize(
+    "kept", [{"moment": "x OR Id != null", "records": 1}, {"newest": "2026"}, {"moment": 7}, "text"]
+)
+def test_what_no_watcher_wrote_gets_into_no_query(fresh_org: RunningOrg, kept: Any) -> None:
+    store = Store()
+    asyncio.run(watch(fresh_org, store, "Name != null", []))
+    store.values = dict.fromkeys(store.values, kept)
+    fresh_org.org.clock.advance(timedelta(minutes=1))
+    assert asyncio.run(watch(fresh_org, store, "Name != null", [lambda: make_account(fresh_org, "new")])) == [1]
+
+
 def test_a_watcher_of_nothing_fires_for_the_first_record(fresh_org: RunningOrg) -> None:
     create = [lambda: make_account(fresh_org, "first")]
     assert asyncio.run(watch(fresh_org, Store(), "Name = 'first'", create)) == [1]
