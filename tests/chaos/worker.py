@@ -5,6 +5,7 @@ It reads lines of JSON (see `Order`) and writes `started PID`; how an attempt en
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -39,7 +40,18 @@ def attempt(order: dict[str, Any]) -> None:
     task.run(parallel_pages=2, retries=98, page_size=100, poll_interval=0.02, **order["options"])
 
 
+def import_early() -> None:
+    """What every attempt imports, before the fork, so that an attempt is quick."""
+    names = ["airflow.sdk.execution_time.supervisor", "airflow.plugins_manager", "duckdb", "pyarrow.parquet"]
+    names += ["airflow_sfcc._airflow.extract_task", "airflow_sfcc.load.loading", "airflow_sfcc.plugin"]
+    if "AIRFLOW_CONN_LAKE" in os.environ:
+        names += ["s3fs", "aiobotocore.session", "airflow.providers.amazon.aws.fs.s3"]
+    for name in names:
+        importlib.import_module(name)
+
+
 def main() -> None:
+    import_early()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits: attempts that are paused end when they like
     for line in sys.stdin:
         order = json.loads(line)
