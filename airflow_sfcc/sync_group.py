@@ -20,7 +20,7 @@ from airflow_sfcc._airflow.destinations import sync_root
 from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
 from airflow_sfcc._airflow.groups import connection_of, group_of_tasks
 from airflow_sfcc._airflow.mapping import MappableOperator
-from airflow_sfcc._airflow.option_values import Destination, Duration
+from airflow_sfcc._airflow.option_values import ColumnRules, Destination, Duration
 from airflow_sfcc._airflow.options import check_rendered, checked, option_names, options_of, refuse_without_effect
 from airflow_sfcc._airflow.presentation import ExtractPresentation
 from airflow_sfcc._airflow.versions import without_policy_before_3_3
@@ -110,7 +110,7 @@ def salesforce_sync(
             where=where or {},
             mode=mode,
             shared_tasks=shared_tasks,
-            **{name: known[name] for name in ("deletes", "lag", *OF_INCREMENTAL) if name in known},
+            **{name: known[name] for name in ("deletes", "lag", "columns", *OF_INCREMENTAL) if name in known},
             **place,
         )
         sync = SyncOperator.partial(
@@ -169,6 +169,7 @@ class PlanSyncOperator(_SyncOperator):
             "lag",
             "initial_start",
             "calculated",
+            "columns",
         ),
         "salesforce_conn_id",
     )
@@ -187,6 +188,7 @@ class PlanSyncOperator(_SyncOperator):
         lag: Duration = DEFAULT_LAG,
         initial_start: datetime | str | None = None,
         calculated: Literal["as_read", "refresh"] = "as_read",
+        columns: ColumnRules | None = None,
         salesforce_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
@@ -204,6 +206,7 @@ class PlanSyncOperator(_SyncOperator):
         self.lag: timedelta = options["lag"]
         self.initial_start = options["initial_start"]
         self.calculated = options["calculated"]
+        self.columns = options["columns"]
         self.salesforce_conn_id: str = options["salesforce_conn_id"]
 
     def execute(self, context: Context) -> list[dict[str, Any]]:

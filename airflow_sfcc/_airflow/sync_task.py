@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import tenacity
 from msgspec import structs
@@ -21,14 +21,13 @@ from airflow_sfcc._airflow.options import ExtractOptions
 from airflow_sfcc.assets import destination_uri
 from airflow_sfcc.errors import ApiBudgetError, SyncError, TableBusyError
 from airflow_sfcc.extract.extraction import Extraction, result_of
-from airflow_sfcc.extract.land.staging import attempt_in
 from airflow_sfcc.extract.manifests import read_manifest
 from airflow_sfcc.extract.model import Deletes, Mode, RunIdentity, from_plain, plain
 from airflow_sfcc.hooks import SalesforceClientCredentialsHook
 from airflow_sfcc.load.loading import OnSchemaChange
 from airflow_sfcc.load.model import Mode as TableMode
 from airflow_sfcc.salesforce import SalesforceClient
-from airflow_sfcc.sync.model import Announcement, Batch, Done, Outcome, Report, SyncPlan, Usage, Wanted
+from airflow_sfcc.sync.model import Announced, Announcement, Batch, Done, Outcome, Report, SyncPlan, Usage, Wanted
 from airflow_sfcc.sync.planning import SyncRequest, plan_sync, usage_of
 from airflow_sfcc.sync.report import Reports, counts_of, outcomes_of, summary, table
 from airflow_sfcc.timestamps import timestamp
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
 
     from airflow_sfcc.salesforce.usage import ApiUsage
+
+Told = TypeVar("Told", Done, Announced)
 
 PLAN = "sync_plan"
 OUTCOMES = "outcomes"
@@ -73,6 +74,7 @@ class PlanSettings(SyncSettings, Protocol):
     lag: timedelta
     initial_start: Any
     calculated: Literal["as_read", "refresh"]
+    columns: Mapping[str, str] | None
 
 
 class BatchSettings(SyncSettings, Protocol):
@@ -114,6 +116,7 @@ def plan_task(settings: PlanSettings, context: Context, group_id: str) -> list[d
         lag=settings.lag,
         initial_start=None if settings.initial_start is None else timestamp(settings.initial_start, "initial_start"),
         calculated=settings.calculated,
+        columns=settings.columns or {},
         table=settings.table,
         shared_tasks=settings.shared_tasks,
     )
@@ -126,7 +129,14 @@ def plan_task(settings: PlanSettings, context: Context, group_id: str) -> list[d
             for batch in plan.batches
             for each in batch.objects
         ]
-        report = Report(run.run_id, run.due, (*plan.settled, *pending), settings.table, plan.api_calls)
+        report = Report(
+            run.run_id,
+            run.due,
+            (*plan.settled, *pending),
+            settings.table,
+            plan.api_calls,
+            planned_at=plan.planned_at,
+        )
         reports.write(run.extract_id, report)
     for outcome in plan.settled:
         if outcome.sentence:
@@ -182,16 +192,14 @@ class _ObjectExtract(ExtractTask):
         return extraction
 
     def before(self) -> tuple[Extracted, dict[str, Any]] | None:
-        """What an earlier attempt of this run committed of the object, and what it would have returned; None after the task was
+        """What an earlier attempt of this run committed of the object, and what it would have returned; None after the run was
         cleared, and where calculated fields are to be read again after that."""
         if self._options.calculated == "refresh":
             return None
         run = self.run_identity()
         folder = self._destination(str(self._options.sobject)) / f"extract={run.extract_id}"
         own = read_manifest(folder)
-        first_try = int(run.run_key.rpartition("/")[2])
-        attempt = attempt_in(str(own.get("attempt"))) if own else ""
-        if own is None or not attempt or int(attempt[1:6]) < first_try:
+        if own is None or own.get("run_key") != run.run_key:
             return None
         return Extracted.of_manifest(own), result_of(own, folder)
 
@@ -239,8 +247,8 @@ class BatchTask:
                 self._usage = usage_of(client)
             self._raise_failures()
         except Exception:
-            announced = [plain(each) for each in self._settings.announced]
-            self._context["ti"].xcom_push(key=ANNOUNCEMENTS, value=announced)
+            announced = Announced(tuple(self._settings.announced), self._batch.planned_at)
+            self._context["ti"].xcom_push(key=ANNOUNCEMENTS, value=plain(announced))
             raise
         finally:
             self._tell()
@@ -262,7 +270,8 @@ class BatchTask:
     def _tell(self) -> None:
         """What was done so far, which stays if the task is killed."""
         self._told_at = time.monotonic()
-        self._context["ti"].xcom_push(key=OUTCOMES, value=plain(Done(tuple(self._outcomes), self._calls, self._usage)))
+        done = Done(tuple(self._outcomes), self._calls, self._usage, self._batch.planned_at)
+        self._context["ti"].xcom_push(key=OUTCOMES, value=plain(done))
 
     def _outcome(self, wanted: Wanted, client: SalesforceClient, event: dict[str, Any] | None) -> Outcome:
         from airflow.providers.common.compat.sdk import TaskDeferred
@@ -354,25 +363,33 @@ class BatchTask:
 
 def announcements_of(context: Context, group_id: str) -> list[Announcement]:
     """What the tasks that failed would have announced of the objects that are complete nevertheless."""
-    told = _pulled(context["ti"].xcom_pull(task_ids=[_task(group_id, "sync")], key=ANNOUNCEMENTS))
     with airflow_failures():
-        return [each for part in told for each in from_plain(part, list[Announcement], "What a task of this sync told")]
+        plan = _planned(context, group_id)
+        return [
+            each for part in _told(context, group_id, ANNOUNCEMENTS, Announced, plan) for each in part.announcements
+        ]
+
+
+def _planned(context: Context, group_id: str) -> SyncPlan:
+    planned = context["ti"].xcom_pull(task_ids=_task(group_id, "plan"), key=PLAN)
+    if planned is None:
+        raise SyncError("The task `plan` of this sync did not end well, so there is nothing to report: see its log.")
+    return from_plain(planned, SyncPlan, "The plan of this sync")
+
+
+def _told(context: Context, group_id: str, key: str, kind: type[Told], plan: SyncPlan) -> list[Told]:
+    """What the tasks said of this plan. Where the run was cleared and has fewer tasks than before, Airflow keeps what the
+    others said then."""
+    found = context["ti"].xcom_pull(task_ids=[_task(group_id, "sync")], key=key)
+    parts = [from_plain(each, kind, "What a task of this sync told") for each in found or [] if each is not None]
+    return [each for each in parts if each.planned_at == plan.planned_at]
 
 
 def report_task(settings: SyncSettings, context: Context, group_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the task returns, the report in short, and what its event says. Raises SyncError where nothing was planned."""
-    ti = context["ti"]
-    planned = ti.xcom_pull(task_ids=_task(group_id, "plan"), key=PLAN)
     with airflow_failures(), storage_failures(settings.destination):
-        if planned is None:
-            raise SyncError(
-                "The task `plan` of this sync did not end well, so there is nothing to report: see its log."
-            )
-        plan = from_plain(planned, SyncPlan, "The plan of this sync")
-        done = [
-            from_plain(each, Done, "What a task of this sync told")
-            for each in _pulled(ti.xcom_pull(task_ids=[_task(group_id, "sync")], key=OUTCOMES))
-        ]
+        plan = _planned(context, group_id)
+        done = _told(context, group_id, OUTCOMES, Done, plan)
         run = _sync_run(context, group_id)
         report = Report(
             run.run_id,
@@ -381,6 +398,7 @@ def report_task(settings: SyncSettings, context: Context, group_id: str) -> tupl
             settings.table,
             plan.api_calls + sum(each.api_calls for each in done),
             datetime.now(timezone.utc),
+            plan.planned_at,
         )
         path = str(_reports(settings, context, group_id).write(run.extract_id, report))
     settings.log.info("Sync report\n%s", "\n".join(table(report)))
@@ -393,10 +411,6 @@ def report_task(settings: SyncSettings, context: Context, group_id: str) -> tupl
 def _last_usage(told: Iterable[Usage]) -> Usage:
     """Within a run the org counts upwards."""
     return max(told, key=lambda usage: usage.used or 0)
-
-
-def _pulled(found: Any) -> Iterable[Any]:
-    return [each for each in found or [] if each is not None]
 
 
 def _task(group_id: str, name: str) -> str:

@@ -84,6 +84,7 @@ class _Short(msgspec.Struct):
     window: Window | None = None
     watermark: Timestamp | None = None
     read_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
     deletes: Window | None = None
     job_id: str | None = None
     describe: DescribeName | None = None

@@ -150,6 +150,8 @@ def _described(client: SalesforceClient, names: Sequence[str]) -> dict[str, dict
         ):
             kind, reason = kind_of(described, has_filter=True)
             found[name] = {"kind": kind, "reason": reason}
+        elif part.problem and not part.problem.permanent:
+            log.warning("%s could not be described, so its extract will tell how it is: %s", name, part.problem.message)
         else:
             why = part.problem.message.splitlines()[0] if part.problem else "the response is no describe"
             found[name] = {"kind": "not_extractable", "reason": f"it could not be described: {why}"}

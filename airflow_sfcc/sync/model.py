@@ -38,6 +38,7 @@ class Batch(Model, frozen=True):
 
     label: str
     objects: tuple[Wanted, ...] = ()
+    planned_at: Timestamp | None = None
 
 
 class Outcome(Model, frozen=True):
@@ -60,21 +61,26 @@ class Usage(Model, frozen=True):
 
 
 class SyncPlan(Model, frozen=True):
-    """What a run is going to do in the org at `instance`. `settled` are the objects that need no task."""
+    """What a run is going to do in the org at `instance`. `settled` are the objects that need no task.
+
+    `planned_at` tells a plan from those that the run made before it was cleared: Airflow keeps what the tasks of those said.
+    """
 
     batches: tuple[Batch, ...]
     settled: tuple[Outcome, ...]
     api_calls: Count
     instance: str = ""
     usage: Usage = Usage()
+    planned_at: Timestamp | None = None
 
 
 class Done(Model, frozen=True):
-    """What one task has done so far."""
+    """What one task has done so far of the plan that was made at `planned_at`."""
 
     outcomes: tuple[Outcome, ...]
     api_calls: Count
     usage: Usage = Usage()
+    planned_at: Timestamp | None = None
 
 
 class Announcement(Model, frozen=True):
@@ -84,11 +90,18 @@ class Announcement(Model, frozen=True):
     facts: dict[str, Any]
 
 
+class Announced(Model, frozen=True):
+    """What such a task would have announced, of the plan that was made at `planned_at`."""
+
+    announcements: tuple[Announcement, ...]
+    planned_at: Timestamp | None = None
+
+
 class Report(Model, frozen=True):
     """What became of each object in a run.
 
-    `table` is where the sync loads tables, None without. Until `finished_at` is set the run is under way, or was ended, and its
-    objects count as late.
+    `table` is where the sync loads tables, None without: what its objects' destinations held at `planned_at`, and what the run
+    itself landed, the tables have. Until `finished_at` is set the run is under way, or was ended, and its objects count as late.
     """
 
     run_id: str
@@ -97,6 +110,7 @@ class Report(Model, frozen=True):
     table: str | None = None
     api_calls: Count = 0
     finished_at: Timestamp | None = None
+    planned_at: Timestamp | None = None
     format_version: Literal[1] = 1
 
     def of(self, *results: Result) -> list[Outcome]:

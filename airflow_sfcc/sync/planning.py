@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Literal
 
-from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, QueryError, SalesforceError
+from msgspec import structs
+
+from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, OptionError, QueryError, SalesforceError, StateError
 from airflow_sfcc.extract.incremental.state import State, latest_state
 from airflow_sfcc.extract.incremental.windows import plan_window
 from airflow_sfcc.extract.model import DEFAULT_LAG, DEFAULT_LOOKBACK, Deletes, Mode, RunIdentity, Window
+from airflow_sfcc.extract.plan.planner import require_clock
+from airflow_sfcc.extract.protect.rules import Rules
 from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.salesforce import soql
 from airflow_sfcc.salesforce.client import SalesforceClient
@@ -22,7 +26,8 @@ from airflow_sfcc.sync.changes import Question, changed_rows
 from airflow_sfcc.sync.model import COMPLETE, DUE_AGAIN, Batch, Outcome, Report, SyncPlan, Usage, Wanted
 from airflow_sfcc.sync.patterns import Patterns
 from airflow_sfcc.sync.schedule import batches_of
-from airflow_sfcc.wording import plural
+from airflow_sfcc.timestamps import timestamp
+from airflow_sfcc.wording import did_you_mean, plural
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +40,9 @@ not all come in one night."""
 
 @dataclass(frozen=True)
 class SyncRequest:
-    """What to sync; names and meanings are those of salesforce_sync. `where` has conditions by object name."""
+    """What to sync; names and meanings are those of salesforce_sync. `where` has conditions by object name, and `columns`
+    is what the extracts get: here it is only looked up whether its rules are for objects of the org.
+    """
 
     objects: Sequence[str] = ("*",)
     where: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +52,7 @@ class SyncRequest:
     lag: timedelta = DEFAULT_LAG
     initial_start: datetime | None = None
     calculated: Literal["as_read", "refresh"] = "as_read"
+    columns: Mapping[str, str] = field(default_factory=dict)
     table: str | None = None
     shared_tasks: int = 8
 
@@ -61,21 +69,26 @@ def plan_sync(
 ) -> SyncPlan:
     """The plan of a run; `destination` says where the extracts of an object live, `last` what the run before reported.
 
-    Raises what a request raises, and StateError for a destination that holds something else.
+    Raises what a request raises, OptionError where the patterns select nothing, and UnexpectedResponseError where the org and
+    this machine disagree about the time.
     """
-    calls = client.usage.calls
+    planned_at, calls = datetime.now(timezone.utc), client.usage.calls
     try:
         catalog = read_catalog(client, Patterns(request.objects), request.where)
+        require_clock(client)
     except ApiBudgetError as problem:
         if last is None:
             raise
         log.warning("Nothing is extracted: %s", problem.message)
         late = tuple(Outcome(name, "late", sentence=problem.message) for name in _known(last))
-        return _plan_of(client, calls, batches_of([], request.shared_tasks), late)
-    _log_selection(catalog, last)
+        return _plan_of(client, planned_at, calls, batches_of([], request.shared_tasks), late)
+    missing = _missing(client, catalog, last)
+    _log_selection(request, catalog, last)
+    if not (catalog.objects or missing):
+        raise OptionError(f"objects={list(request.objects)!r} selects nothing. {' '.join(catalog.unmatched)}".strip())
     extracted = [each for each in catalog.objects if each.is_extracted]
     states = _states(destination, [each.name for each in extracted], request.initial_start)
-    planner = _Planner(request, run, last, client.now)
+    planner = _Planner(request, run, last, client.now, client.auth.token.org_id)
     questions = [question for each in extracted if (question := planner.question(each, states[each.name]))]
     changed = changed_rows(client, questions)
     unchanged = {name for name, rows in changed.items() if rows == 0}
@@ -86,18 +99,23 @@ def plan_sync(
     ]
     settled = [Outcome(name, "unchanged") for name in sorted(unchanged)]
     settled += [Outcome(o.name, "left_out", sentence=str(o.reason)) for o in catalog.objects if not o.is_extracted]
-    settled += _missing(client, catalog, last)
+    settled += missing
     log.info(
         "%s to extract, %s unchanged, %s left out", plural(len(wanted), "object"), len(unchanged), _left_out(settled)
     )
-    return _plan_of(client, calls, batches_of(wanted, request.shared_tasks), settled)
+    return _plan_of(client, planned_at, calls, batches_of(wanted, request.shared_tasks), settled)
 
 
 def _plan_of(
-    client: SalesforceClient, calls_before: int, batches: tuple[Batch, ...], settled: Sequence[Outcome]
+    client: SalesforceClient,
+    planned_at: datetime,
+    calls_before: int,
+    batches: tuple[Batch, ...],
+    settled: Sequence[Outcome],
 ) -> SyncPlan:
     calls = client.usage.calls - calls_before
-    return SyncPlan(batches, tuple(settled), calls, str(client.instance), usage_of(client))
+    dated = tuple(structs.replace(batch, planned_at=planned_at) for batch in batches)
+    return SyncPlan(dated, tuple(settled), calls, str(client.instance), usage_of(client), planned_at)
 
 
 def usage_of(client: SalesforceClient) -> Usage:
@@ -114,31 +132,58 @@ def _known(last: Report | None) -> list[str]:
     return [each.name for each in last.of(*COMPLETE, *DUE_AGAIN)] if last else []
 
 
-def _log_selection(catalog: Catalog, last: Report | None) -> None:
-    for sentence in catalog.unmatched:
-        log.warning("%s", sentence)
+def _without_effect(request: SyncRequest, names: Collection[str], selected: Collection[str]) -> Iterator[str]:
+    """A sentence for each condition of an object that is not selected, and each rule for columns of one that is not there."""
+    there, chosen = ({name.lower() for name in some} for some in (names, selected))
+    for name in request.where:
+        if name.lower() in there - chosen:
+            yield f"where has {name!r}, and objects does not select it."
+    for rule in Rules(request.columns).rules:
+        if "*" not in rule.sobject and rule.sobject not in there:
+            hint = did_you_mean(rule.sobject, names)
+            yield f"columns has a rule for {rule.text}, and the org has no object of that name. {hint}".strip()
+
+
+def _log_selection(request: SyncRequest, catalog: Catalog, last: Report | None) -> None:
     selected = {each.name for each in catalog.objects}
+    for sentence in [*catalog.unmatched, *_without_effect(request, catalog.names, selected)]:
+        log.warning("%s", sentence)
     dropped = [name for name in _known(last) if name in catalog.names and name not in selected]
     if dropped:
         log.warning("No longer selected by objects, so no longer extracted: %s", ", ".join(sorted(dropped)))
+    known = set(_known(last))
+    for each in catalog.objects:
+        if each.name in known and not each.is_extracted:
+            log.warning("%s is not extracted any more: %s", each.name, each.reason)
 
 
 def _states(
     destination: Callable[[str], StoragePath], names: Sequence[str], initial_start: datetime | None
 ) -> dict[str, State]:
     places = [destination(name) for name in names]  # Airflow's connections are not looked up from threads
+
+    def read(place: StoragePath) -> State:
+        try:
+            return latest_state(place, initial_start=initial_start)
+        except StateError as problem:
+            log.warning("What is in %s cannot be read, which its extract will tell: %s", place, problem.message)
+            return State((), initial_start)
+
     with ThreadPoolExecutor(_READERS) as pool:
-        states = pool.map(lambda place: latest_state(place, initial_start=initial_start), places)
-        return dict(zip(names, states))
+        return dict(zip(names, pool.map(read, places)))
 
 
 class _Planner:
     """What to do with an object, from what its destination holds and the last run reported. `now` is the org's time."""
 
-    def __init__(self, request: SyncRequest, run: RunIdentity, last: Report | None, now: datetime) -> None:
+    def __init__(
+        self, request: SyncRequest, run: RunIdentity, last: Report | None, now: datetime, org_id: str | None
+    ) -> None:
         self._request = request
         self._run = run
         self._now = now
+        self._org_id = org_id
+        self._report = last
         self._last = {each.name: each.result for each in last.outcomes} if last else {}
         # Without a report nobody knows whether the tables have loaded what the destination holds.
         self._is_trusted = last.table == request.table if last else request.table is None
@@ -151,8 +196,10 @@ class _Planner:
             return None
         cursor = newest.get("cursor_field")
         is_known_complete = self._is_trusted and (self._knows_all or self._last.get(sobject.name) in COMPLETE)
-        if not (cursor and is_known_complete) or self._was_read_by_this_run(state):
+        if not (cursor and is_known_complete) or self._was_read_by_this_run(state) or not self._is_loaded(state):
             return None
+        if newest.get("org_id") != self._org_id:
+            return None  # the extract says that the destination is of another org
         if self._request.calculated == "refresh" and newest.get("stale_fields"):
             return None  # values may have changed without a stamp
         where = self._request.condition_of(sobject.name)
@@ -198,6 +245,21 @@ class _Planner:
         """The run was cleared: it is to read again what it has read."""
         mine = (self._run.dag_id, self._run.run_id)
         return any((each.get("dag_id"), each.get("run_id")) == mine for each in state.relevant)
+
+    def _is_loaded(self, state: State) -> bool:
+        """Whether the table has what lies in the destination: what is of the last run, and what lay there when that was
+        planned. Others land there too: a reconciliation that heals, a run from before that was cleared."""
+        last = self._report
+        if self._request.table is None:
+            return True
+        if last is None or last.planned_at is None:
+            return False
+        of_last = (self._run.dag_id, self._run.task_id, last.run_id)
+        return all(
+            (each.get("finished_at") and timestamp(each["finished_at"]) < last.planned_at)
+            or (each.get("dag_id"), each.get("task_id"), each.get("run_id")) == of_last
+            for each in state.relevant
+        )
 
     def _deletes(self, sobject: OrgObject) -> Deletes:
         """What can be known of the object's deletions: a full extract shows what there is, and no log has the rest."""

@@ -72,6 +72,7 @@ MANIFEST_KEYS = [
     "task_id",
     "run_id",
     "map_index",
+    "run_key",
     "package_version",
     "version",
     "attempt",

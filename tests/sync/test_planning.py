@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from upath import UPath
 
-from airflow_sfcc.sync.model import SyncPlan
+from airflow_sfcc.errors import OptionError, UnexpectedResponseError
+from airflow_sfcc.extract.model import RunIdentity
+from airflow_sfcc.salesforce.org_clock import OrgClock
+from airflow_sfcc.sync.model import Outcome, Report, SyncPlan
 from airflow_sfcc.sync.planning import SyncRequest, plan_sync
 from tests.conftest import RunningOrg
-from tests.extract.runs import extract, run_identity
+from tests.extract.runs import NIGHT, extract, run_identity
 
 
 def planned(org: RunningOrg, folder: Path, where: str | None) -> SyncPlan:
@@ -36,3 +42,107 @@ def test_an_object_of_another_condition_is_not_unchanged(
     plan = planned(org, tmp_path, where)
     assert [outcome.result for outcome in plan.settled] == (["unchanged"] if is_unchanged else [])
     assert [wanted.name for batch in plan.batches for wanted in batch.objects] == ([] if is_unchanged else ["Account"])
+
+
+def of_sync(run_id: str) -> RunIdentity:
+    return RunIdentity("whole_org", "org.sync", run_id, -1, NIGHT)
+
+
+def plan_for(org: RunningOrg, folder: Path, last: Report | None = None, **request: Any) -> SyncPlan:
+    """The plan of the sync's next run."""
+    return plan_sync(org.client(), SyncRequest(**request), of_sync("tonight"), lambda name: UPath(folder) / name, last)
+
+
+def to_extract(plan: SyncPlan) -> list[str]:
+    return [wanted.name for batch in plan.batches for wanted in batch.objects]
+
+
+def reported(*names: str, run_id: str = "last night", **report: Any) -> Report:
+    outcomes = tuple(Outcome(name, "changed") for name in names)
+    return Report(run_id, NIGHT, outcomes, **{"planned_at": datetime.now(timezone.utc), **report})
+
+
+def test_what_others_landed_since_the_last_run_is_loaded(org: RunningOrg, tmp_path: Path) -> None:
+    """A reconciliation that heals, or a night from before that was cleared: nothing in the org tells of them."""
+    table = "duckdb:///lake/org.duckdb/{sobject}"
+    request: dict[str, Any] = {"sobject": "Account", "fields": ["Id", "SystemModstamp"], "mode": "incremental"}
+    started = datetime.now(timezone.utc)
+    extract(org, tmp_path / "Account", run=of_sync("last night"), **request)
+    last = reported("Account", table=table, planned_at=started)
+    assert to_extract(plan_for(org, tmp_path, last, objects=["Account"], table=table)) == []
+    assert to_extract(plan_for(org, tmp_path, last, objects=["Account"])) == ["Account"], "tables were loaded then"
+    extract(org, tmp_path / "Account", run=of_sync("a night before, cleared"), **request)
+    assert to_extract(plan_for(org, tmp_path, last, objects=["Account"], table=table)) == ["Account"]
+    files_only = reported("Account", planned_at=started)
+    assert to_extract(plan_for(org, tmp_path, files_only, objects=["Account"])) == []
+
+
+def test_calculated_fields_are_read_again_after_a_full_extract_too(
+    start_org: Callable[..., RunningOrg], tmp_path: Path
+) -> None:
+    org = start_org()
+    formulas: dict[str, Any] = {"soql": "SELECT Id, SystemModstamp, Owner.Name FROM Account", "mode": "full"}
+    manifest = extract(org, tmp_path / "Account", **formulas)
+    assert manifest["stale_fields"] == ["Owner.Name"]
+    assert to_extract(plan_for(org, tmp_path, objects=["Account"], calculated="refresh")) == ["Account"]
+    assert to_extract(plan_for(org, tmp_path, objects=["Account"])) == []
+
+
+def test_a_describe_that_fails_for_a_while_leaves_no_object_out(
+    start_org: Callable[..., RunningOrg], tmp_path: Path
+) -> None:
+    org = start_org()
+    listed = org.client().describe_global()["sobjects"]
+    unsure = [str(each["name"]) for each in listed if each["queryable"] and not each["replicateable"]][:1]
+    error = [{"errorCode": "SERVER_UNAVAILABLE", "message": "Please try again later."}]
+    org.fail("describe", path=unsure[0], status=503, body=error, times=None)
+    plan = plan_for(org, tmp_path, objects=unsure)
+    assert unsure[0] in to_extract(plan), [each for each in plan.settled if each.name == unsure[0]]
+
+
+def test_a_destination_that_cannot_be_read_does_not_end_the_sync_of_others(org: RunningOrg, tmp_path: Path) -> None:
+    broken = tmp_path / "Account" / "extract=1" / "_manifest.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{}")
+    assert sorted(to_extract(plan_for(org, tmp_path, objects=["Account", "Contact"]))) == ["Account", "Contact"]
+
+
+def test_an_object_of_another_org_is_not_unchanged(
+    org: RunningOrg, start_org: Callable[..., RunningOrg], tmp_path: Path
+) -> None:
+    """As when the connection was changed to a sandbox, in which nothing changes."""
+    extract(org, tmp_path / "Account", sobject="Account", mode="incremental")
+    other = start_org(org_id="00D000000000002AAA")
+    assert to_extract(plan_for(org, tmp_path, objects=["Account"])) == []
+    assert to_extract(plan_for(other, tmp_path, objects=["Account"])) == ["Account"]
+
+
+def test_nothing_is_unchanged_by_a_clock_that_is_wrong(
+    org: RunningOrg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window would end before it begins, and in it nothing changed."""
+    extract(org, tmp_path / "Account", sobject="Account", mode="incremental")
+    monkeypatch.setattr("airflow_sfcc.salesforce.client.OrgClock", lambda **_: OrgClock())  # as of no loopback host
+    org.org.clock.advance(timedelta(days=3))
+    with pytest.raises(UnexpectedResponseError, match="no window of time can be cut"):
+        plan_for(org, tmp_path, objects=["Account"])
+
+
+def test_patterns_that_select_nothing_are_an_error(org: RunningOrg, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"selects nothing.*Did you mean Account"):
+        plan_for(org, tmp_path, objects=["Acount"])
+    last = reported("Acount")
+    assert [each.result for each in plan_for(org, tmp_path, last, objects=["Acount"]).settled] == ["gone"]
+
+
+def test_rules_and_conditions_for_no_object_of_the_sync_are_told(
+    org: RunningOrg, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a rule that is spelt wrongly, the values land as they are."""
+    rules = {"Contcat.Email": "hash", "*.Phone": "drop", "contact.Fax": "drop", "Case.type:email": "keep"}
+    plan_for(org, tmp_path, objects=["Contact"], columns=rules, where={"Account": "Name != null"})
+    told = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert told == [
+        "where has 'Account', and objects does not select it.",
+        "columns has a rule for Contcat.Email, and the org has no object of that name. Did you mean Contact?",
+    ]

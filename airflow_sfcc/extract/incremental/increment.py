@@ -150,7 +150,15 @@ def _full_increment(source: Source, options: IncrementalOptions, others: State, 
         require_replicateable(source.describe)
         window = Window(whole_second(now - LOG_DAYS), whole_second(now - options.lag))
         deletes = DeletesPlan(window, None)
-    return Increment("full", now, where=source.where, cursor_field=cursor, watermark=watermark, deletes=deletes)
+    return Increment(
+        "full",
+        now,
+        where=source.where,
+        cursor_field=cursor,
+        watermark=watermark,
+        deletes=deletes,
+        stale_fields=stale_fields(source) if cursor else (),
+    )
 
 
 def _require_fits(source: Source, cursor: str | None, others: State) -> None:

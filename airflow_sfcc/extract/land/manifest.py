@@ -68,6 +68,7 @@ def make_manifest(
         "task_id": plan.task_id,
         "run_id": plan.run_id,
         "map_index": plan.map_index,
+        "run_key": plan.run_key,
         "package_version": __version__,
     }
 

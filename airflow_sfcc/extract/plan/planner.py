@@ -66,7 +66,7 @@ def make_plan(
     before = earlier(place) if earlier and place else None
     planned_at = before.started_at if before else datetime.now(timezone.utc)
     if before is None and (request.mode == "incremental" or source.cursor):
-        _require_clock(client)
+        require_clock(client)
     now = before.increment.read_at if before else planned_at + client.ahead
     state = _state(request, run, place)
     increment, columns = find_increment(
@@ -93,7 +93,7 @@ def make_plan(
     return structs.replace(draft, api=choice.api, api_reason=choice.reason, expected_rows=choice.rows)
 
 
-def _require_clock(client: SalesforceClient) -> None:
+def require_clock(client: SalesforceClient) -> None:
     """Raise UnexpectedResponseError where the org and this machine disagree so much about the time that neither can be believed:
     a watermark in the org's future would have the next extract pass over what changes until then."""
     beyond = client.session.clock.beyond_bound
