@@ -7,6 +7,7 @@ import hmac
 import logging
 import pickle
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from upath import UPath
 
 from airflow_sfcc.errors import ConfigurationError, ConversionError, IncompleteResultError, QueryError, StateError
 from airflow_sfcc.extract.extraction import Extraction
-from airflow_sfcc.extract.model import Request
+from airflow_sfcc.extract.model import Request, RunIdentity
 from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.extract.protect.hashing import HashKey
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, read_rows, run_identity
+from tests.reconcile.broken import empty_place
 from tests.wire_server import SOBJECT, described, wire
 
 SECRET = "a key of more than sixteen bytes"
@@ -122,6 +124,32 @@ def test_the_last_rule_holds(org: RunningOrg, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rules", "plain"),
+    [
+        ({"type:address": "drop"}, []),
+        ({"Contact.mailingADDRESS": "drop"}, []),
+        ({"*.MailingAddress": "hash"}, []),
+        ({"*.Mailing*": "drop", "*.MailingAddress": "keep"}, []),
+        ({"type:address": "drop", "*.MailingAddress": "keep"}, None),
+        ({"*.MailingAddress": "hash", "*.MailingCity": "keep"}, ["MailingCity"]),
+    ],
+)
+def test_a_rule_for_a_compound_field_is_for_its_parts(
+    org: RunningOrg, rules: Mapping[str, str], plain: list[str] | None
+) -> None:
+    """Which is all of it that is ever read."""
+    parts = [f"Mailing{each}" for each in ("City", "Country", "PostalCode", "State", "Street")]
+    request = Request(sobject="Contact", columns=rules)
+    plan = make_plan(org.client(), request, run_identity(), hash_key=KEY)
+    left = sorted(each.name for each in plan.columns if each.name in parts and each.hashed is None)
+    assert left == (parts if plain is None else plain)
+    soql = "SELECT Id FROM Contact WHERE MailingStreet = '1 Main Street'"
+    refused = plain is not None
+    with pytest.raises(QueryError, match="in a condition") if refused else nullcontext():
+        make_plan(org.client(), Request(soql=soql, columns=rules), run_identity(), hash_key=KEY)
+
+
+@pytest.mark.parametrize(
     ("request_", "says"),
     [
         ({"columns": {"*.Id": "hash"}}, r"columns hashes Contact\.Id, and the extract needs it.*'Contact\.Id': 'keep'"),
@@ -203,6 +231,24 @@ def test_another_key_is_noticed(org: RunningOrg, tmp_path: Path, caplog: pytest.
     (change,) = full["schema_changes"]
     assert change["column"] == "Email" and change["from"]["hashed"] != change["to"]["hashed"]
     extract(org, tmp_path, run_id="4", hash_key=other, **incremental)
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "csv", "jsonl"])
+def test_rows_that_a_rerun_carries_over_lose_what_is_dropped_since(tmp_path: Path, file_format: str) -> None:
+    """A run is cleared after the rule was added, and in the meantime a record went: its only copy is in the version before."""
+    with empty_place(tmp_path, 3, "Contact") as place:
+        place.records.insert("Contact", {"LastName": "Kept", "Email": "plain@example.com"})
+        gone = place.records.insert("Contact", {"LastName": "Gone", "Email": "gone@example.com"})
+        place.wait(timedelta(hours=1))
+        run = RunIdentity("nightly", "extract", "run", -1, place.now)
+        request: dict[str, Any] = {"sobject": "Contact", "mode": "incremental", "lag": timedelta(0), "run": run}
+        request |= {"fields": ["Id", "LastName", "Email"], "file_format": file_format}
+        extract(place.running, place.lake, **request)
+        place.records.hard_delete("Contact", gone)
+        manifest = extract(place.running, place.lake, columns={"*.Email": "drop"}, **request)
+        rows = read_rows(place.lake / f"extract={manifest['extract_id']}", manifest)
+    assert manifest["carried_rows"] == 1 and {row["LastName"] for row in rows} >= {"Kept", "Gone"}
+    assert "@example.com" not in everything_in(place.lake) and all("Email" not in row for row in rows)
 
 
 def test_errors_do_not_quote_hashed_values(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

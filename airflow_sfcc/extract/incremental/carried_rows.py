@@ -2,17 +2,19 @@
 
 When a committed extract is run again, rows that changed or went since are no longer in its window, and where no later
 window has brought them yet, the folder that is about to be replaced holds their only copy. So the rows whose Ids the
-new reading lacks go over into the new version, file by file, each with the columns it had.
+new reading lacks go over into the new version, file by file, each with the columns it had but for those that a rule of
+`columns` drops since.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
@@ -42,18 +44,23 @@ class Carried:
 
 
 class _Reader(Protocol):
-    """Reads one part file. `copy` writes the rows that `kept` has a true for."""
+    """Reads one part file. `copy` writes the rows that `kept` has a true for, without the columns `dropped`."""
 
     def ids(self) -> Iterator[pa.Array]: ...
 
-    def copy(self, kept: pa.ChunkedArray, file: CountedFile) -> None: ...
+    def copy(self, kept: pa.ChunkedArray, file: CountedFile, dropped: Collection[str]) -> None: ...
 
 
 def carry_rows(
-    before: Sequence[StoragePath], now: Sequence[StoragePath], open_file: Opener, name_of: Callable[[int, str], str]
+    before: Sequence[StoragePath],
+    now: Sequence[StoragePath],
+    open_file: Opener,
+    name_of: Callable[[int, str], str],
+    *,
+    dropped: Collection[str] = (),
 ) -> list[Carried]:
-    """Write the rows of the files `before` whose Ids are in none of the files `now`; `name_of(number, extension)` names
-    the files for it. Files from which no row is missing give none."""
+    """Write the rows of the files `before` whose Ids are in none of the files `now`, without the columns `dropped`;
+    `name_of(number, extension)` names the files for it. Files from which no row is missing give none."""
     carried: list[Carried] = []
     for path in before:
         reader = _reader(path)
@@ -63,7 +70,7 @@ def carry_rows(
             continue
         name = name_of(len(carried), "".join(path.suffixes)[1:])
         with open_file(name) as file:
-            reader.copy(pa.chunked_array(kept, pa.bool_()), file)
+            reader.copy(pa.chunked_array(kept, pa.bool_()), file, dropped)
         carried.append(Carried(name, rows, file.bytes, file.sha256))
     return carried
 
@@ -98,6 +105,15 @@ def _filtered(batches: Iterable[pa.RecordBatch], kept: pa.ChunkedArray) -> Itera
         offset += batch.num_rows
 
 
+def _without(batch: pa.RecordBatch, dropped: Collection[str]) -> pa.RecordBatch:
+    return batch.select([name for name in batch.schema.names if name not in dropped])
+
+
+def _line_without(line: bytes, dropped: Collection[str]) -> bytes:
+    row = msgspec.json.decode(line)
+    return msgspec.json.encode({name: value for name, value in row.items() if name not in dropped}) + b"\n"
+
+
 def _reader(path: StoragePath) -> _Reader:
     return _READERS[path.name.split(".", 1)[1]](path)
 
@@ -111,12 +127,14 @@ class _Parquet:
             for batch in pq.ParquetFile(raw).iter_batches(_BATCH_ROWS, columns=["Id"]):
                 yield batch.column(0)
 
-    def copy(self, kept: pa.ChunkedArray, file: CountedFile) -> None:
+    def copy(self, kept: pa.ChunkedArray, file: CountedFile, dropped: Collection[str]) -> None:
         with self._path.open("rb") as raw:
             source = pq.ParquetFile(raw)
-            writer = ParquetPart(file, source.schema_arrow)
+            schema = source.schema_arrow
+            left = [field for field in schema if field.name not in dropped]
+            writer = ParquetPart(file, pa.schema(left, schema.metadata))
             for batch in _filtered(source.iter_batches(_BATCH_ROWS), kept):
-                writer.write(batch)
+                writer.write(_without(batch, dropped))
             writer.finish()
 
 
@@ -128,11 +146,12 @@ class _Csv:
         for batch in self._batches(["Id"]):
             yield batch.column(0)
 
-    def copy(self, kept: pa.ChunkedArray, file: CountedFile) -> None:
+    def copy(self, kept: pa.ChunkedArray, file: CountedFile, dropped: Collection[str]) -> None:
         writer: CsvPart | None = None
         for batch in _filtered(self._batches(None), kept):
-            writer = writer or CsvPart(file, batch.schema)
-            writer.write(batch)
+            left = _without(batch, dropped)
+            writer = writer or CsvPart(file, left.schema)
+            writer.write(left)
         if writer:
             writer.finish()
 
@@ -166,12 +185,13 @@ class _JsonLines:
         for lines in self._lines():
             yield pa.array([json.loads(line)["Id"] for line in lines], pa.string())
 
-    def copy(self, kept: pa.ChunkedArray, file: CountedFile) -> None:
+    def copy(self, kept: pa.ChunkedArray, file: CountedFile, dropped: Collection[str]) -> None:
         writer = RawJsonLinesPart(file)
         offset = 0
         for lines in self._lines():
             mask = kept.slice(offset, len(lines)).to_pylist()
-            writer.write_lines([line for line, keep in zip(lines, mask) if keep])
+            carried = [line for line, keep in zip(lines, mask) if keep]
+            writer.write_lines([_line_without(line, dropped) for line in carried] if dropped else carried)
             offset += len(lines)
         writer.finish()
 

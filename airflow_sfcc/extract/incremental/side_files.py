@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,7 +61,7 @@ def gather_side_files(
     if plan.increment.mode == "full" and plan.increment.deletes is None:
         return NO_SIDE_FILES
     before = _counting(committed, folder) if plan.increment.mode == "incremental" else None
-    carried = _carried(folder, before, parts, open_file) if before else ()
+    carried = _carried(folder, before, parts, open_file, plan.dropped) if before else ()
     deletions = _deletions(client, folder, plan, before)
     if deletions is None:
         return SideFiles(carried)
@@ -79,13 +79,18 @@ def _counting(committed: Manifest | None, folder: StoragePath) -> Manifest | Non
 
 
 def _carried(
-    folder: StoragePath, before: Manifest, parts: Mapping[Part, StoragePath], open_file: Opener
+    folder: StoragePath,
+    before: Manifest,
+    parts: Mapping[Part, StoragePath],
+    open_file: Opener,
+    dropped: Collection[str],
 ) -> tuple[Part, ...]:
     files = carry_rows(
         [folder / file["path"] for file in before["files"] if file["rows"]],
         list(parts.values()),
         open_file,
         lambda index, extension: part_name(len(parts) + index, extension),
+        dropped=dropped,
     )
     return tuple(Part(file.name, file.rows, file.bytes, file.sha256) for file in files)
 

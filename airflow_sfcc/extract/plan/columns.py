@@ -299,7 +299,7 @@ class ColumnResolver:
         head, _, rest = path.strip().partition(".")
         if not rest:
             found = _field(describe, head)
-            return [FieldName(str(describe["name"]), str(found["name"]), str(found["type"]))] if found else []
+            return [FieldName.of(describe, found)] if found else []
         reference = _reference(describe, head)
         if reference is None:
             return []

@@ -69,7 +69,7 @@ class Protection:
 
     def _fields(self, sobject: str) -> list[FieldName]:
         describe = self._resolver.describe(sobject)
-        return [FieldName(str(describe["name"]), str(each["name"]), str(each["type"])) for each in describe["fields"]]
+        return [FieldName.of(describe, each) for each in describe["fields"]]
 
     def _treated(self, query: Query, item: SelectItem, column: Column) -> Column | None:
         """The column as it lands; None for one that is dropped."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import cache
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from airflow_sfcc.errors import QueryError
 from airflow_sfcc.wording import did_you_mean
@@ -33,11 +33,25 @@ _PATTERN = re.compile(r"[\w*]+(\.[\w*]+)+")
 
 @dataclass(frozen=True)
 class FieldName:
-    """A field as rules see it: the object that it is a field of, its name there, and its type where that is known."""
+    """A field as rules see it: the object that it is a field of, its name there, and its type where that is known.
+
+    `whole` is the compound field that it is a part of: MailingAddress of MailingCity.
+    """
 
     sobject: str
     name: str
     type: str | None = None
+    whole: FieldName | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, describe: Mapping[str, Any], about: Mapping[str, Any]) -> FieldName:
+        """The name of a field of a describe."""
+        sobject, name = str(describe["name"]), str(about["name"])
+        compound = about.get("compoundFieldName")
+        if not compound or compound == name:
+            return cls(sobject, name, str(about["type"]))
+        kinds = [str(each["type"]) for each in describe["fields"] if each["name"] == compound]
+        return cls(sobject, name, str(about["type"]), cls(sobject, str(compound), kinds[0] if kinds else None))
 
     def __str__(self) -> str:
         return f"{self.sobject}.{self.name}"
@@ -64,12 +78,12 @@ class Rule:
         """Whether the rule names a single object, which is not this one."""
         return "*" not in self.sobject and self.sobject != sobject.lower()
 
-    def matches(self, field: FieldName) -> bool:
-        if not _fits(self.sobject, field.sobject):
+    def matches(self, name: FieldName) -> bool:
+        if not _fits(self.sobject, name.sobject):
             return False
         if self.is_of_type:
-            return field.type is not None and field.type.lower() == self.field[len(_TYPE) :]
-        return _fits(self.field, field.name)
+            return name.type is not None and name.type.lower() == self.field[len(_TYPE) :]
+        return _fits(self.field, name.name)
 
 
 class Rules:
@@ -87,9 +101,19 @@ class Rules:
         return any(rule.sobject == sobject.lower() for rule in self.rules)
 
     def rule_for(self, names: Iterable[FieldName]) -> Rule | None:
-        """The last rule that matches one of the names that a field goes by; None where none does."""
+        """The last rule that matches one of the names that a field goes by, or the compound field that it is a part of: whoever
+        hides an address hides its street. A rule that keeps a compound field says nothing of its parts. None where none does.
+        """
         names = list(names)
-        return next((rule for rule in reversed(self.rules) if any(map(rule.matches, names))), None)
+        own = self._last_for(names)
+        whole = self._last_for([each.whole for each in names if each.whole])
+        place = max(own, whole) if whole >= 0 and self.rules[whole].action != "keep" else own
+        return self.rules[place] if place >= 0 else None
+
+    def _last_for(self, names: Sequence[FieldName]) -> int:
+        """The place of the last rule that matches; -1 for none."""
+        matching = [place for place, rule in enumerate(self.rules) if any(map(rule.matches, names))]
+        return matching[-1] if matching else -1
 
     def protects(self, names: Iterable[FieldName]) -> bool:
         """Whether values of the field must not be seen."""
@@ -106,7 +130,7 @@ class Rules:
             if not _fits(rule.sobject, sobject) or any(map(rule.matches, fields)):
                 continue
             if rule.names_one_field and rule.action != "keep":
-                hint = did_you_mean(rule.field, [field.name for field in fields]) or "Check the spelling."
+                hint = did_you_mean(rule.field, [each.name for each in fields]) or "Check the spelling."
                 raise QueryError(
                     f"columns names {rule.text}, and {sobject} has no such field that the Run As user may see. {hint} If the "
                     "user shall not see it, take the rule out."
@@ -129,8 +153,8 @@ def _rule(pattern: str, action: str) -> Rule:
             f"columns names {pattern!r}, which is no rule for a field: write Object.Field, such as 'Contact.Email', "
             "'*.Email' for every object, or 'type:email' for a type."
         )
-    sobject, _, field = text.lower().partition(".")
-    return Rule(text, sobject, field, cast("Action", action))
+    sobject, _, name = text.lower().partition(".")
+    return Rule(text, sobject, name, cast("Action", action))
 
 
 def _require_type(pattern: str, sobject: str, kind: str) -> None:
