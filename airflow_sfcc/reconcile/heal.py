@@ -23,8 +23,13 @@ from airflow_sfcc.reconcile.model import Compared, Findings, Kind
 from airflow_sfcc.salesforce import soql
 from airflow_sfcc.salesforce.client import SalesforceClient
 
+LONGEST_QUERY = 100_000
+"""Characters that a query may have (salesforce-protocol.md#rest-queries)."""
+
 IDS_AT_ONCE = 4_000
-"""Records of one healing extract: its query has at most 100,000 characters (salesforce-protocol.md#rest-queries)."""
+"""Records of one healing extract, at most: an object of many fields leaves less room for Ids in its query."""
+
+_ID_LENGTH = len("'001000000000001AAA', ")
 
 READ_AGAIN: tuple[Kind, ...] = ("lost", "stale", "doubled", "wrongly_deleted")
 
@@ -58,7 +63,8 @@ def heal(
         for each in findings.ids(["not_deleted"])
     }
     results = []
-    for number, ids in enumerate(_chunks(findings.ids(READ_AGAIN))):
+    room = (LONGEST_QUERY - len(_query(compared, []))) // _ID_LENGTH
+    for number, ids in enumerate(_chunks(findings.ids(READ_AGAIN), max(1, min(IDS_AT_ONCE, room)))):
         soql_text = _query(compared, ids)
         plan = plan_beside(
             client, compared, run, kind="heal", soql=soql_text, columns=columns_of(compared), number=number
@@ -87,7 +93,7 @@ def _query(compared: Compared, ids: Sequence[str]) -> str:
     return f"SELECT {selected} FROM {compared.source} WHERE {compared.prefix}Id IN ({listed})"
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def _chunks(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     """At least one, since deletions may be all there is to commit."""
-    for start in range(0, max(len(ids), 1), IDS_AT_ONCE):
-        yield ids[start : start + IDS_AT_ONCE]
+    for start in range(0, max(len(ids), 1), size):
+        yield ids[start : start + size]

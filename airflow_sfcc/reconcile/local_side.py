@@ -67,9 +67,11 @@ class LocalSide:
     def _fill(self, relation: str, conditions: Sequence[str] = ()) -> None:
         compared = self._compared
         created = f"{quoted(compared.created)}::TIMESTAMPTZ" if compared.created else "NULL::TIMESTAMPTZ"
-        where = [*conditions, f"{quoted(compared.cursor)}::TIMESTAMPTZ < {_at(compared.until)}"]
+        stamp = f"{quoted(compared.cursor)}::TIMESTAMPTZ"
+        where = [*conditions, f"{stamp} < {_at(compared.until)}"]
+        where += [f"{stamp} >= {_at(compared.since)}"] if compared.since else []
         self._scratch.run(
-            f'CREATE OR REPLACE TEMP TABLE landed AS SELECT "Id" AS id, {quoted(compared.cursor)}::TIMESTAMPTZ AS stamp, '
+            f'CREATE OR REPLACE TEMP TABLE landed AS SELECT "Id" AS id, {stamp} AS stamp, '
             f"{created} AS created FROM {relation} AS source WHERE {' AND '.join(where)}"
         )
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from airflow_sfcc.extract.manifests import Manifest
+from airflow_sfcc.salesforce.soql import datetime_literal
 
 Kind = Literal["lost", "stale", "doubled", "not_deleted", "wrongly_deleted"]
 KINDS: tuple[Kind, ...] = ("lost", "stale", "doubled", "not_deleted", "wrongly_deleted")
@@ -38,6 +39,9 @@ class Compared:
     reads_deleted: bool
     """Whether the extracts read archived records too, which only queryAll has."""
 
+    since: datetime | None
+    """Where the extracts begin (`initial_start`): records that did not change since are in none of them. None: everything."""
+
     newest: Manifest = field(repr=False)
     """The newest extract, whose columns a heal reads."""
 
@@ -45,6 +49,11 @@ class Compared:
     def dimensions(self) -> tuple[str, ...]:
         """The fields whose intervals are compared."""
         return tuple(dict.fromkeys(name for name in (self.cursor, self.created) if name))
+
+    @property
+    def since_condition(self) -> tuple[str, ...]:
+        """What leaves out the records from before `since`, as SOQL; empty where there are none."""
+        return (f"{self.prefix}{self.cursor} >= {datetime_literal(self.since)}",) if self.since else ()
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ Hour = tuple[int, int]
 """Day of the month, hour of the day."""
 
 MOST_IN_FLIGHT = 200_000
-_IDS_AT_ONCE = 400
+IDS_AT_ONCE = 400
 """Ids of one query, which is sent in a URI."""
 
 _STATS = "COUNT(Id) n, MIN({cursor}) oldest, MAX({cursor}) newest"
@@ -94,6 +94,7 @@ class OrgSide:
             *([f"({compared.where})"] if compared.where else []),
             *(["IsDeleted = false"] if compared.reads_deleted else []),
             *conditions,
+            *compared.since_condition,
             f"{self._prefix}{compared.cursor} < {soql.datetime_literal(compared.until)}",
         ]
         text = f"SELECT {select} FROM {compared.source} WHERE {' AND '.join(all_conditions)}{tail}"
@@ -146,7 +147,7 @@ class OrgSide:
     def meeting_condition(self, ids: Sequence[str]) -> set[str]:
         """Those of the Ids whose records are compared: they meet the extracts' condition, and changed before `until`."""
         found: set[str] = set()
-        for some in _chunks(sorted(ids), _IDS_AT_ONCE):
+        for some in _chunks(sorted(ids), IDS_AT_ONCE):
             listed = ", ".join(map(soql.literal, some))
             found |= {str(row["Id"]) for row in self._query(self._named("Id"), [f"{self._named('Id')} IN ({listed})"])}
         return found
@@ -155,7 +156,7 @@ class OrgSide:
         """The records of these Ids as they are now, those in the recycle bin too; Ids that the org does not have are missing."""
         fields = [*self._fields, *(["IsDeleted"] if self._has_bin else [])]
         found = {}
-        for some in _chunks(sorted(ids), _IDS_AT_ONCE):
+        for some in _chunks(sorted(ids), IDS_AT_ONCE):
             listed = ", ".join(map(soql.literal, some))
             text = f"SELECT {', '.join(fields)} FROM {self._compared.sobject} WHERE Id IN ({listed})"
             for row in self._client.query(text, include_deleted=self._has_bin):

@@ -116,6 +116,8 @@ def not_seen(compared: Compared, findings: Findings, *, logs_deletions: bool) ->
             f"{plural(findings.outside, 'record')} that no longer {'meets' if findings.outside == 1 else 'meet'} the extracts' "
             "condition, and stay as they were when they did."
         )
+    if compared.since is not None:
+        told.append(f"Records that did not change since {iso(compared.since)}, with which the extracts begin.")
     if compared.created is None:
         told.append("Intervals of CreatedDate, which the extracts do not have.")
     if not logs_deletions:

@@ -106,7 +106,7 @@ def _planned(
     hash_key: HashKey | None,
 ) -> _Refreshing:
     prefix = compared.prefix
-    conditions = [f"({compared.where})"] if compared.where else []
+    conditions = [*([f"({compared.where})"] if compared.where else []), *compared.since_condition]
     conditions.append(f"{prefix}{compared.cursor} < {soql.datetime_literal(compared.until)}")
     written = _as_written(compared)
     names = ", ".join([f"{prefix}Id", *(written.get(column.name, prefix + column.name) for column in calculated)])

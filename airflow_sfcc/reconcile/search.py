@@ -8,16 +8,20 @@ since the org goes on changing; what it says then is put into the local side, an
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
 from airflow_sfcc.reconcile.local_side import LocalSide
 from airflow_sfcc.reconcile.model import NOTHING, Compared, Finding, Findings, Record, Stats
-from airflow_sfcc.reconcile.org_side import Hour, Month, OrgSide
+from airflow_sfcc.reconcile.org_side import IDS_AT_ONCE, Hour, Month, OrgSide
 from airflow_sfcc.salesforce import soql
 
 log = logging.getLogger(__name__)
+
+PAGE_ROWS = 2_000
+"""Records in one page of a query's result."""
 
 FEW = 4_000
 """Records that are listed rather than halved: two pages."""
@@ -96,8 +100,9 @@ class Search:
         self._local.remove(ids)
         self._in_flight |= ids
 
-    def _require_calls(self) -> None:
-        if self._org.calls >= self._most:
+    def _require_calls(self, rows: int = 1, rows_in_one: int = PAGE_ROWS) -> None:
+        """Raise where so many rows would take more calls than may be made."""
+        if self._org.calls + max(1, math.ceil(rows / rows_in_one)) > self._most:
             raise _BudgetReachedError
 
     def _pass(self) -> list[str]:
@@ -134,7 +139,7 @@ class Search:
     def _listed(self, field: str, interval: Interval, ids: IdRange, org: Stats) -> dict[str, bool]:
         there: Mapping[str, datetime] = {}
         if org.rows:
-            self._require_calls()
+            self._require_calls(org.rows)
             there = {each.id: each.stamp for each in self._org.records(self._conditions(field, interval, ids))}
         here = self._local.records(field, interval, ids)
         return {each: each in there for each in there.keys() | here.keys() if there.get(each) != here.get(each)}
@@ -152,7 +157,7 @@ class Search:
         """Look the records up, and say what is wrong with each."""
         if not candidates:
             return
-        self._require_calls()
+        self._require_calls(len(candidates), IDS_AT_ONCE)
         there = self._org.look_up(candidates)
         here = self._local.stamps_of(candidates)
         self._judge_absent(here.keys() - there.keys())
@@ -170,7 +175,7 @@ class Search:
         asked = [each for each in ids if there[each].stamp < self._compared.until and not there[each].is_deleted]
         if not asked or not self._compared.where:
             return set()
-        self._require_calls()
+        self._require_calls(len(asked), IDS_AT_ONCE)
         return set(asked) - self._org.meeting_condition(asked)
 
     def _judge(

@@ -152,8 +152,9 @@ def break_parts(place: Place, change: Change, pattern: str = "part-*.parquet") -
     assert any(changed)
 
 
-def lose(place: Place, record_id: str) -> None:
-    break_parts(place, lambda table: table.filter(pc.not_equal(table["Id"], record_id)))
+def lose(place: Place, *record_ids: str) -> None:
+    lost = pa.array(record_ids, pa.string())
+    break_parts(place, lambda table: table.filter(pc.invert(pc.is_in(table["Id"], lost))))
 
 
 def make_stale(place: Place, record_id: str, by: timedelta) -> None:

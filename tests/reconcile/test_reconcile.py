@@ -13,10 +13,11 @@ import pytest
 from airflow_sfcc.errors import QueryError, StateError, TableError
 from airflow_sfcc.extract import latest_state
 from airflow_sfcc.extract.manifests import read_manifests
+from airflow_sfcc.extract.protect.hashing import HashKey
 from airflow_sfcc.load.duckdb_table import DuckDBTable
 from airflow_sfcc.load.loading import LoadOptions, load
 from airflow_sfcc.load.model import Mode
-from airflow_sfcc.reconcile import search
+from airflow_sfcc.reconcile import heal, search
 from airflow_sfcc.reconcile.org_side import OrgSide
 from airflow_sfcc.reconcile.source import compared_of
 from airflow_sfcc.timestamps import iso
@@ -222,3 +223,60 @@ def test_a_stale_record_that_meets_the_condition_is_stale(tmp_path: Path) -> Non
         result = place.compare(heal=True)
         assert wrong(result) == {"stale": [stale]} and result["outside"] == 1 and result["api_calls"] <= 30
         assert place.compare()["is_right"]
+
+
+@pytest.mark.parametrize("kind", ["lost", "not_deleted"])
+def test_extracts_that_begin_with_initial_start_are_compared_from_there(tmp_path: Path, kind: str) -> None:
+    with empty_place(tmp_path, 200) as place:
+        changed = place.ids[:20]
+        begins = {"initial_start": place.now}
+        place.wait(HOUR)
+        for number, record_id in enumerate(changed):
+            place.records.update("Account", record_id, {"Name": f"changed {number}"})
+        place.extract(**begins)
+        place.extract(**begins)
+        if kind == "lost":
+            lose(place, changed[7])
+        else:
+            place.records.hard_delete("Account", changed[7])
+            place.extract(**begins)
+            forget_deletion(place, changed[7])
+        found = place.compare(heal=True)
+        assert wrong(found) == {kind: [changed[7]]} and found["rows"] in (19, 20)
+        assert place.compare()["is_right"] and place.here().keys() == place.there().keys() & set(changed)
+        assert any("did not change since 2027-02-01T12:00:00" in each for each in found["not_seen"])
+
+
+def test_more_records_than_calls_suffice_for_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a mass load, of which the extract has nothing: each record would be looked up."""
+    monkeypatch.setattr(search, "PAGE_ROWS", 100)
+    monkeypatch.setattr(search, "IDS_AT_ONCE", 10)
+    with empty_place(tmp_path, 20) as place:
+        place.extract()
+        ids = [place.records.insert("Account", {"Name": f"of one hour {number}"}) for number in range(300)]
+        place.extract()
+        lose(place, *ids)
+        result = place.compare(max_calls=20)
+        assert not result["is_right"] and result["unresolved"] != [] and result["api_calls"] <= 20 + 2
+        assert place.compare(max_calls=100)["wrong"]["lost"] == len(ids)
+
+
+def test_hashed_creation_is_not_compared(tmp_path: Path) -> None:
+    with empty_place(tmp_path, 40) as place:
+        rules = {"columns": {"*.CreatedDate": "hash"}, "hash_key": HashKey("a key of more than sixteen bytes")}
+        place.extract(**rules)
+        lose(place, place.ids[3])
+        result = place.compare()
+        assert wrong(result) == {"lost": [place.ids[3]]} and result["compared"] == ["SystemModstamp"]
+
+
+def test_records_of_many_fields_are_healed_in_queries_that_are_not_too_long(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heal, "LONGEST_QUERY", 400)
+    ids = place.ids[100:115]
+    lose(place, *ids)
+    result = place.compare(heal=True)
+    assert wrong(result) == {"lost": ids} and len(result["healed"]) > 1
+    queries = [each["soql"] for each in read_manifests(place.lake_path) if each["kind"] == "heal"]
+    assert max(map(len, queries)) <= 400 and place.here() == place.there()
