@@ -14,7 +14,7 @@ class WhenWarned:
     What it warns of is in the context that the notifier's templates see: `salesforce_warnings`, a list of sentences.
 
         on_success_callback=WhenWarned(
-            SmtpNotifier(to="data@acme.com", subject="Salesforce", html_content="{{ salesforce_warnings | join('<br>') | e }}")
+            SmtpNotifier(to="data@acme.com", html_content="{{ salesforce_warnings | map('e') | join('<br>') }}")
         )
 
     :param callback: called with the context.

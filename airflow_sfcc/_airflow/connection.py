@@ -43,6 +43,12 @@ _ENCODE = (
 )
 
 
+_JSON = (
+    "As JSON it is one object with conn_type, host, login, password and extra, of which extra is an object too: see "
+    "docs/salesforce-setup.md#the-airflow-connection."
+)
+
+
 class ConnectionFields(Protocol):
     """The fields of an Airflow connection that are read here; `conn_id`, `conn_type` and `extra` too where it has them."""
 
@@ -76,8 +82,7 @@ def client_for(
     `extra` is the connection's extra as a dict: asynchronous callers have to fetch it their own way. Its values may be
     text, as they are when they come from a URI. Raises ConfigurationError for settings that cannot work.
     """
-    _require_type(connection)
-    _require_readable(connection, extra)
+    require_usable(connection, extra)
     settings = _Extra(extra)
     defaults = TransportOptions()
     return connect(
@@ -112,6 +117,13 @@ def _secret(password: str, key_file: str | None) -> str:
             step=CERTIFICATE,
         )
     return read_key_file(key_file)
+
+
+def require_usable(connection: ConnectionFields, extra: Mapping[str, Any]) -> None:
+    """Raises ConfigurationError for a connection whose login and password must not be sent to Salesforce, or that cannot be
+    meant as Airflow reads it."""
+    _require_type(connection)
+    _require_readable(connection, extra)
 
 
 def _require_type(connection: ConnectionFields) -> None:
@@ -158,8 +170,10 @@ def _pasted(value: str | None, name: str) -> str:
 def unknown_connection(conn_id: str) -> ConfigurationError:
     """What to raise where Airflow has no such connection, or could not read it."""
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    if os.environ.get(variable):
-        return ConfigurationError(f"The connection in {variable} is set but unreadable.\n{_ENCODE}")
+    written = os.environ.get(variable, "").strip()
+    if written:
+        advice = _JSON if written.startswith("{") else _ENCODE
+        return ConfigurationError(f"The connection in {variable} is set but unreadable.\n{advice}")
     in_dags_test = sys.argv[1:3] == ["dags", "test"]
     hint = (
         " Where `airflow dags test` runs a deferred task, Airflow looks in the environment only."

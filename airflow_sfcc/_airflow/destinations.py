@@ -84,6 +84,7 @@ def destination_url(value: Any, option: str = "destination") -> str:
     variable that was not filled in.
     """
     if not isinstance(value, str) and hasattr(value, "protocol"):
+        _refuse_options(value, option)
         value = str(value)  # an ObjectStoragePath, which with older versions of universal-pathlib is a PurePath too
     elif isinstance(value, PurePath):
         value = f"file://{value}" if value.is_absolute() else str(value)
@@ -95,6 +96,16 @@ def destination_url(value: Any, option: str = "destination") -> str:
     _require_absolute(value, option)
     _refuse_unset(value, option)
     return value
+
+
+def _refuse_options(path: Any, option: str) -> None:
+    """Raise OptionError for a path with options of its storage: only its URL goes on, and another store may be behind that."""
+    names = sorted({*(getattr(path, "storage_options", None) or {})} - {"conn_id"})
+    if names and path.protocol not in ("", "file", "local"):
+        raise OptionError(
+            f"{option} is a path with {', '.join(names)} for its storage, which only its URL goes on without: put them into the "
+            "extra of an Airflow connection, and name that in the URL, such as s3://connection@bucket/salesforce/{sobject}."
+        )
 
 
 def _refuse_unset(url: str, option: str) -> None:

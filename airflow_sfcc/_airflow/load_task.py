@@ -230,23 +230,27 @@ def _postgres(conn_id: str) -> Callable[[], psycopg.Connection[Any]]:
         import psycopg
         from airflow.sdk import BaseHook
 
-        connection = BaseHook.get_connection(conn_id)
-        extra: dict[str, Any] = {
-            name: str(value)
-            for name, value in connection.extra_dejson.items()
-            if name.startswith("ssl")
-            or name in ("connect_timeout", "options", "application_name", "target_session_attrs")
-        }
-        return psycopg.connect(
-            host=connection.host or None,
-            port=connection.port or None,
-            user=connection.login or None,
-            password=connection.password or None,
-            dbname=connection.schema or None,
-            **{"connect_timeout": "30", "application_name": "airflow-sfcc", **extra},
-        )
+        return psycopg.connect(**postgres_settings(BaseHook.get_connection(conn_id)))
 
     return connect
+
+
+def postgres_settings(connection: Any) -> dict[str, Any]:
+    """libpq's settings from an Airflow connection: its fields, and of the extra whatever libpq knows. What others need of it,
+    such as `cursor` of Airflow's own hook, is left to them."""
+    from psycopg import pq
+
+    known = {each.keyword.decode() for each in pq.Conninfo.get_defaults()}
+    extra = {name: value for name, value in connection.extra_dejson.items() if name in known and value is not None}
+    return {
+        **{"connect_timeout": "30", "application_name": "airflow-sfcc"},
+        **{name: str(int(value)) if isinstance(value, bool) else str(value) for name, value in extra.items()},
+        "host": connection.host or None,
+        "port": connection.port or None,
+        "user": connection.login or None,
+        "password": connection.password or None,
+        "dbname": connection.schema or None,
+    }
 
 
 def delta_options(url: str) -> dict[str, str] | None:
@@ -256,7 +260,7 @@ def delta_options(url: str) -> dict[str, str] | None:
     if parts.scheme in ("", "file"):
         return None
     if parts.scheme in ("s3", "s3a"):
-        return _s3_options(conn_id or "aws_default")
+        return _s3_options(conn_id or None)
     from airflow.sdk import BaseHook
 
     if not conn_id:
@@ -267,16 +271,18 @@ def delta_options(url: str) -> dict[str, str] | None:
     return _azure_options(connection)
 
 
-def _s3_options(conn_id: str) -> dict[str, str]:
-    """Airflow's own hook finds the credentials: keys, a profile, a role."""
+def _s3_options(conn_id: str | None) -> dict[str, str]:
+    """Airflow's own hook finds the credentials: keys, a profile, a role. Without a connection in the URL they are the machine's
+    own, as they are for the files: log and files of a table must not go to two stores."""
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 
     hook: Any = AwsGenericHook(aws_conn_id=conn_id, client_type="s3")
     found = hook.get_session().get_credentials()
     if found is None:
+        lack = f"The Airflow connection {conn_id!r} has no AWS credentials" if conn_id else "The table's URL names none"
         raise ConfigurationError(
-            f"The Airflow connection {conn_id!r} has no AWS credentials, and this machine has none of its own: add a key to that "
-            "connection, or see that the table's URL names the right one."
+            f"{lack}, and this machine has none of its own: name an Airflow connection that has a key, such as "
+            "delta+s3://aws_default@bucket/crm/{sobject}."
         )
     credentials = found.get_frozen_credentials()
     endpoint = hook.conn_config.get_service_endpoint_url("s3")

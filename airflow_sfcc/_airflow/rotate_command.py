@@ -98,13 +98,15 @@ def _read(conn_id: str) -> _Fields:
     from airflow.models.connection import Connection
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-    from airflow_sfcc._airflow.connection import unknown_connection
+    from airflow_sfcc._airflow.connection import require_usable, unknown_connection
 
     try:
         found = Connection.get_connection_from_secrets(conn_id)
     except AirflowNotFoundException:
         raise unknown_connection(conn_id) from None
-    return _Fields(conn_id, found.host, found.port, found.schema, found.login, found.password, found.extra_dejson)
+    extra = found.extra_dejson
+    require_usable(found, extra)
+    return _Fields(conn_id, found.host, found.port, found.schema, found.login, found.password, extra)
 
 
 def _require_secret(fields: _Fields) -> None:
@@ -214,11 +216,25 @@ def _require_stored(conn_id: str) -> None:
             "--to-command, and change it there."
         )
     with _stored(conn_id) as found:
-        if found is None:
+        if found is None or _is_in_backend(conn_id):
             raise ConfigurationError(
-                f"The connection {conn_id!r} is not in Airflow's database but in a secrets backend: use --to-command, with "
-                "the backend's own command line."
+                f"The connection {conn_id!r} is in a secrets backend, which comes before Airflow's database: use --to-command, "
+                "with the backend's own command line."
             )
+
+
+def _is_in_backend(conn_id: str) -> bool:
+    """Whether Airflow finds the connection before it looks into its database, where a new pair would be seen by nobody."""
+    from airflow.configuration import ensure_secrets_loaded
+    from airflow.secrets.metastore import MetastoreBackend
+
+    for backend in ensure_secrets_loaded():
+        if isinstance(backend, MetastoreBackend):
+            return False
+        with suppress(Exception):  # as Airflow, which goes on with the next one then
+            if backend.get_connection(conn_id=conn_id):
+                return True
+    return False
 
 
 def _change_stored(new: _Fields) -> None:

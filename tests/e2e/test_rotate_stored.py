@@ -46,3 +46,11 @@ def test_the_connection_in_the_database_has_the_new_pair(tmp_path: Path) -> None
         shown = json.loads(run("airflow", "connections", "get", "sfcc_default", "--output", "json").stdout)[0]
         assert (shown["login"], shown["password"]) == org.primary != OLD
         assert str(shown["extra_dejson"]["max_retries"]) == "1" and shown["host"] == org.url
+        # A backend that comes before the database: nobody would read what is changed there, and the old pair goes.
+        kept, pair = tmp_path / "connections.json", org.primary
+        kept.write_text(json.dumps({"sfcc_default": {**stored, "login": pair[0], "password": pair[1]}}))
+        environment["AIRFLOW__SECRETS__BACKEND"] = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
+        environment["AIRFLOW__SECRETS__BACKEND_KWARGS"] = json.dumps({"connections_file_path": str(kept)})
+        refused = run(*rotate)
+        assert refused.returncode == 1 and "comes before Airflow's database" in refused.stderr
+        assert org.primary == pair and org.staged is None

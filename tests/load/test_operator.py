@@ -13,7 +13,7 @@ import deltalake
 import duckdb
 import pytest
 from airflow.exceptions import AirflowFailException
-from airflow.sdk import Asset, AssetAlias
+from airflow.sdk import Asset, AssetAlias, Connection
 from click.testing import CliRunner
 from upath import UPath
 
@@ -260,6 +260,33 @@ def test_a_connection_without_credentials_is_said_so(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AIRFLOW_CONN_KEYLESS", json.dumps({"conn_type": "aws"}))
     with pytest.raises(ConfigurationError, match="'keyless' has no AWS credentials"):
         load_task.delta_options("s3://keyless@lake/crm/Account")
+
+
+def test_log_and_files_of_a_table_go_to_the_same_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a connection in the URL, Airflow reads and writes files as the machine, and not by `aws_default`."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-machine")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET-of-the-machine")
+    elsewhere = {"conn_type": "aws", "login": "other", "password": "x", "extra": {"endpoint_url": "http://127.0.0.1:1"}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(elsewhere))
+    options = load_task.delta_options("s3://lake/crm/Account") or {}
+    assert options["AWS_ACCESS_KEY_ID"] == "of-the-machine" and "AWS_ENDPOINT_URL" not in options
+    options = load_task.delta_options("s3://aws_default@lake/crm/Account") or {}
+    assert options["AWS_ACCESS_KEY_ID"] == "other" and options["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
+
+
+def test_what_the_database_is_told_is_all_that_the_connection_says() -> None:
+    from psycopg.conninfo import make_conninfo
+
+    extra = {"sslmode": "require", "keepalives_idle": 60, "gssencmode": "disable", "keepalives": True, "cursor": "dict"}
+    text = json.dumps({**extra, "host": "another", "connect_timeout": 5})
+    stored = Connection(
+        conn_id="db", conn_type="postgres", host="db", login="me", password="p w", port=5433, extra=text
+    )
+    settings = load_task.postgres_settings(stored)
+    assert make_conninfo(**{name: value for name, value in settings.items() if value is not None})
+    assert settings["keepalives_idle"] == "60" and settings["gssencmode"] == "disable" and settings["keepalives"] == "1"
+    assert (settings["host"], settings["sslmode"], settings["connect_timeout"]) == ("db", "require", "5")
+    assert "cursor" not in settings and settings["dbname"] is None
 
 
 def test_a_store_that_cannot_be_reached_is_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -241,6 +242,26 @@ def test_a_connection_with_a_private_key_has_no_secret_to_rotate(
 ) -> None:
     set_connection(monkeypatch, "SFCC_DEFAULT", org, (OLD[0], "-----BEGIN PRIVATE KEY-----\n…"))
     assert "logs in with a private key" in refused("--print")
+
+
+@pytest.mark.parametrize("name", ["SFCC_DEFAULT", "ADMIN"])
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"conn_type": "postgres"},
+            "of type 'postgres', not 'sfcc' (Salesforce (Client Credentials)); nothing was sent",
+        ),
+        ({"extra": "allow_http=true"}, "is set but unreadable. As JSON it is one object with conn_type, host"),
+    ],
+)
+def test_connections_that_are_none_of_salesforce_are_not_logged_in_with(
+    org: CredentialsOrg, monkeypatch: pytest.MonkeyPatch, name: str, changes: dict[str, Any], sentence: str
+) -> None:
+    variable = f"AIRFLOW_CONN_{name}"
+    monkeypatch.setenv(variable, json.dumps({**json.loads(os.environ[variable]), **changes}))
+    assert sentence in refused("--print")
+    assert org.requests == []
 
 
 def test_where_the_pair_goes_is_said_once(org: CredentialsOrg, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -104,3 +105,20 @@ def test_a_failure_keeps_its_sentence(tmp_path: Path, run_dag: RunDag, sfcc_org:
     )
     ((_, tags),) = stats.of("sfcc.failure")
     assert tags == {"sobject": "Account", "error": "QueryError"}
+
+
+def test_the_documented_mail_is_no_html_of_an_orgs_administrator() -> None:
+    """Names of columns are the org's; Airflow renders a notifier's templates without escaping."""
+    texts = [
+        (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8"),
+        str(WhenWarned.__doc__),
+    ]
+    for text in texts:
+        (template,) = re.findall(r"\"(\{\{ salesforce_warnings [^\"]*<br>[^\"]*\}\})\"", text)
+        mail = (
+            DAG("mail", schedule=None)
+            .get_template_env()
+            .from_string(template)
+            .render(salesforce_warnings=["<img src=x>", "Quote & more"])
+        )
+        assert mail == "&lt;img src=x&gt;<br>Quote &amp; more"

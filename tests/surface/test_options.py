@@ -265,6 +265,13 @@ def test_what_another_task_did_not_return_is_not_left_out(
     ]
 
 
+def test_a_path_whose_store_needs_more_than_its_url_is_refused() -> None:
+    """Another store, or another account, may be behind the URL alone."""
+    with pytest.raises(OptionError, match=r"destination is a path with anon for its storage.*connection@bucket"):
+        extract(destination=ObjectStoragePath("s3://lake/x", anon=True))
+    assert vars(extract(destination=ObjectStoragePath("s3://lake/x", conn_id="c")))["destination"] == "s3://c@lake/x"
+
+
 def test_a_set_of_fields_has_one_order() -> None:
     assert vars(extract(fields={"Phone", "Id", "Name", "Email"}))["fields"] == ["Email", "Id", "Name", "Phone"]
 
