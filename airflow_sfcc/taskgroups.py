@@ -276,7 +276,9 @@ class CommitOperator(_StageOperator, ExtractPresentation):
 
         with airflow_failures():
             share = from_plain(self.shares[0], Share, "What the plan returned")
-            downloads = from_plain(list(self.downloads), list[Landed], "What the downloads returned")
+            # Of a run that was cleared and has fewer pages now, Airflow keeps what the other downloads returned before.
+            current = list(self.downloads)[: len(self.shares)]
+            downloads = from_plain(current, list[Landed], "What the downloads returned")
         with airflow_failures(), storage_failures(filled_in(self.destination, share.sobject)):
             client, destination = self._place(share)
             extraction = self._resumed = Extraction.resume(client, destination, share.extract_id, job_id=share.job_id)

@@ -51,7 +51,7 @@ def changed_rows(client: SalesforceClient, questions: Sequence[Question]) -> dic
     found: dict[str, int | None] = {}
     _ask(client, {each.name: each.counting for each in questions}, MOST_QUERIES, _counted, found)
     logs = {each.name: each.deletions for each in questions if each.deletions and found.get(each.name) == 0}
-    deleted: dict[str, int | None] = {}
+    deleted: dict[str, int | None] = dict.fromkeys(logs)
     _ask(client, {name: path for name, path in logs.items() if path}, MOST_REQUESTS, _listed, deleted)
     return {each.name: None for each in questions} | found | deleted
 

@@ -269,6 +269,23 @@ def test_rows_that_turn_out_to_have_no_ids_are_not_merged(root: UPath, api: str,
         assert extract(said, root / "full", sobject=SOBJECT, api=api)["rows"] == 2
 
 
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [
+        ({"mode": "incremental", "deletes": "soft"}, True),
+        ({"mode": "incremental"}, False),
+        ({"deletes": "soft"}, False),
+    ],
+)
+def test_deletions_that_nothing_tells_of_are_told(
+    client: SalesforceClient, caplog: pytest.LogCaptureFixture, options: dict[str, Any], is_told: bool
+) -> None:
+    plan(client, sobject="CaseStatus", **options)
+    assert ("CaseStatus has no IsDeleted" in caplog.text) is is_told
+    plan(client, sobject="Contact", mode="incremental", deletes="soft")
+    assert "Contact has no IsDeleted" not in caplog.text
+
+
 @pytest.mark.parametrize("sobject", ["Task", "Event"])
 @pytest.mark.parametrize(("deletes", "is_told"), [("ignore", True), ("soft", False)])
 def test_archived_activities_that_are_not_read_are_told(
@@ -340,5 +357,5 @@ def test_what_the_org_leaves_out_or_masks_without_an_error_is_told(
     caplog.set_level("INFO")
     columns = [Column("Id", "id", "string", False), Column("Secret__c", kind, "string", True)]
     fields = [{"name": column.name, "type": column.salesforce_type} for column in columns]
-    log_gaps({"name": sobject, "fields": fields}, columns, include_deleted=False)
+    log_gaps({"name": sobject, "fields": fields}, columns, Request())
     assert says in caplog.text if says else not caplog.text

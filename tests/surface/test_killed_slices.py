@@ -21,7 +21,7 @@ from upath import UPath
 
 from airflow_sfcc.errors import ApiLimitError, SalesforceError
 from airflow_sfcc.operators import SalesforceExtractOperator
-from airflow_sfcc.taskgroups import PlanOperator, salesforce_extract
+from airflow_sfcc.taskgroups import CommitOperator, DownloadOperator, PlanOperator, salesforce_extract
 from airflow_sfcc.triggers import BulkJobTrigger
 from tests.conftest import RunningOrg
 from tests.storages import files_below
@@ -182,3 +182,25 @@ def test_jobs_stay_with_cancel_on_kill_switched_off(slow_org: RunningOrg, contex
     trigger = deferred_by(lambda: plan_task(root_url, cancel_on_kill=False).execute(context))
     asyncio.run(trigger.on_kill())
     assert states(slow_org) == ["InProgress"] * SLICES
+
+
+def test_a_commit_leaves_out_downloads_from_before_the_run_was_cleared(
+    connected_org: RunningOrg, root_url: str
+) -> None:
+    """Where there are fewer now, Airflow keeps what the others returned."""
+    place: dict[str, Any] = {"destination": root_url, "salesforce_conn_id": "sfcc_default"}
+    plan = PlanOperator(
+        task_id="plan", sobject="Contact", fields=["Id"], api="bulk", page_size=300, shares=3, deferrable=False,
+        poll_interval=0.05, **place,
+    )  # fmt: skip
+    task = TaskInstance(Path(), try_number=1)
+    shares: Any = plan.execute(task.context())  # type: ignore[arg-type]
+    downloads = [
+        DownloadOperator(task_id="download", share=share, **place).execute(task.context())  # type: ignore[arg-type]
+        for share in shares
+    ]
+    commit = CommitOperator(
+        task_id="commit", sobject="Contact", shares=shares, downloads=[*downloads, downloads[0]], **place
+    )
+    landed = commit.execute(task.context())  # type: ignore[arg-type]
+    assert landed["rows"] == sum(each["rows"] for each in downloads) > 800

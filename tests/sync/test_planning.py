@@ -128,6 +128,20 @@ def test_nothing_is_unchanged_by_a_clock_that_is_wrong(
         plan_for(org, tmp_path, objects=["Account"])
 
 
+def test_deletions_that_were_not_asked_for_are_not_none(org: RunningOrg, tmp_path: Path) -> None:
+    """The calls of the day end between the question what changed and the question what was deleted."""
+    extract(org, tmp_path / "Account", sobject="Account", mode="incremental", deletes="hard", run=recent())
+    assert to_extract(plan_for(org, tmp_path, objects=["Account"], deletes="hard")) == []
+    limit = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "TotalRequests Limit exceeded."}]
+    org.fail("composite", skip=1, status=403, body=limit, times=None)
+    assert to_extract(plan_for(org, tmp_path, objects=["Account"], deletes="hard")) == ["Account"]
+
+
+def recent() -> RunIdentity:
+    """A run whose deletions the org's log still has."""
+    return RunIdentity("nightly", "extract", "recent", -1, datetime.now(timezone.utc))
+
+
 def test_patterns_that_select_nothing_are_an_error(org: RunningOrg, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"selects nothing.*Did you mean Account"):
         plan_for(org, tmp_path, objects=["Acount"])

@@ -60,7 +60,7 @@ def make_plan(
         _require_incremental(source, request)
     elif not query.is_aggregate:
         _require_columns(source, request)
-    log_gaps(source.describe, source.columns, include_deleted=request.deletes != "ignore")
+    log_gaps(source.describe, source.columns, request)
     left_out = _left_out(source, request)
     place = destination(source.sobject) if callable(destination) else destination
     before = earlier(place) if earlier and place else None

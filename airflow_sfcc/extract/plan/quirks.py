@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_sfcc.errors import QueryError
-from airflow_sfcc.extract.model import NO_ID, Column
+from airflow_sfcc.extract.model import NO_ID, Column, IncrementalOptions
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def has_ids(describe: Mapping[str, Any]) -> bool:
     return not (durable or name in _WITHOUT_IDS or name.endswith("__b"))
 
 
-def log_gaps(describe: Mapping[str, Any], columns: Sequence[Column], *, include_deleted: bool) -> None:
+def log_gaps(describe: Mapping[str, Any], columns: Sequence[Column], options: IncrementalOptions) -> None:
     """Say what the extract will not have, or cannot be used for, although nobody left it out."""
     name = str(describe["name"])
     if name.lower() in _FILES:
@@ -76,11 +76,20 @@ def log_gaps(describe: Mapping[str, Any], columns: Sequence[Column], *, include_
     masked = [column.name for column in columns if column.salesforce_type == "encryptedstring"]
     if masked:
         log.info("%s: masked, unless the Run As user has View Encrypted Data: %s", name, ", ".join(masked))
-    if name.lower() in _ARCHIVING and not include_deleted:
+    if name.lower() in _ARCHIVING and options.deletes == "ignore":
         log.warning(
             "%s: activities that Salesforce has archived (about a year after their end) are not read with deletes='ignore'; "
             "deletes='soft' reads them too.",
             name,
+        )
+    has_bin = any(str(field["name"]) == "IsDeleted" for field in describe["fields"])
+    if options.deletes == "soft" and options.mode == "incremental" and not has_bin:
+        log.warning(
+            "%s has no IsDeleted, so deletes='soft' cannot tell which rows were deleted: they stay in what landed. %s.",
+            name,
+            "deletes='hard' reads them from the org's log"
+            if describe.get("replicateable", True)
+            else "A full extract from time to time shows what there is",
         )
     not_whole = why_not_whole(name)
     if not_whole:
