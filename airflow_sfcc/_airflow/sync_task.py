@@ -191,15 +191,17 @@ class _ObjectExtract(ExtractTask):
         extraction.calls_before = self._calls_before
         return extraction
 
-    def before(self) -> tuple[Extracted, dict[str, Any]] | None:
-        """What an earlier attempt of this run committed of the object, and what it would have returned; None after the run was
-        cleared, and where calculated fields are to be read again after that."""
+    def before(self, planned_at: datetime | None) -> tuple[Extracted, dict[str, Any]] | None:
+        """What an earlier attempt at the plan of `planned_at` committed of the object, and what it would have returned; None
+        after the run was cleared, or deleted and made again, and where calculated fields are to be read again after that."""
         if self._options.calculated == "refresh":
             return None
         run = self.run_identity()
         folder = self._destination(str(self._options.sobject)) / f"extract={run.extract_id}"
         own = read_manifest(folder)
         if own is None or own.get("run_key") != run.run_key:
+            return None
+        if planned_at is None or timestamp(own["started_at"]) < planned_at:
             return None
         return Extracted.of_manifest(own), result_of(own, folder)
 
@@ -309,7 +311,7 @@ class BatchTask:
         extract = self.current = _ObjectExtract(options, self._context, client, self._group_id)
         calls = client.usage.calls
         try:
-            before = None if event else extract.before()
+            before = None if event else extract.before(self._batch.planned_at)
             if before is not None:
                 extracted, result = before
                 self._settings.log.info("%s was committed by an earlier attempt", wanted.name)

@@ -37,6 +37,9 @@ _LOG_DAYS = (5, 12)
 of deletions (15 days) no longer reaches back to what the destination knows. Each object has a number of its own, so that they do
 not all come in one night."""
 
+_COMMIT_TAKES = timedelta(minutes=10)
+"""How long after its manifest was made an extract may become visible, by another worker's clock."""
+
 
 @dataclass(frozen=True)
 class SyncRequest:
@@ -256,7 +259,7 @@ class _Planner:
             return False
         of_last = (self._run.dag_id, self._run.task_id, last.run_id)
         return all(
-            (each.get("finished_at") and timestamp(each["finished_at"]) < last.planned_at)
+            (each.get("finished_at") and timestamp(each["finished_at"]) < last.planned_at - _COMMIT_TAKES)
             or (each.get("dag_id"), each.get("task_id"), each.get("run_id")) == of_last
             for each in state.relevant
         )

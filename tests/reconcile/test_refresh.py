@@ -103,6 +103,24 @@ def test_what_a_query_makes_of_a_field_is_read_again_as_that(tmp_path: Path) -> 
         world.close()
 
 
+def test_fields_are_read_again_of_the_records_that_extracts_from_initial_start_on_have(tmp_path: Path) -> None:
+    world = World(tmp_path, rows=200, checked=False)
+    try:
+        world.org.add_field("Account", {"name": "Tier__c", "type": "string", "calculated": True}, formula="'Silver'")
+        world.wait(DAY)
+        begins: dict[str, Any] = {"initial_start": world.now - timedelta(days=400)}
+        for night in (0, 1):
+            world.run(run_of(night, world.now), **begins)
+            world.wait(DAY)
+        before = world.current_table()
+        world.org.change_formula("Account", "Tier__c", "'Gold'")
+        landed = refresh(world.client(), world.destination, run_of(2, world.now), wait=wait_for_job)
+        assert landed is not None and landed["rows"] == len(before) and 0 < len(before) < 200
+        assert {row["Tier__c"] for row in world.current_table().values()} == {"text Gold"}
+    finally:
+        world.close()
+
+
 def test_an_extract_without_calculated_fields_is_left_alone(tmp_path: Path) -> None:
     world = World(tmp_path, checked=False, request={"fields": ["Id", "Name", "SystemModstamp"]})
     try:

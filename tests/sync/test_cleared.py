@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,6 +119,16 @@ def test_a_cleared_run_reads_again_what_another_task_of_it_had_read(run: Run) ->
     run.sync(0)
     run.sync(1)
     assert (versions(run, "CaseStatus"), versions(run, "User")) == (2, 2)
+
+
+def test_a_run_that_was_deleted_and_made_again_reads_all_again(run: Run) -> None:
+    """So does `airflow dags test` of a date that was tried before: tries and clearings are counted from the beginning."""
+    run.plan(("CaseStatus",), planned_at="2026-11-23T02:00:00Z")
+    run.sync(0)
+    again = Run(run.lake)
+    again.plan(("CaseStatus",), planned_at=datetime.now(timezone.utc).isoformat())
+    again.sync(0)
+    assert versions(run, "CaseStatus") == 2
 
 
 def test_a_retry_does_not_read_again_what_is_complete(run: Run, connected_org: RunningOrg) -> None:
