@@ -28,6 +28,7 @@ from airflow_sfcc.wording import did_you_mean
 if TYPE_CHECKING:
     from airflow.sdk import Context, ObjectStoragePath
 
+    from airflow_sfcc._airflow.event_facts import Extracted
     from airflow_sfcc._airflow.extract_task import ExtractTask
     from airflow_sfcc.extract.extraction import Extraction
     from airflow_sfcc.extract.model import Share
@@ -263,25 +264,53 @@ class CommitOperator(_StageOperator, ExtractPresentation):
         self.salesforce_conn_id = salesforce_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with noted_failures(context, self.failure_facts):
-            return self.announce(context, self._commit())
+        from airflow_sfcc.extract.model import Share, from_plain
 
-    def _commit(self) -> dict[str, Any]:
+        with noted_failures(context, self.failure_facts):
+            with airflow_failures():
+                share = from_plain(self.shares[0], Share, "What the plan returned")
+            with airflow_failures(), storage_failures(filled_in(self.destination, share.sobject)):
+                before = self._committed_before(share)
+            if before is None:
+                return self.announce(context, self._commit(share))
+            extracted, result = before
+            client, _ = self._place(share)
+            self.announce_extract(context, extracted, result, client.usage)
+            return result
+
+    def _committed_before(self, share: Share) -> tuple[Extracted, dict[str, Any]] | None:
+        """What an earlier try committed of this job before it ended, where nothing of it is staged any more; else None."""
+        from airflow_sfcc._airflow.event_facts import Extracted
+        from airflow_sfcc.extract.extraction import result_of
+        from airflow_sfcc.extract.land.staging import Landing
+
+        _, destination = self._place(share)
+        landing = Landing(destination, share.extract_id)
+        manifest = landing.committed()
+        if manifest is None or manifest.get("job_id") != share.job_id or landing.attempts():
+            return None
+        self.log.info("An earlier attempt had committed %s", manifest["path"])
+        return Extracted.of_manifest(manifest), result_of(manifest, landing.folder)
+
+    def _commit(self, share: Share) -> dict[str, Any]:
         from airflow.providers.common.compat.sdk import AirflowSkipException
 
         from airflow_sfcc._airflow.extract_task import commit_or_skip
         from airflow_sfcc.extract.extraction import Extraction
-        from airflow_sfcc.extract.model import Landed, Share, from_plain
+        from airflow_sfcc.extract.model import Landed, from_plain
         from airflow_sfcc.wording import plural
 
         with airflow_failures():
-            share = from_plain(self.shares[0], Share, "What the plan returned")
             # Of a run that was cleared and has fewer pages now, Airflow keeps what the other downloads returned before.
             current = list(self.downloads)[: len(self.shares)]
             downloads = from_plain(current, list[Landed], "What the downloads returned")
         with airflow_failures(), storage_failures(filled_in(self.destination, share.sobject)):
             client, destination = self._place(share)
             extraction = self._resumed = Extraction.resume(client, destination, share.extract_id, job_id=share.job_id)
+            before = extraction.committed()
+            if before is not None:
+                self.log.info("An earlier attempt had committed %s", before["manifest"])
+                return before
             pages = [page for download in downloads for page in download.pages]
             calls = sum(download.api_calls for download in downloads)
             try:

@@ -41,6 +41,19 @@ def dag_of(landing: str, dag_id: str, **group: Any) -> Any:
     return dag
 
 
+def events_of(uri: str) -> list[dict[str, Any]]:
+    """The extras of an asset's events."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        found = (
+            select(AssetEvent.extra).join(AssetModel, AssetModel.id == AssetEvent.asset_id).where(AssetModel.uri == uri)
+        )
+        return list(session.scalars(found))
+
+
 def committed(landing: UPath) -> list[str]:
     """The manifests, by their path from `landing`."""
     return [name for name in sorted(files_below(landing)) if name.endswith("/_manifest.json")]
@@ -136,6 +149,34 @@ def test_an_empty_result_without_any_page_lands_too(
     run = run_dag(dag_of(root_url, "pageless", default_args={"retries": 0}))
     assert run.tasks["contacts.commit"] == "success" and run.xcom("contacts.commit")["rows"] == 0
     assert len(committed(root)) == 1
+
+
+def test_a_commit_whose_worker_died_after_it_is_told_by_the_retry(
+    org: SalesforceOrg, run_dag: RunDag, root: UPath, root_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was staged is gone by then. Nothing is read again, and Airflow hears of what landed."""
+    from airflow_sfcc.taskgroups import CommitOperator
+
+    works: Any = CommitOperator.announce
+    calls: list[int] = []
+
+    def once(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("the worker lost Airflow's API server")
+        return works(*arguments)
+
+    monkeypatch.setattr(CommitOperator, "announce", once)
+    dag = dag_of(root_url, "told_by_the_retry", shares=2, default_args={"retries": 1, "retry_delay": timedelta(0)})
+    run = run_dag(dag)
+    assert run.state == "success", run.error
+    (manifest,) = committed(root)
+    result = run.xcom("contacts.commit")
+    assert result["manifest"].endswith(manifest) and result["rows"] == org.count("Contact")
+    assert org.calls("job_create") == 1
+    assert [name for name in files_below(root) if "_staging" in name] == []
+    assert json.loads((root / manifest).read_text())["version"] == 1
+    assert [event["rows"] for event in events_of(f"file://{root.path}/Contact")] == [result["rows"]]
 
 
 @pytest.mark.parametrize(("mode", "landed"), [("full", 0), ("incremental", 1)])
