@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from airflow_sfcc.errors import SalesforceError, UnexpectedResponseError
 from airflow_sfcc.salesforce.api import Api
-from airflow_sfcc.salesforce.responses import error_within, json_object_of
+from airflow_sfcc.salesforce.responses import error_body, error_within, json_object_of
 
 MOST_QUERIES = 5
 """Queries in one call."""
@@ -47,6 +47,7 @@ def _one_call(api: Api, paths: Sequence[str]) -> Iterator[Part]:
     ]
     response = api.request("POST", "/composite", json={"allOrNone": False, "compositeRequest": requests})
     answered = json_object_of(response).get("compositeResponse")
+    _raise_refused(answered)
     parts = {
         each["referenceId"]: each
         for each in (answered if isinstance(answered, list) else [])
@@ -54,6 +55,16 @@ def _one_call(api: Api, paths: Sequence[str]) -> Iterator[Part]:
     }
     for number, path in enumerate(paths):
         yield _part(parts.get(f"r{number}"), path)
+
+
+def _raise_refused(answered: Any) -> None:
+    """Raise what a composite request was refused with as a whole: a part that belongs to none of its requests."""
+    for each in answered if isinstance(answered, list) else []:
+        if isinstance(each, dict) and each.get("referenceId") is None:
+            error = error_body(each.get("body"))
+            raise UnexpectedResponseError(
+                f"Salesforce performed none of the requests of a composite one ({error.code}: {error.message}). Run it again."
+            )
 
 
 def _part(answered: dict[str, Any] | None, path: str) -> Part:

@@ -149,11 +149,21 @@ def test_reading_comes_before_writing_that_may_be_taken_back(own: Caller) -> Non
         {"compositeRequest": ["x"]},
         {"compositeRequest": [{"method": "GET", "url": f"{DATA}/limits"}]},
         {"compositeRequest": [part("same", "/limits"), part("same", "/limits")]},
-        {"compositeRequest": [part(f"n{number}", "/limits") for number in range(26)]},
     ],
 )
 def test_malformed_requests(own: Caller, body: Any) -> None:
     assert own.post("/composite", json=body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("url", "most"), [("/limits", 25), ("/query?q=SELECT+Id+FROM+Account", 5), ("/queryAll?q=SELECT+Id+FROM+Case", 5)]
+)
+def test_more_than_it_takes(own: Caller, url: str, most: int) -> None:
+    parts = [part(f"n{number}", url) for number in range(most + 1)]
+    assert len(perform(own, *parts[:most])) == most
+    (refused,) = perform(own, *parts)
+    assert (refused["httpStatusCode"], refused["referenceId"]) == (400, None)
+    assert refused["body"][0]["errorCode"] == "LIMIT_EXCEEDED"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from salesforce_localorg.wire.errors import ApiError, NotAllError
 
 API_ROOT = "/services/data/"
 MOST_CALLS = 25
+MOST_QUERIES = 5  # of a composite, collections of records among them
+QUERY = re.compile(r"/v\d+\.\d/(query|queryAll|composite/sobjects)\b", re.IGNORECASE)
 REFERENCE = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
 STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 TOLD_HEADERS = ("ETag", "Last-Modified", "Location")
@@ -89,9 +91,13 @@ def composite(call: ApiCall) -> Answer:
     """
     body = call.json_object()
     requests = body.get("compositeRequest")
-    if not isinstance(requests, list) or not 0 < len(requests) <= MOST_CALLS:
+    if not isinstance(requests, list) or not requests:
         raise ApiError(400, "INVALID_INPUT", f"compositeRequest must hold 1 to {MOST_CALLS} requests.")
+    if len(requests) > MOST_CALLS:
+        return _too_many(f"{MOST_CALLS} operations")
     _check_reference_ids(requests)
+    if sum(bool(QUERY.search(str(each.get("url")))) for each in requests) > MOST_QUERIES:
+        return _too_many(f"{MOST_QUERIES} query operations")
     if body.get("allOrNone") is not True:
         return JsonAnswer(payload={"compositeResponse": _parts(call, requests, None)})
     _check_order(requests)
@@ -104,6 +110,13 @@ def composite(call: ApiCall) -> Answer:
     except NotAllError:
         results = [each if _failed(each) else _part_failed(each["referenceId"], TAKEN_BACK) for each in results]
     return JsonAnswer(payload={"compositeResponse": results})
+
+
+def _too_many(what: str) -> Answer:
+    """As seen in guardian/support-service-lambdas#766: an answer with one part, which belongs to no request."""
+    body = [{"errorCode": "LIMIT_EXCEEDED", "message": f"The request can\u2019t contain more than {what}."}]
+    refused = {"body": body, "httpHeaders": {}, "httpStatusCode": 400, "referenceId": None}
+    return JsonAnswer(payload={"compositeResponse": [refused]})
 
 
 def _parts(call: ApiCall, requests: Sequence[Any], change: Transaction | None) -> list[dict[str, Any]]:
