@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_sfcc._airflow.destinations import landed_in
@@ -62,7 +63,6 @@ class SalesforceLoadOperator(MappableOperator):
         self.mode = mode
         self.on_schema_change = on_schema_change
         self.memory_limit = memory_limit
-        self._stop = threading.Event()
         self._loaded: tuple[str, str, dict[str, Any]] | None = None
 
     @classmethod
@@ -91,6 +91,11 @@ class SalesforceLoadOperator(MappableOperator):
         facts = facts_of_load(result, destination_uri(task.destination_url), task.sobject or self.table_name)
         announce(context, self.outlets, task.asset_uri, facts)
         return result
+
+    @cached_property
+    def _stop(self) -> threading.Event:
+        """Set when the task is killed. It is made when the task runs: Airflow copies parsed DAGs, and locks cannot be copied."""
+        return threading.Event()
 
     def on_kill(self) -> None:
         """Stop before the next commit; what was committed stays."""

@@ -118,9 +118,13 @@ def _flag(name: str, value: Any) -> bool:
     return value
 
 
+_NATIVE_NUMBER = " A template that names a number stays one with render_template_as_native_obj=True in the DAG."
+
+
 def _whole_number(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{name} must be a whole number greater than 0, not {value!r}.")
+        hint = _NATIVE_NUMBER if isinstance(value, str) else ""
+        raise OptionError(f"{name} must be a whole number greater than 0, not {value!r}.{hint}")
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk import DAG
 from msgspec import structs
 from salesforce_localorg.jobs import BulkTimings
 from salesforce_localorg.records import Records
@@ -22,7 +24,15 @@ from airflow_sfcc.errors import JobAbortedError, JobTimeoutError, SalesforceErro
 from airflow_sfcc.extract.land.lock import commit_lock
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.model import Request
-from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceQueryOperator
+from airflow_sfcc.operators import (
+    SalesforceExtractOperator,
+    SalesforceLoadOperator,
+    SalesforceQueryOperator,
+    SalesforceReconcileOperator,
+    SalesforceVacuumOperator,
+)
+from airflow_sfcc.sensors import SalesforceQuerySensor
+from airflow_sfcc.taskgroups import salesforce_extract, salesforce_sync
 from airflow_sfcc.triggers import BulkJobTrigger
 from tests.conftest import KEY, SECRET, RunningOrg
 from tests.storages import CREDENTIALS, files_below, on_all_storages
@@ -271,6 +281,21 @@ def test_permanent_failures_do_not_burn_retries(connected_org: RunningOrg, conte
 def test_parameters_that_cannot_work_fail_when_the_dag_is_parsed(root_url: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         extract_operator(root_url, **options)
+
+
+def test_a_dag_with_any_of_the_operators_can_be_copied() -> None:
+    """Airflow copies DAGs to take a part of them, and what holds a lock cannot be copied."""
+    with DAG("copied", schedule=None) as dag:
+        extracted = extract_operator("file:///lake")
+        SalesforceQueryOperator(task_id="query", soql="SELECT Id FROM Account")
+        SalesforceQuerySensor(task_id="wait", soql="SELECT Id FROM Account")
+        SalesforceLoadOperator(task_id="load", extracts=extracted.output, table="duckdb:///crm.duckdb/{sobject}")
+        SalesforceReconcileOperator(task_id="reconcile", extracts="file:///lake/Account")
+        SalesforceVacuumOperator(task_id="vacuum", destination="file:///lake/Account")
+        salesforce_extract("shared", sobject="Contact", destination="file:///lake/{sobject}")
+        salesforce_sync("org", destination="file:///lake/{sobject}")
+    assert set(copy.deepcopy(dag).task_ids) == set(dag.task_ids)
+    assert set(dag.partial_subset(["load"], include_upstream=True).task_ids) == {"load", "extract"}
 
 
 def test_the_engine_has_the_operators_defaults() -> None:

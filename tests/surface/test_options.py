@@ -36,7 +36,10 @@ def extract(**options: Any) -> SalesforceExtractOperator:
         ({"lag": "P1M"}, "lag='P1M' is no duration"),
         ({"lag": -5}, "lag=-5 is negative"),
         ({"timeout": None}, "timeout=None is no duration"),
-        ({"page_size": "1000"}, "page_size must be a whole number greater than 0, not '1000'"),
+        (
+            {"page_size": "1000"},
+            r"page_size must be a whole number greater than 0, not '1000'. .*render_template_as_native_obj",
+        ),
         ({"page_size": 1.5}, "page_size must be a whole number"),
         ({"parallel_pages": 0}, "parallel_pages must be a whole number greater than 0"),
         ({"poll_interval": "5"}, "poll_interval must be a number greater than 0, not '5'"),
