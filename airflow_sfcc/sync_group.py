@@ -21,7 +21,15 @@ from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
 from airflow_sfcc._airflow.groups import connection_of, group_of_tasks
 from airflow_sfcc._airflow.mapping import MappableOperator
 from airflow_sfcc._airflow.option_values import ColumnRules, Destination, Duration
-from airflow_sfcc._airflow.options import check_rendered, checked, option_names, options_of, refuse_without_effect
+from airflow_sfcc._airflow.options import (
+    check_rendered,
+    checked,
+    must_have_values,
+    option_names,
+    options_of,
+    refuse_without_effect,
+    require_values,
+)
 from airflow_sfcc._airflow.presentation import ExtractPresentation
 from airflow_sfcc._airflow.versions import without_policy_before_3_3
 from airflow_sfcc.assets import announce, default_outlets, destination_uri
@@ -245,6 +253,7 @@ class SyncOperator(ExtractPresentation, _SyncOperator):
         super().__init__(**kwargs)
         self.batch = batch
         self.extract = options["extract"]
+        self._must_have_values = must_have_values(self.extract)
         self.where = options["where"]
         self.destination: str = options["destination"]
         self.table: str | None = options["table"]
@@ -301,10 +310,12 @@ class SyncOperator(ExtractPresentation, _SyncOperator):
 
     def _extract_of(self, wanted: Wanted, is_alone: bool) -> SalesforceExtractOperator:
         """The operator that would extract the object in a task of its own."""
+        require_values(self.extract, self._must_have_values)
         given = {**self.extract}
         if wanted.mode == "full":
             given = {name: value for name, value in given.items() if name not in OF_INCREMENTAL}
         conditions = {name.lower(): condition for name, condition in self.where.items()}
+        require_values({"where": conditions.get(wanted.name.lower(), "")}, ["where"])
         settings = {
             **given,
             "mode": wanted.mode,

@@ -93,14 +93,19 @@ def must_have_values(options: Mapping[str, Any]) -> frozenset[str]:
     )
 
 
-def check_rendered(operator: BaseOperator) -> None:
-    """Check and convert the templated attributes, which are rendered by now. Raises OptionError."""
-    for name in sorted(getattr(operator, "must_have_values", ())):
-        if getattr(operator, name) is None:
+def require_values(values: Mapping[str, Any], names: Collection[str]) -> None:
+    """Raise OptionError for one of these names whose rendered value is None."""
+    for name in sorted(names):
+        if values.get(name) is None:
             raise OptionError(
                 f"{name} is given, and came out as None, which would count as left out: see that the task or variable it comes "
                 f"from has a value{', and that it is {} where no column is meant' if name == 'columns' else ''}."
             )
+
+
+def check_rendered(operator: BaseOperator) -> None:
+    """Check and convert the templated attributes, which are rendered by now. Raises OptionError."""
+    require_values(vars(operator), getattr(operator, "must_have_values", ()))
     hints = _annotations(type(operator))
     for name in operator.template_fields:
         if name in hints:

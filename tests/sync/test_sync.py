@@ -251,3 +251,21 @@ def test_what_a_deletion_takes_along_in_the_last_minute_is_seen(
     with duckdb.connect() as database:
         table = database.execute(f'SELECT "Id" FROM ({current_table_sql(str(root / history))})').fetchall()
     assert {row[0] for row in table} == left
+
+
+def test_what_another_task_did_not_return_protects_no_column_less() -> None:
+    from airflow_sfcc.errors import OptionError
+    from airflow_sfcc.sync.model import Wanted
+
+    place, wanted = "file:///lake/{sobject}", Wanted("Contact", "full", "ignore")
+    dag = dag_of(place, "rules", columns="{{ var.json.rules }}", hash_key_conn_id="key", where={"Contact": "{{ x }}"})
+    sync: Any = dag.get_task("org.sync").unmap({"batch": {}})
+    written = sync.extract
+    sync.where, sync.extract = {"Contact": "Name != null"}, {**written, "columns": None}
+    with pytest.raises(OptionError, match="columns is given, and came out as None"):
+        sync._extract_of(wanted, True)
+    sync.where, sync.extract = {"Contact": None}, {**written, "columns": {"Contact.Email": "hash"}}
+    with pytest.raises(OptionError, match="where is given, and came out as None"):
+        sync._extract_of(wanted, True)
+    sync.where = {"Contact": "Name != null"}
+    assert sync._extract_of(wanted, True).columns == {"Contact.Email": "hash"}
