@@ -51,18 +51,26 @@ def noted_failures(context: Context, facts: Callable[[], Mapping[str, Any]]) -> 
 
 
 def note_failure(context: Context, problem: Exception, facts: Mapping[str, Any], key: str = FAILURE_KEY) -> None:
-    """Count a failure, and keep its sentence in the task's XComs: Airflow itself has it in the log only.
-
-    Of errors that are not the package's own only the type is kept, since their text may be anything.
-    """
+    """Count a failure, and keep its sentence in the task's XComs: Airflow itself has it in the log only."""
     from airflow.providers.common.compat.sdk import AirflowFailException
 
     from airflow_sfcc._airflow.metrics import count_failure
-    from airflow_sfcc.errors import SfccError
 
-    is_ours = isinstance(problem, (SfccError, AirflowFailException))
     cause = problem.__context__ if isinstance(problem, AirflowFailException) else None
     count_failure(type(cause or problem).__name__, facts)
-    error = str(problem) if is_ours else f"{type(problem).__name__}: see the task's log."
     with suppress(Exception):  # the failure itself must reach Airflow
-        context["ti"].xcom_push(key, {"error": error[:_MOST_CHARACTERS], **facts})
+        context["ti"].xcom_push(key, {"error": sentence_of(problem)[:_MOST_CHARACTERS], **facts})
+
+
+def is_ours(problem: Exception) -> bool:
+    """Whether an error is the package's own, whose text holds no secrets and no values that must not be seen."""
+    from airflow.providers.common.compat.sdk import AirflowFailException
+
+    from airflow_sfcc.errors import SfccError
+
+    return isinstance(problem, (SfccError, AirflowFailException))
+
+
+def sentence_of(problem: Exception) -> str:
+    """What is kept of a failure outside the log. Of other errors only the type, since their text may be anything."""
+    return str(problem) if is_ours(problem) else f"{type(problem).__name__}: see the task's log."

@@ -15,7 +15,14 @@ from msgspec import structs
 from airflow_sfcc._airflow.destinations import destination_path, filled_in, storage_failures, sync_root
 from airflow_sfcc._airflow.event_facts import Extracted, facts_of_load, facts_of_sync
 from airflow_sfcc._airflow.extract_task import ExtractTask, run_identity
-from airflow_sfcc._airflow.failures import airflow_failures, failure_key, note_failure, noted_failures
+from airflow_sfcc._airflow.failures import (
+    airflow_failures,
+    failure_key,
+    is_ours,
+    note_failure,
+    noted_failures,
+    sentence_of,
+)
 from airflow_sfcc._airflow.load_task import LoadTask
 from airflow_sfcc._airflow.options import ExtractOptions
 from airflow_sfcc.assets import destination_uri
@@ -290,7 +297,9 @@ class BatchTask:
         except Exception as problem:
             self._problems[wanted.name] = problem
             self._note(wanted.name, problem)
-            return Outcome(wanted.name, "failed", sentence=str(problem) or type(problem).__name__)
+            if not is_ours(problem):
+                self._settings.log.error("%s failed", wanted.name, exc_info=problem)
+            return Outcome(wanted.name, "failed", sentence=sentence_of(problem))
         deleted = result["deleted_rows"] or 0
         rows = result["rows"] + int((result.get("refreshed") or {}).get("rows", 0))
         has_changed = wanted.mode == "full" or rows or deleted
@@ -355,7 +364,7 @@ class BatchTask:
             return
         if len(self._batch.objects) == 1:
             raise next(iter(self._problems.values()))
-        told = "\n".join(f"{name}: {problem}" for name, problem in self._problems.items())
+        told = "\n".join(f"{name}: {sentence_of(problem)}" for name, problem in self._problems.items())
         failed = plural(len(self._problems), "object")
         message = f"{failed} of {len(self._batch.objects)} failed; the others are complete.\n{told}"
         if all(isinstance(problem, AirflowFailException) for problem in self._problems.values()):

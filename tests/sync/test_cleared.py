@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from upath import UPath
 
+from airflow_sfcc.errors import SyncError
 from airflow_sfcc.extract.manifests import read_manifests
 from airflow_sfcc.sync_group import SyncOperator, SyncReportOperator
 from tests.conftest import RunningOrg
@@ -138,6 +139,24 @@ def test_a_retry_does_not_read_again_what_is_complete(run: Run, connected_org: R
         run.sync(0)
     run.sync(0)
     assert (versions(run, "CaseStatus"), versions(run, "User")) == (1, 1)
+
+
+def test_the_text_of_errors_that_are_not_the_packages_own_stays_in_the_log(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may hold values that are to be hashed or dropped."""
+
+    def failing(*arguments: object, **options: object) -> None:
+        raise ValueError("cannot write plain@example.com")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter", failing)
+    run.plan(("CaseStatus", "User"), planned_at="2026-11-23T02:00:00Z")
+    with pytest.raises(SyncError, match="User: ValueError: see the task's log"):
+        run.sync(0)
+    report = run.report()
+    assert report["failed"].keys() == {"CaseStatus", "User"}
+    told = str(run.said) + str(report) + "".join(path.read_text() for path in run.lake.rglob("_sync/*/*.json"))
+    assert "plain@example.com" not in told and "plain@example.com" in capsys.readouterr().out
 
 
 def test_a_report_leaves_out_what_tasks_said_before_the_run_was_cleared(run: Run, connected_org: RunningOrg) -> None:
