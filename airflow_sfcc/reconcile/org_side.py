@@ -38,7 +38,7 @@ class OrgSide:
         self._client = client
         self._compared = compared
         self._has_bin = has_bin
-        self._logs_deletions = logs_deletions
+        self.logs_deletions = logs_deletions
         self._prefix = compared.prefix
 
     @property
@@ -131,7 +131,7 @@ class OrgSide:
     def deleted_since(self) -> tuple[set[str], datetime | None]:
         """Ids of records deleted for good since `until`, and up to when these are all; None where that is not known."""
         until, now = self._compared.until, self.now
-        if not self._logs_deletions or now <= until:
+        if not self.logs_deletions or now <= until:
             return set(), None
         found = find_deletions(self._client, self._compared.sobject, DeletesPlan(Window(until, now), None), now=now)
         return set(found.timestamps), found.known.end if found.known and found.known.start == until else None
@@ -139,7 +139,7 @@ class OrgSide:
     def deleted_before(self) -> Mapping[str, datetime]:
         """Times of deletion by Id, of the records deleted for good before `until` that the org's log still has."""
         until = self._compared.until
-        if not self._logs_deletions:
+        if not self.logs_deletions:
             return {}
         plan = DeletesPlan(Window(until - LOG_DAYS, until), None)
         return find_deletions(self._client, self._compared.sobject, plan, now=self.now).timestamps

@@ -121,7 +121,10 @@ def not_seen(compared: Compared, findings: Findings, *, logs_deletions: bool) ->
     if compared.created is None:
         told.append("Intervals of CreatedDate, which the extracts do not have.")
     if not logs_deletions:
-        told.append(f"Deletions for good, of which Salesforce keeps no log for {compared.sobject}.")
+        told.append(
+            f"Whether a record that is gone went before or after {iso(compared.until)}, since Salesforce keeps no log of "
+            f"deletions for {compared.sobject}."
+        )
     return told
 
 

@@ -195,8 +195,13 @@ class Search:
 
     def _judge_absent(self, ids: set[str]) -> None:
         """Records that are here, and not in the org. Of a deletion that is in no log, only one that the log would have by
-        now if it were new is an old one."""
+        now if it were new is an old one. Where the org keeps no log, no extract will ever tell of it, however new it is."""
         if not ids:
+            return
+        if not self._org.logs_deletions:
+            for each in ids:
+                self._found(Finding(each, "not_deleted"), True)
+            self._local.remove(ids)
             return
         looked_up_at = self._org.now
         self._require_calls()

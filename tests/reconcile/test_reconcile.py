@@ -280,3 +280,18 @@ def test_records_of_many_fields_are_healed_in_queries_that_are_not_too_long(
     assert wrong(result) == {"lost": ids} and len(result["healed"]) > 1
     queries = [each["soql"] for each in read_manifests(place.lake_path) if each["kind"] == "heal"]
     assert max(map(len, queries)) <= 400 and place.here() == place.there()
+
+
+def test_what_went_for_good_without_a_log_is_found(tmp_path: Path) -> None:
+    """No extract tells of it, so it is no change on its way."""
+    with empty_place(tmp_path, 60) as place:
+        place.running.fail("describe", set_json={"/replicateable": False}, times=None)
+        place.extract(deletes="soft")
+        gone, binned, *_ = place.ids[20:]
+        place.records.hard_delete("Account", gone)
+        place.records.delete("Account", binned)
+        place.extract(deletes="soft")
+        found = place.compare(heal=True)
+        assert wrong(found) == {"not_deleted": [gone]} and found["in_flight"] == 0
+        assert any("keeps no log of deletions for Account" in each for each in found["not_seen"])
+        assert place.compare()["is_right"] and place.here() == place.there()
