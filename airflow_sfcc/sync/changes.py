@@ -7,11 +7,12 @@ the query of the extract to come, as a COUNT() that ends where the extract would
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from airflow_sfcc.errors import ApiLimitError, SalesforceError
+from airflow_sfcc.errors import ApiLimitError, QueryError, SalesforceError
 from airflow_sfcc.extract.incremental.deletions import whole_minutes
 from airflow_sfcc.extract.model import Window
 from airflow_sfcc.extract.plan.api_choice import FEWEST_BULK_ROWS
@@ -19,18 +20,21 @@ from airflow_sfcc.salesforce.client import SalesforceClient
 from airflow_sfcc.salesforce.responses import count_of
 from airflow_sfcc.salesforce.soql import datetime_literal
 from airflow_sfcc.salesforce.together import MOST_QUERIES, MOST_REQUESTS, Part, ask_together, query_path
+from airflow_sfcc.timestamps import timestamp
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Question:
-    """What to ask of an object: the rows that meet `condition`, and the ids deleted for good in `deleted` (None: not asked)."""
+    """What to ask of an object: the rows that meet `condition`, and the ids deleted for good in `deleted` (None: not asked), of
+    which the org's log must reach back to `known_until`."""
 
     name: str
     condition: str
     include_deleted: bool
     deleted: Window | None = None
+    known_until: datetime | None = None
 
     @property
     def counting(self) -> str:
@@ -49,21 +53,30 @@ def changed_rows(client: SalesforceClient, questions: Sequence[Question]) -> dic
     """Rows and deletions by object, FEWEST_BULK_ROWS standing for any number from there on. None where the org did not say, or
     was not asked any more since the budget of API calls is used up: then only an extract can tell."""
     found: dict[str, int | None] = {}
-    _ask(client, {each.name: each.counting for each in questions}, MOST_QUERIES, _counted, found)
+    _ask(client, {each.name: each.counting for each in questions}, MOST_QUERIES, lambda _, body: _counted(body), found)
     logs = {each.name: each.deletions for each in questions if each.deletions and found.get(each.name) == 0}
     deleted: dict[str, int | None] = dict.fromkeys(logs)
-    _ask(client, {name: path for name, path in logs.items() if path}, MOST_REQUESTS, _listed, deleted)
+    needed = {each.name: each.known_until for each in questions}
+
+    def listed(name: str, body: Any) -> int | None:
+        return _listed(body, needed[name])
+
+    _ask(client, {name: path for name, path in logs.items() if path}, MOST_REQUESTS, listed, deleted)
     return {each.name: None for each in questions} | found | deleted
 
 
 def _ask(
-    client: SalesforceClient, paths: Mapping[str, str], at_once: int, read: Any, found: dict[str, int | None]
+    client: SalesforceClient,
+    paths: Mapping[str, str],
+    at_once: int,
+    read: Callable[[str, Any], int | None],
+    found: dict[str, int | None],
 ) -> None:
     try:
         for name, part in _answered(client, paths, at_once):
             if part.problem:
                 log.warning("%s: whether it changed is not known, so it is extracted: %s", name, part.problem.message)
-            found[name] = None if part.problem else read(part.body)
+            found[name] = None if part.problem else read(name, part.body)
     except ApiLimitError as problem:
         log.warning("No further object is asked whether it changed: %s", problem.message)
 
@@ -90,6 +103,12 @@ def _counted(body: Any) -> int | None:
         return None
 
 
-def _listed(body: Any) -> int | None:
-    records = body.get("deletedRecords") if isinstance(body, Mapping) else None
-    return len(records) if isinstance(records, list) else None
+def _listed(body: Any, known_until: datetime | None) -> int | None:
+    """None too where the log was cut off since: the extract says that deletions may be missing."""
+    try:
+        records, earliest = body["deletedRecords"], body.get("earliestDateAvailable")
+        if known_until and earliest and timestamp(earliest) > known_until:
+            return None
+        return len(records)
+    except (AttributeError, KeyError, TypeError, QueryError):
+        return None

@@ -219,6 +219,7 @@ class _Planner:
             f"({where}) AND {condition}" if where else condition,
             include_deleted=deletes != "ignore",
             deleted=Window(known - self._request.lookback, window.end) if deletes == "hard" and known else None,
+            known_until=known,
         )
 
     def wanted(self, sobject: OrgObject, state: State, rows: int | None) -> Wanted:
