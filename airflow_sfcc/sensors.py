@@ -37,7 +37,8 @@ class SalesforceQuerySensor(MappableOperator, BaseSensorOperator):
     :param deferrable: wait in the triggerer instead of holding a worker slot.
     :param salesforce_conn_id: a connection of type `sfcc`.
 
-    `poke_interval`, `timeout`, `soft_fail` and the rest are those of every sensor.
+    `poke_interval`, `timeout`, `soft_fail` and the rest are those of every sensor. With `exponential_backoff` the time between
+    queries in the triggerer grows by half each time, up to `max_wait`.
     """
 
     template_fields: Sequence[str] = ("soql", "bind", "salesforce_conn_id")
@@ -119,9 +120,17 @@ class SalesforceQuerySensor(MappableOperator, BaseSensorOperator):
                 include_deleted=self.include_deleted,
                 poll_interval=self.poke_interval,
                 end_time=time.time() + self.timeout,
+                longest=self._longest_wait(),
             ),
             method_name="execute_complete",
         )
+
+    def _longest_wait(self) -> float | None:
+        """Up to what the seconds between queries grow by `exponential_backoff`; None without it."""
+        if not self.exponential_backoff:
+            return None
+        longest = self.max_wait
+        return longest.total_seconds() if isinstance(longest, timedelta) else float(longest or self.timeout)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> int:
         """Go on after the trigger fired."""

@@ -74,7 +74,7 @@ class WaitingTrigger(BaseTrigger):
         from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, UnavailableError
         from airflow_sfcc.salesforce.bulk import poll_delays
 
-        responded_at = self.began
+        silent_since: float | None = None
         for delay in poll_delays(self.poll_interval, longest):
             # Also before the first call: Airflow takes a task that is resumed before its worker has noticed the
             # deferral (up to one heartbeat, 5 s) for one that was killed. The jitter keeps hundreds of triggers, all
@@ -82,13 +82,15 @@ class WaitingTrigger(BaseTrigger):
             await asyncio.sleep(max(0.0, min(delay * random.uniform(1.0, 1.2), self.end_time - time.time())))  # noqa: S311
             try:
                 result = await self.call(function, kind=kind)
-                responded_at = time.monotonic()
+                silent_since = None
             except ApiBudgetError:
                 raise
             except (UnavailableError, ApiLimitError) as transient:
                 self.log.warning("Trying again later: %s", transient)
                 result = None
-                if isinstance(transient, UnavailableError) and time.monotonic() - responded_at > PATIENCE:
+                # Since the first call without a response: before that, a sensor may have waited for hours on purpose.
+                silent_since = (silent_since or time.monotonic()) if isinstance(transient, UnavailableError) else None
+                if silent_since is not None and time.monotonic() - silent_since > PATIENCE:
                     raise
             if result is not None:
                 return result
@@ -222,10 +224,17 @@ class QueryTrigger(WaitingTrigger):
     :param soql: the query, with its values bound.
     :param poll_interval: seconds between queries.
     :param end_time: seconds since the epoch at which to give up waiting.
+    :param longest: seconds up to which the time between queries grows; None leaves it as it is.
     """
 
     def __init__(
-        self, salesforce_conn_id: str, soql: str, poll_interval: float, end_time: float, include_deleted: bool = False
+        self,
+        salesforce_conn_id: str,
+        soql: str,
+        poll_interval: float,
+        end_time: float,
+        include_deleted: bool = False,
+        longest: float | None = None,
     ) -> None:
         super().__init__()
         self.salesforce_conn_id = salesforce_conn_id
@@ -233,6 +242,7 @@ class QueryTrigger(WaitingTrigger):
         self.poll_interval = poll_interval
         self.end_time = end_time
         self.include_deleted = include_deleted
+        self.longest = longest
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -243,6 +253,7 @@ class QueryTrigger(WaitingTrigger):
                 "poll_interval": self.poll_interval,
                 "end_time": self.end_time,
                 "include_deleted": self.include_deleted,
+                "longest": self.longest,
             },
         )
 
@@ -250,7 +261,7 @@ class QueryTrigger(WaitingTrigger):
         yield await self.first_event(self._wait)
 
     async def _wait(self) -> TriggerEvent:
-        found = await self.until(self._records, longest=self.poll_interval, kind="query")
+        found = await self.until(self._records, longest=self.longest or self.poll_interval, kind="query")
         return self.event("timeout") if found is None else self.event("found", records=found)
 
     def _records(self, client: SalesforceClient) -> int | None:

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow.sdk import DAG, task
 from salesforce_localorg.org import LocalOrg
 
-from airflow_sfcc import errors
+from airflow_sfcc import errors, triggers
 from airflow_sfcc._airflow import versions
 from airflow_sfcc._airflow.versions import INSTALLED
 from airflow_sfcc.operators import SalesforceExtractOperator
@@ -118,6 +118,28 @@ def test_the_deferred_sensor_goes_on_when_records_appear(connected_org: RunningO
     connected_org.fail("query", status=200, body=answer, times=3)
     assert fire(sensor(FOUND, deferrable=True, timeout=60), context) > 0
     assert connected_org.calls("query") == 4
+
+
+def test_one_failure_between_queries_far_apart_is_waited_for(
+    connected_org: RunningOrg, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sensor that asks once an hour has always waited longer than the triggerer's patience when a query fails."""
+    monkeypatch.setattr(triggers, "PATIENCE", 0.2)
+    connected_org.fail("query", status=200, body={"totalSize": 0, "done": True, "records": []})
+    connected_org.fail("query", status=503, skip=1)
+    assert fire(sensor(FOUND, deferrable=True, poke_interval=0.5, timeout=60), context) > 0
+    assert connected_org.calls("query") == 3
+
+
+def test_the_time_between_queries_grows_in_the_triggerer_too(connected_org: RunningOrg, context: Any) -> None:
+    for given, longest in (({}, None), ({"max_wait": timedelta(minutes=5)}, 300.0), ({"timeout": 7200}, 7200.0)):
+        options = {"exponential_backoff": bool(longest), "timeout": 60, **given}
+        with pytest.raises(TaskDeferred) as deferred:
+            sensor(NOTHING, deferrable=True, **options).execute(context)
+        assert deferred.value.trigger.serialize()[1]["longest"] == longest
+    arguments = deferred.value.trigger.serialize()[1]
+    del arguments["longest"]  # as an earlier version of the package stored it
+    assert QueryTrigger(**arguments).longest is None
 
 
 def test_a_query_that_is_wrong_fails_at_once(connected_org: RunningOrg, context: Any) -> None:
