@@ -96,6 +96,13 @@ class _Reader:
             arguments = {**_keywords(partial), **arguments}
             if call.args:
                 self._each_kwargs(call.args[0], arguments)
+        calls = [call] if partial is None else [call, partial]
+        if (
+            "destination" in arguments
+            and not {"sobject", "soql"} & set(arguments)
+            and any(map(_hides_arguments, calls))
+        ):
+            self._remark(call, "arguments after ** are not written out there: name their objects with --object")
         for name in ("sobject", "soql"):
             if name in arguments:
                 self._argument(name, arguments, mapped=name in mapped)
@@ -156,7 +163,19 @@ class _Reader:
 
 
 def _keywords(call: ast.Call) -> dict[str, ast.expr]:
-    return {each.arg: each.value for each in call.keywords if each.arg is not None}
+    """The arguments by name, those in a dict written out after `**` too."""
+    found = {each.arg: each.value for each in call.keywords if each.arg is not None}
+    for each in call.keywords:
+        if each.arg is None and isinstance(each.value, ast.Dict):
+            for key, value in zip(each.value.keys, each.value.values):
+                if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                    found.setdefault(key.value, value)
+    return found
+
+
+def _hides_arguments(call: ast.Call) -> bool:
+    """Whether arguments come from a name or a call after `**`."""
+    return any(each.arg is None and not isinstance(each.value, ast.Dict) for each in call.keywords)
 
 
 def _partial_of(node: ast.AST) -> ast.Call | None:
