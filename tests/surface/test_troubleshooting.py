@@ -377,7 +377,7 @@ def a_value_too_wide(met: Trouble) -> None:
 PROVOKING: dict[str, Callable[[Trouble], Any]] = {
     "must be one of": lambda met: rendered(met, file_format="excel"),
     "nothing fills in": lambda met: rendered(met, destination="file:///data/{object}"),
-    "destination is empty": lambda met: rendered(met, destination=" "),
+    "is empty: is a variable not set": lambda met: rendered(met, destination=" "),
     "refused the login": wrong_secret,
     "The token was renewed once and refused again": token_refused_twice,
     "The connection has no": no_host,
