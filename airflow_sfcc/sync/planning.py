@@ -15,6 +15,7 @@ from msgspec import structs
 from airflow_sfcc.errors import ApiBudgetError, ApiLimitError, OptionError, QueryError, SalesforceError, StateError
 from airflow_sfcc.extract.incremental.state import State, latest_state
 from airflow_sfcc.extract.incremental.windows import plan_window
+from airflow_sfcc.extract.manifests import Manifest
 from airflow_sfcc.extract.model import DEFAULT_LAG, DEFAULT_LOOKBACK, Deletes, Mode, RunIdentity, Window
 from airflow_sfcc.extract.plan.planner import require_clock
 from airflow_sfcc.extract.protect.rules import Rules
@@ -38,7 +39,7 @@ of deletions (15 days) no longer reaches back to what the destination knows. Eac
 not all come in one night."""
 
 _COMMIT_TAKES = timedelta(minutes=10)
-"""How long after its manifest was made an extract may become visible, by another worker's clock."""
+"""How long after its manifest was made an extract of others may become visible, by another worker's clock."""
 
 
 @dataclass(frozen=True)
@@ -258,12 +259,15 @@ class _Planner:
             return True
         if last is None or last.planned_at is None:
             return False
-        of_last = (self._run.dag_id, self._run.task_id, last.run_id)
-        return all(
-            (each.get("finished_at") and timestamp(each["finished_at"]) < last.planned_at - _COMMIT_TAKES)
-            or (each.get("dag_id"), each.get("task_id"), each.get("run_id")) == of_last
-            for each in state.relevant
-        )
+        run_id, at = last.run_id, last.planned_at
+
+        def was_there(each: Manifest) -> bool:
+            is_own = (each.get("dag_id"), each.get("task_id")) == (self._run.dag_id, self._run.task_id)
+            finished = each.get("finished_at")
+            until = at if is_own else at - _COMMIT_TAKES
+            return (is_own and each.get("run_id") == run_id) or bool(finished and timestamp(finished) < until)
+
+        return all(map(was_there, state.relevant))
 
     def _deletes(self, sobject: OrgObject) -> Deletes:
         """What can be known of the object's deletions: a full extract shows what there is, and no log has the rest."""
