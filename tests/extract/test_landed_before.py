@@ -26,7 +26,7 @@ from tests.quarter.world import World, run_of
 LANDED = Path(__file__).parent / "data" / "landed_before"
 FORMATS = ["parquet", "csv", "jsonl"]
 FIELDS = ["Id", "Name", "SystemModstamp", "IsDeleted", "Industry", "AnnualRevenue", "NumberOfEmployees"]
-NEW_KEYS = ["kind", "dropped_columns", "left_out_fields", "describe", "version", "attempt"]
+NEW_KEYS = ["kind", "dropped_columns", "left_out_fields", "describe", "run_key", "version", "attempt"]
 
 
 @pytest.fixture(params=FORMATS)
