@@ -357,5 +357,5 @@ def test_what_the_org_leaves_out_or_masks_without_an_error_is_told(
     caplog.set_level("INFO")
     columns = [Column("Id", "id", "string", False), Column("Secret__c", kind, "string", True)]
     fields = [{"name": column.name, "type": column.salesforce_type} for column in columns]
-    log_gaps({"name": sobject, "fields": fields}, columns, Request())
+    log_gaps({"name": sobject, "fields": fields}, columns, Request(sobject=sobject))
     assert says in caplog.text if says else not caplog.text
