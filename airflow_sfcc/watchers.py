@@ -34,7 +34,7 @@ class Newest:
     """How far a watcher has seen: the newest cursor value, and how many records carry just that value, since stamps
     have whole seconds and more records may follow within the same one."""
 
-    moment: str
+    when: str
     records: int
 
 
@@ -114,35 +114,35 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
             await asyncio.sleep(self.poll_interval)
 
     def _event(self, seen: Newest, new: int) -> TriggerEvent:
-        return TriggerEvent({"sobject": self.sobject, "records": new, "newest": seen.moment})  # type: ignore[no-untyped-call]
+        return TriggerEvent({"sobject": self.sobject, "records": new, "newest": seen.when})  # type: ignore[no-untyped-call]
 
     def _look(self, client: SalesforceClient, seen: Newest | None) -> tuple[Newest, int]:
         """How far the object goes now, and how many of its records are new since `seen` (None: watching begins)."""
         if seen is None:
             return self._beginning(client), 0
-        found = self._since(client, seen.moment)
+        found = self._since(client, seen.when)
         if found is None:
             return seen, 0
-        moment, records = found
-        if moment == seen.moment:
-            return Newest(moment, records), max(0, records - seen.records)
-        newest = self._newest(client, moment)
-        # A record that was seen and has changed again is no longer at the old moment, so all at the new one count.
+        when, records = found
+        if when == seen.when:
+            return Newest(when, records), max(0, records - seen.records)
+        newest = self._newest(client, when)
+        # A record that was seen and has changed again is no longer at the old time, so all at the new one count.
         return newest, max(records - seen.records, newest.records, 1)
 
     def _beginning(self, client: SalesforceClient) -> Newest:
         """By the cursor's index: to count a large object would take longer than Salesforce gives a query."""
         ordered = f"{self._query([self.cursor_field])} ORDER BY {self.cursor_field} DESC NULLS LAST LIMIT 1"
-        moment = next((record[self.cursor_field] for record in client.query(ordered)), None)
-        return self._newest(client, _literal(moment)) if moment else _NOTHING
+        when = next((record[self.cursor_field] for record in client.query(ordered)), None)
+        return self._newest(client, _literal(when)) if when else _NOTHING
 
-    def _newest(self, client: SalesforceClient, moment: str) -> Newest:
-        return Newest(moment, client.count(self._query(["COUNT()"], f"{self.cursor_field} = {moment}")))
+    def _newest(self, client: SalesforceClient, when: str) -> Newest:
+        return Newest(when, client.count(self._query(["COUNT()"], f"{self.cursor_field} = {when}")))
 
-    def _since(self, client: SalesforceClient, moment: str) -> tuple[str, int] | None:
-        """The newest cursor value and the number of records from `moment` on; None where there are none any more."""
+    def _since(self, client: SalesforceClient, when: str) -> tuple[str, int] | None:
+        """The newest cursor value and the number of records from `when` on; None where there are none any more."""
         columns = ["COUNT(Id)", f"MAX({self.cursor_field})"]
-        (row,) = client.query(self._query(columns, f"{self.cursor_field} >= {moment}"))
+        (row,) = client.query(self._query(columns, f"{self.cursor_field} >= {when}"))
         return (_literal(row["expr1"]), int(row["expr0"])) if row["expr1"] else None
 
     def _query(self, columns: list[str], condition: str | None = None) -> str:
@@ -174,7 +174,7 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
         if store is None:
             return True
         try:
-            await store.aset(self._key, {"moment": seen.moment, "records": seen.records})
+            await store.aset(self._key, {"time": seen.when, "records": seen.records})
         except Exception as problem:
             self.log.warning("Airflow could not keep what was seen of %s: %s", self.sobject, type(problem).__name__)
             return False
@@ -190,11 +190,11 @@ class SalesforceRecordsTrigger(BaseEventTrigger):
 
 def _kept(known: Any) -> Newest:
     """Raises KeyError, TypeError or ValueError for what no watcher has written: it would get into a query."""
-    if not _STAMP.fullmatch(known["moment"]):
+    if not _STAMP.fullmatch(known["time"]):
         raise ValueError
-    return Newest(known["moment"], int(known["records"]))
+    return Newest(known["time"], int(known["records"]))
 
 
-def _literal(moment: object) -> str:
+def _literal(when: object) -> str:
     """A datetime of a REST answer as SOQL writes it."""
-    return str(moment).replace("+0000", "Z")
+    return str(when).replace("+0000", "Z")

@@ -85,13 +85,13 @@ def _text(value: str) -> str:
     return "'" + "".join(_ESCAPES.get(ch, ch) for ch in value) + "'"
 
 
-def datetime_literal(moment: datetime) -> str:
+def datetime_literal(when: datetime) -> str:
     """`2026-11-23T02:00:00Z`, with milliseconds where there are any."""
-    if moment.tzinfo is None:
+    if when.tzinfo is None:
         raise QueryError(
-            f"The datetime {moment.isoformat()} has no time zone: bind an aware datetime, such as one in UTC."
+            f"The datetime {when.isoformat()} has no time zone: bind an aware datetime, such as one in UTC."
         )
-    utc = moment.astimezone(timezone.utc).replace(tzinfo=None)
+    utc = when.astimezone(timezone.utc).replace(tzinfo=None)
     return utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds") + "Z"
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 
 class Clock:
-    """The org's time: real time plus an offset that tests move, or a moment that stands still."""
+    """The org's time: real time plus an offset that tests move, or a time that stands still."""
 
     def __init__(self) -> None:
         self._offset = timedelta(0)
@@ -15,7 +15,7 @@ class Clock:
         self._lock = threading.Lock()
 
     def now(self) -> datetime:
-        """The org's present moment, aware, in UTC."""
+        """The org's present time, aware, in UTC."""
         with self._lock:
             return self._now()
 
@@ -24,37 +24,37 @@ class Clock:
         with self._lock:
             self._move(self._now() + delta)
 
-    def set(self, moment: datetime) -> None:
-        """Make `moment` (aware) the org's present; time goes on from there, unless it stands still.
+    def set(self, when: datetime) -> None:
+        """Make `when` (aware) the org's present; time goes on from there, unless it stands still.
 
-        Raises ValueError for a moment without a timezone.
+        Raises ValueError for a timestamp without a timezone.
         """
-        if moment.tzinfo is None:
-            raise ValueError("The clock takes an aware datetime; give the moment a timezone, such as UTC.")
+        if when.tzinfo is None:
+            raise ValueError("The clock takes an aware datetime; give the time a timezone, such as UTC.")
         with self._lock:
-            self._move(moment)
+            self._move(when)
 
-    def freeze(self, moment: datetime | None = None) -> None:
-        """Let time stand still, at `moment` (aware) if given; `advance` and `set` still move it.
+    def freeze(self, when: datetime | None = None) -> None:
+        """Let time stand still, at `when` (aware) if given; `advance` and `set` still move it.
 
-        Raises ValueError for a moment without a timezone.
+        Raises ValueError for a timestamp without a timezone.
         """
-        if moment is not None:
-            self.set(moment)
+        if when is not None:
+            self.set(when)
         with self._lock:
             self._frozen = self._now()
 
     def resume(self) -> None:
         """Let time go on from where it stands."""
         with self._lock:
-            moment, self._frozen = self._now(), None
-            self._move(moment)
+            when, self._frozen = self._now(), None
+            self._move(when)
 
     def _now(self) -> datetime:
         return self._frozen if self._frozen is not None else datetime.now(timezone.utc) + self._offset
 
-    def _move(self, moment: datetime) -> None:
+    def _move(self, when: datetime) -> None:
         if self._frozen is not None:
-            self._frozen = moment
+            self._frozen = when
         else:
-            self._offset = moment - datetime.now(timezone.utc)
+            self._offset = when - datetime.now(timezone.utc)

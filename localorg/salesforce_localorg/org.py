@@ -233,7 +233,7 @@ class LocalOrg:
 
     @property
     def viewer(self) -> Viewer:
-        """The integration user with what is hidden from them at this moment."""
+        """The integration user with what is hidden from them at this time."""
         return Viewer(
             self.run_as_user_id,
             frozenset(self.hidden_fields),

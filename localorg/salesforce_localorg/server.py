@@ -112,7 +112,7 @@ class OrgServer:
         return self
 
     def stop(self) -> None:
-        """Stop listening; calls still under way are cut after a moment."""
+        """Stop listening; calls still under way are cut after a short wait."""
         self._resources.close()
 
     def __enter__(self) -> Self:

@@ -288,9 +288,7 @@ def test_a_watcher_goes_on_when_airflow_cannot_keep_what_it_saw(fresh_org: Runni
     assert asyncio.run(watch(fresh_org, store, "Name != null", [])) == [1]
 
 
-@pytest.mark.parametrize(
-    "kept", [{"moment": "x OR Id != null", "records": 1}, {"newest": "2026"}, {"moment": 7}, "text"]
-)
+@pytest.mark.parametrize("kept", [{"time": "x OR Id != null", "records": 1}, {"newest": "2026"}, {"time": 7}, "text"])
 def test_what_no_watcher_wrote_gets_into_no_query(fresh_org: RunningOrg, kept: Any) -> None:
     store = Store()
     asyncio.run(watch(fresh_org, store, "Name != null", []))

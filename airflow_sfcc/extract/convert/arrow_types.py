@@ -161,8 +161,8 @@ def _parse_int(text: pa.Array) -> pa.Array:
 
 
 def _parse_time(text: pa.Array) -> pa.Array:
-    moments = pc.binary_join_element_wise("1970-01-01T", pc.utf8_rtrim(text, "Z"), "Z", "")
-    return pc.cast(pc.cast(moments, pa.timestamp("ms", tz="UTC")), pa.time32("ms"))
+    times = pc.binary_join_element_wise("1970-01-01T", pc.utf8_rtrim(text, "Z"), "Z", "")
+    return pc.cast(pc.cast(times, pa.timestamp("ms", tz="UTC")), pa.time32("ms"))
 
 
 def _locate(text: pa.Array, column: Column, parse: Callable[[pa.Array], pa.Array], first_row: int) -> ConversionError:

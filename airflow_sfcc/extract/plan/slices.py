@@ -18,10 +18,10 @@ from airflow_sfcc.salesforce.soql import Query, datetime_literal
 FIELD = "CreatedDate"
 
 
-def cut(query: Query, source: Source, moments: Sequence[datetime]) -> tuple[str, ...]:
-    """The SOQL of each slice, the oldest records first: one more than there are moments.
+def cut(query: Query, source: Source, times: Sequence[datetime]) -> tuple[str, ...]:
+    """The SOQL of each slice, the oldest records first: one more than there are timestamps.
 
-    Raises QueryError for a query that cannot be cut, and for moments that are equal or have no time zone.
+    Raises QueryError for a query that cannot be cut, and for timestamps that are equal or have no time zone.
     """
     if not source.is_whole:
         raise QueryError(
@@ -34,9 +34,9 @@ def cut(query: Query, source: Source, moments: Sequence[datetime]) -> tuple[str,
         raise QueryError(
             f"{source.sobject}.{FIELD} can be empty, and records without a value in it would be in no slice: leave slice_at out."
         )
-    texts = [datetime_literal(moment) for moment in sorted(moments)]
+    texts = [datetime_literal(when) for when in sorted(times)]
     if len(set(texts)) < len(texts):
-        raise QueryError("slice_at names the same moment twice: leave one out.")
+        raise QueryError("slice_at names the same time twice: leave one out.")
     field = f"{query.alias}.{FIELD}" if query.alias else FIELD
     conditions = [f"{field} < {texts[0]}"]
     conditions += [f"{field} >= {start} AND {field} < {end}" for start, end in itertools.pairwise(texts)]

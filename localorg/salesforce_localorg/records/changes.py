@@ -22,24 +22,24 @@ _CHANGED = "sf_changed_rows"  # the name under which a statement finds the rows 
 
 @dataclass(frozen=True)
 class Stamp:
-    """Who changes records and when; `moment` is UTC without a timezone, in whole seconds."""
+    """Who changes records and when; `when` is UTC without a timezone, in whole seconds."""
 
     user_id: str
-    moment: datetime
+    when: datetime
 
     def created(self, sobject: SObject) -> dict[str, Any]:
         """The system fields of a new record."""
-        by = {"CreatedDate": self.moment, "CreatedById": self.user_id, "IsDeleted": False}
+        by = {"CreatedDate": self.when, "CreatedById": self.user_id, "IsDeleted": False}
         return {**_known(sobject, by), **self.modified(sobject)}
 
     def modified(self, sobject: SObject) -> dict[str, Any]:
         """The system fields that a user's edit moves."""
-        by = {"LastModifiedDate": self.moment, "LastModifiedById": self.user_id}
+        by = {"LastModifiedDate": self.when, "LastModifiedById": self.user_id}
         return {**_known(sobject, by), **self.touched(sobject)}
 
     def touched(self, sobject: SObject) -> dict[str, Any]:
         """The system field that a process moves."""
-        return _known(sobject, {"SystemModstamp": self.moment})
+        return _known(sobject, {"SystemModstamp": self.when})
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def delete_records(
         return
     _set(tables, sobject, ids, {"IsDeleted": True, **stamp.modified(sobject)})
     parents = parents or [None] * len(ids)
-    delete_log.log_deleted(tables.connection, sobject, ids, stamp.moment, stamp.moment + in_bin, parents)
+    delete_log.log_deleted(tables.connection, sobject, ids, stamp.when, stamp.when + in_bin, parents)
     if not cascade:
         return
     for child, children, owners in _children(tables, sobject, ids, live=True):
@@ -165,7 +165,7 @@ def remove_records(tables: Tables, name: str, ids: Sequence[str], stamp: Stamp) 
     tables.connection.execute(f'DELETE FROM {table} WHERE "Id" IN (SELECT unnest(?))', [ids])
     delete_log.log_purged(tables.connection, sobject.name, ids)
     if live:
-        delete_log.log_deleted(tables.connection, sobject, live, stamp.moment, None, [None] * len(live))
+        delete_log.log_deleted(tables.connection, sobject, live, stamp.when, None, [None] * len(live))
     for child, children, _ in _children(tables, sobject, ids, live=False):
         remove_records(tables, child.name, children, stamp)
 

@@ -43,15 +43,15 @@ def log_deleted(
     connection: duckdb.DuckDBPyConnection,
     sobject: SObject,
     ids: Sequence[str],
-    moment: datetime,
+    when: datetime,
     purge_at: datetime | None,
     parents: Sequence[str | None],
 ) -> None:
-    """Enter records as deleted at `moment`; `purge_at` None means that they are gone already."""
+    """Enter records as deleted at `when`; `purge_at` None means that they are gone already."""
     connection.execute(f"DELETE FROM {DELETE_LOG} WHERE sobject = ? AND id IN (SELECT unnest(?))", [sobject.name, ids])
     connection.execute(
         f"INSERT INTO {DELETE_LOG} SELECT ?, unnest(?), ?, ?, unnest(?::VARCHAR[])",
-        [sobject.name, ids, moment, purge_at, parents],
+        [sobject.name, ids, when, purge_at, parents],
     )
 
 

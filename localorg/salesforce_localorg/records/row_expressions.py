@@ -115,7 +115,7 @@ class RowExpressions:
         if field.type == "date":
             return choose("[" + ", ".join(f"DATE '{day}'" for day in hard_values.DATES) + "]")
         if field.type == "datetime":
-            return choose("[" + ", ".join(f"TIMESTAMP '{moment}'" for moment in hard_values.DATETIMES) + "]")
+            return choose("[" + ", ".join(f"TIMESTAMP '{when}'" for when in hard_values.DATETIMES) + "]")
         if field.type == "time":
             return choose("[" + ", ".join(f"TIME '{time}'" for time in hard_values.TIMES) + "]")
         return None

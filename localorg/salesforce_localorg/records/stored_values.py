@@ -53,9 +53,9 @@ def arrow_table(sobject: SObject, rows: Sequence[Mapping[str, Any]]) -> pa.Table
     return pa.table(columns)
 
 
-def naive_utc(moment: datetime) -> datetime:
-    """An aware moment as timestamp columns hold it: UTC, without a timezone."""
-    return moment.astimezone(timezone.utc).replace(tzinfo=None)
+def naive_utc(when: datetime) -> datetime:
+    """An aware time as timestamp columns hold it: UTC, without a timezone."""
+    return when.astimezone(timezone.utc).replace(tzinfo=None)
 
 
 def _column_value(field: Field, value: Any) -> Any:
@@ -69,8 +69,8 @@ def _column_value(field: Field, value: Any) -> Any:
 
 def _typed(field: Field, value: Any) -> Any:
     if field.type == "datetime":
-        moment = naive_utc(value if isinstance(value, datetime) else _moment(str(value)))
-        return moment.replace(microsecond=0)  # a dateTime field holds whole seconds, whatever was sent
+        when = naive_utc(value if isinstance(value, datetime) else _time_of(str(value)))
+        return when.replace(microsecond=0)  # a dateTime field holds whole seconds, whatever was sent
     if field.type == "date":
         return value if isinstance(value, date) else date.fromisoformat(str(value))
     if field.type == "time":
@@ -93,10 +93,10 @@ def _boolean(value: Any) -> bool:
     return text == "true"
 
 
-def _moment(text: str) -> datetime:
+def _time_of(text: str) -> datetime:
     """ISO 8601 as Salesforce writes and reads it; `+0000` and `Z` are more than Python 3.10 reads."""
     plain = text.replace("Z", "+00:00")
     if len(plain) > 5 and plain[-5] in "+-" and plain[-3] != ":":
         plain = f"{plain[:-2]}:{plain[-2:]}"
-    moment = datetime.fromisoformat(plain)
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    when = datetime.fromisoformat(plain)
+    return when if when.tzinfo else when.replace(tzinfo=timezone.utc)

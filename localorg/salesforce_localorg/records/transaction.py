@@ -48,7 +48,7 @@ class Workspace:
 class Transaction:
     """Changes written down now, visible after `commit`; leaving a `with` block commits, an exception drops them.
 
-    Stamps are those of the moment of each call by the org's clock. With `commit_after` the changes show only when the
+    Stamps are those of the time of each call by the org's clock. With `commit_after` the changes show only when the
     clock has gone on by that much after `commit`: to queries, Bulk jobs, getUpdated, getDeleted and record reads alike.
     Calls raise LookupError for a record that is not there (or, for edits, is in the recycle bin) and ValueError for
     values that fields cannot hold; then nothing of the call is written down.
@@ -185,9 +185,9 @@ class Transaction:
         self.pending.append(change)
 
     def _stamp(self) -> Stamp:
-        moment = naive_utc(self.workspace.clock.now()).replace(microsecond=0)
-        self.first_stamp = min(self.first_stamp or moment, moment)
-        return Stamp(self.user_id, moment)
+        when = naive_utc(self.workspace.clock.now()).replace(microsecond=0)
+        self.first_stamp = min(self.first_stamp or when, when)
+        return Stamp(self.user_id, when)
 
     def _moved(self, sobject: SObject, stamps: Stamps) -> dict[str, Any]:
         if stamps == "none":

@@ -42,7 +42,7 @@ class Date:
 
 @dataclass(frozen=True)
 class DateTime:
-    """A moment, aware, in UTC."""
+    """A timestamp, aware, in UTC."""
 
     value: datetime
     at: int

@@ -255,9 +255,11 @@ def _literal_of(kind: str, value: Value) -> str | None:
     return quoted(value.value) if kind == EXACT_TEXT else f"upper({quoted(value.value)})"
 
 
-def timestamp(moment: datetime) -> str:
-    """A moment as a SQL timestamp in UTC."""
-    return f"TIMESTAMP '{moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=' ', timespec='milliseconds')}'"
+def timestamp(when: datetime) -> str:
+    """As SQL writes a timestamp, in UTC."""
+    return (
+        f"TIMESTAMP '{when.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=' ', timespec='milliseconds')}'"
+    )
 
 
 def _time_text(value: time) -> str:

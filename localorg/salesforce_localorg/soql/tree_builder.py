@@ -205,8 +205,8 @@ class TreeBuilder(Transformer[Token, Any]):
         return ast.Time(self._checked(time.fromisoformat, children[0], _milliseconds(written)), _at(children[0]))
 
     def datetime(self, children: list[Token]) -> ast.DateTime:
-        moment = self._checked(_parse_moment, children[0], str(children[0]))
-        return ast.DateTime(moment, _at(children[0]))
+        when = self._checked(_parse_timestamp, children[0], str(children[0]))
+        return ast.DateTime(when, _at(children[0]))
 
     def _in(self, children: list[Any], operator: str) -> ast.Condition:
         operand, right = children
@@ -263,7 +263,7 @@ def _milliseconds(written: str) -> str:
     return f"{whole}.{fraction[:3].ljust(3, '0')}"
 
 
-def _parse_moment(written: str) -> datetime:
+def _parse_timestamp(written: str) -> datetime:
     match = re.fullmatch(r"([\d-]+)T([\d:.]+)(Z|[+-]\d\d:?\d\d)", written, re.IGNORECASE)
     if match is None:
         raise ValueError(written)

@@ -50,21 +50,21 @@ def move_clock(call: ApiCall) -> Answer:
     """POST /_org/clock with {"advance_seconds": n} or {"set": "2026-11-23T02:00:00+00:00"}"""
     body = json_body(call)
     try:
-        moment = _moment(body, call.org.clock.now())
+        when = _time_of(body, call.org.clock.now())
     except (ValueError, TypeError, OverflowError) as error:
         raise refused(f"The clock could not be moved: {error}") from None
-    if moment.tzinfo is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise refused(f"The clock takes a moment with a timezone in the years {FIRST_YEAR} to {LAST_YEAR}.")
-    call.org.clock.set(moment)
+    if when.tzinfo is None or not FIRST_YEAR <= when.year <= LAST_YEAR:
+        raise refused(f"The clock takes a timestamp with a timezone in the years {FIRST_YEAR} to {LAST_YEAR}.")
+    call.org.clock.set(when)
     return read_clock(call)
 
 
-def _moment(body: dict[str, Any], now: datetime) -> datetime:
+def _time_of(body: dict[str, Any], now: datetime) -> datetime:
     if set(body) == {"advance_seconds"}:
         return now + timedelta(seconds=float(body["advance_seconds"]))
     if set(body) == {"set"}:
         return datetime.fromisoformat(str(body["set"]).replace("Z", "+00:00"))
-    raise ValueError('send {"advance_seconds": seconds} or {"set": "moment with a timezone"}')
+    raise ValueError('send {"advance_seconds": seconds} or {"set": "time with a timezone"}')
 
 
 def list_calls(call: ApiCall) -> Answer:

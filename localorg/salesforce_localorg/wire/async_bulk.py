@@ -1,7 +1,7 @@
 """Bulk API 1.0 over HTTP, below /services/async: queries, and records that are inserted, updated, upserted or deleted.
 
 Facts: Bulk API Developer Guide, "Jobs", "Batches", "Bulk Query" and "Errors"; which answers are XML, from what clients parse
-(tap-salesforce, salesforce-bulk, simple-salesforce, jsforce). Moments in JSON results are milliseconds since 1970
+(tap-salesforce, salesforce-bulk, simple-salesforce, jsforce). Timestamps in JSON results are milliseconds since 1970
 (salesforce-protocol.md#bulk-api-10).
 """
 
@@ -36,7 +36,7 @@ NO_RECORDS = (
     "Records not found for this query"  # in the place of a header row; CumulusCI, salesforcer and others read it
 )
 ELEMENT = re.compile(r"<(\w+)>([^<]*)</\1>")
-MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0000")
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0000")
 Handler = Callable[[ApiCall], Answer]
 
 
@@ -240,17 +240,17 @@ def read_result(call: ApiCall) -> Answer:
 
 
 def _with_milliseconds(value: Any) -> Any:
-    """A record with its moments as milliseconds since 1970."""
+    """A record with its timestamps as milliseconds since 1970."""
     if isinstance(value, dict):
         return {key: _with_milliseconds(each) for key, each in value.items()}
-    if isinstance(value, str) and MOMENT.fullmatch(value):
+    if isinstance(value, str) and TIMESTAMP.fullmatch(value):
         return int(datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp() * 1000)
     return value
 
 
-def stamp(moment: datetime) -> str:
+def stamp(when: datetime) -> str:
     """A datetime as this API writes it (Bulk API Developer Guide, "JobInfo"): `2026-11-23T02:00:17.000Z`."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return when.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def _job(call: ApiCall) -> AsyncJob:

@@ -263,6 +263,6 @@ def _result_link(job: BulkJob, start: int, max_records: int | None) -> str:
     return f"/jobs/query/{job.id}/results?locator={encode_locator(start)}{size}"
 
 
-def stamp(moment: datetime) -> str:
+def stamp(when: datetime) -> str:
     """A datetime as REST answers write it: `2018-12-17T21:00:17.000+0000`."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+    return when.strftime("%Y-%m-%dT%H:%M:%S.000+0000")

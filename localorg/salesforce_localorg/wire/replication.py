@@ -17,7 +17,7 @@ from salesforce_localorg.wire.errors import ApiError
 UPDATED_DAYS = 30
 DELETED_DAYS = 15
 MOST_IDS = 600_000
-MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,6})?\s*(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE)
+TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,6})?\s*(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE)
 
 
 def updated(call: ApiCall) -> Answer:
@@ -53,7 +53,7 @@ def _replicateable(call: ApiCall) -> SObject:
 
 
 def _window(call: ApiCall, days: int) -> tuple[datetime, datetime]:
-    start, end = _moment(call, "start"), _moment(call, "end")
+    start, end = _time_of(call, "start"), _time_of(call, "end")
     if end - start < timedelta(minutes=1):
         raise _refused("endDate must be at least one minute greater than startDate")
     if start < _minute(call.org.clock.now()) - timedelta(days=days):
@@ -61,22 +61,22 @@ def _window(call: ApiCall, days: int) -> tuple[datetime, datetime]:
     return start, end
 
 
-def _moment(call: ApiCall, name: str) -> datetime:
-    """A parameter as a moment.
+def _time_of(call: ApiCall, name: str) -> datetime:
+    """A parameter as a timestamp.
 
     Seconds are ignored, as documented. A `+` that the caller left unescaped arrives as a blank.
     """
-    found = MOMENT.fullmatch(call.query.get(name, "").strip())
+    found = TIMESTAMP.fullmatch(call.query.get(name, "").strip())
     if found is None:
         # A blank may be an unescaped plus sign before the offset.
-        found = MOMENT.fullmatch(call.query.get(name, "").strip().replace(" ", "+"))
+        found = TIMESTAMP.fullmatch(call.query.get(name, "").strip().replace(" ", "+"))
     if found is None:
         raise _refused(f"{name} must be a date and time such as 2026-11-23T02:00:00+00:00")
     zone = (found[2] or "Z").upper()
     try:
-        moment = datetime.fromisoformat(found[1])
+        when = datetime.fromisoformat(found[1])
         offset = _offset(zone)
-        return _minute((moment - offset).replace(tzinfo=timezone.utc))
+        return _minute((when - offset).replace(tzinfo=timezone.utc))
     except (ValueError, OverflowError):
         raise _refused(f"{name} is no date and time that exists") from None
 
@@ -89,8 +89,8 @@ def _offset(zone: str) -> timedelta:
     return -offset if zone[0] == "-" else offset
 
 
-def _minute(moment: datetime) -> datetime:
-    return moment.replace(second=0, microsecond=0)
+def _minute(when: datetime) -> datetime:
+    return when.replace(second=0, microsecond=0)
 
 
 def _covered(call: ApiCall, end: datetime) -> datetime:
@@ -99,8 +99,8 @@ def _covered(call: ApiCall, end: datetime) -> datetime:
     "Changes that started ... but didn't complete before endDate" are still to come, so it ends before their stamps.
     """
     uncommitted = call.org.records.earliest_uncommitted()
-    moments = [end, call.org.clock.now(), *([uncommitted] if uncommitted else [])]
-    return _minute(min(moments))
+    times = [end, call.org.clock.now(), *([uncommitted] if uncommitted else [])]
+    return _minute(min(times))
 
 
 def _check_count(count: int) -> None:
