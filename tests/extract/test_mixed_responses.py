@@ -66,9 +66,10 @@ def the_one_before(proxy: MixingProxy, target: str) -> Answer | None:
 
 
 def every_second_twice(proxy: MixingProxy, target: str) -> Answer | None:
-    """Every second page's response is the one that came before it."""
+    """Every second page's response is the one that came before it; where pages come in pairs, the fifth's is."""
     pages = proxy.pages()
-    return pages[-1] if is_page(target) and len(pages) % 2 and once(proxy, target) else None
+    is_due = len(pages) % 2 or (len(pages) >= 4 and not proxy.mixed)
+    return pages[-1] if is_page(target) and is_due and once(proxy, target) else None
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "csv"])
