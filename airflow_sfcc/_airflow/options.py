@@ -12,6 +12,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.bases.xcom import BaseXCom
 from msgspec import structs
 
 from airflow_sfcc._airflow.destinations import check_placeholders, check_table
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from airflow_sfcc.extract.model import Api
 
 T = TypeVar("T")
-XCOM_RETURN_KEY = "return_value"
-"""The key of what a task returns."""
 
 
 class ExtractOptions(BaseOperator):
@@ -89,7 +88,7 @@ def must_have_values(options: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(
         name
         for name, value in options.items()
-        if is_known_later(value) and (name == "columns" or getattr(value, "key", None) == XCOM_RETURN_KEY)
+        if is_known_later(value) and (name == "columns" or getattr(value, "key", None) == BaseXCom.XCOM_RETURN_KEY)
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow_sfcc.extract.manifests import Manifest, read_manifests
 from airflow_sfcc.extract.model import DEFAULT_LAG, RunIdentity
+from airflow_sfcc.extract.plan.quirks import has_bin
 from airflow_sfcc.extract.protect.hashing import HashKey
 from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.load.scratch import MEMORY_LIMIT, scratch
@@ -61,9 +62,8 @@ def reconcile(
     describe = client.describe(sobject) if sobject else {}
     now = client.now
     compared = compared_of(destination, manifests, now - options.lag)
-    has_bin = any(str(field["name"]) == "IsDeleted" for field in describe["fields"])
     logs_deletions = bool(describe.get("replicateable", True))
-    org = OrgSide(client, compared, has_bin, logs_deletions)
+    org = OrgSide(client, compared, has_bin(describe), logs_deletions)
     with scratch(options.memory_limit) as database:
         database.register(destination)
         local = LocalSide(database, compared)

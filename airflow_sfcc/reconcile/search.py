@@ -13,15 +13,13 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
+from airflow_sfcc.extract.plan.api_choice import REST_PAGE_ROWS
 from airflow_sfcc.reconcile.local_side import LocalSide
 from airflow_sfcc.reconcile.model import NOTHING, Compared, Finding, Findings, Record, Stats
 from airflow_sfcc.reconcile.org_side import IDS_AT_ONCE, Hour, Month, OrgSide
 from airflow_sfcc.salesforce import soql
 
 log = logging.getLogger(__name__)
-
-PAGE_ROWS = 2_000
-"""Records in one page of a query's result."""
 
 FEW = 4_000
 """Records that are listed rather than halved: two pages."""
@@ -100,7 +98,7 @@ class Search:
         self._local.remove(ids)
         self._in_flight |= ids
 
-    def _require_calls(self, rows: int = 1, rows_in_one: int = PAGE_ROWS) -> None:
+    def _require_calls(self, rows: int = 1, rows_in_one: int = 1) -> None:
         """Raise where so many rows would take more calls than may be made."""
         if self._org.calls + max(1, math.ceil(rows / rows_in_one)) > self._most:
             raise _BudgetReachedError
@@ -139,7 +137,7 @@ class Search:
     def _listed(self, field: str, interval: Interval, ids: IdRange, org: Stats) -> dict[str, bool]:
         there: Mapping[str, datetime] = {}
         if org.rows:
-            self._require_calls(org.rows)
+            self._require_calls(org.rows, REST_PAGE_ROWS)
             there = {each.id: each.stamp for each in self._org.records(self._conditions(field, interval, ids))}
         here = self._local.records(field, interval, ids)
         return {each: each in there for each in there.keys() | here.keys() if there.get(each) != here.get(each)}

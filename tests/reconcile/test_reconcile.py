@@ -249,7 +249,7 @@ def test_extracts_that_begin_with_initial_start_are_compared_from_there(tmp_path
 
 def test_more_records_than_calls_suffice_for_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a mass load, of which the extract has nothing: each record would be looked up."""
-    monkeypatch.setattr(search, "PAGE_ROWS", 100)
+    monkeypatch.setattr(search, "REST_PAGE_ROWS", 100)
     monkeypatch.setattr(search, "IDS_AT_ONCE", 10)
     with empty_place(tmp_path, 20) as place:
         place.extract()

@@ -82,18 +82,7 @@ def test_the_ui_sends_empty_text_for_untouched_fields() -> None:
 
 
 def test_a_blank_is_as_good_as_nothing() -> None:
-    names = (
-        "api_version",
-        "api_call_budget",
-        "request_timeout",
-        "max_retries",
-        "verify",
-        "allowed_hosts",
-        "allow_http",
-    )
-    client = client_for(
-        connection(), {**dict.fromkeys((*names, "username", "audience"), " "), "api_version": " 67.0\n"}
-    )
+    client = client_for(connection(), {**dict.fromkeys(EXTRAS, " "), "api_version": " 67.0\n"})
     assert client.api_version == "67.0" and client.usage.budget_percent is None
     assert client.session.settings.verify is True, "and not this folder, in which no certificate is"
 

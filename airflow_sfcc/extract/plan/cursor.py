@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_sfcc.errors import QueryError
 from airflow_sfcc.extract.model import Column, IncrementalOptions
-from airflow_sfcc.extract.plan.quirks import has_ids
+from airflow_sfcc.extract.plan.quirks import has_bin, has_ids
 
 CURSOR_FIELDS = ("SystemModstamp", "LastModifiedDate", "CreatedDate", "LoginTime")
 """Best first: SystemModstamp moves on every change, the others on fewer (salesforce-protocol.md#incremental-extracts)."""
@@ -21,7 +21,7 @@ def needed_columns(describe: Mapping[str, Any], options: IncrementalOptions) -> 
     needed = []
     if options.mode == "incremental":
         needed = ["Id", choose_cursor(describe, options.cursor_field)]
-    if options.deletes != "ignore" and any(field["name"] == "IsDeleted" for field in describe["fields"]):
+    if options.deletes != "ignore" and has_bin(describe):
         needed.append("IsDeleted")
     return needed
 

@@ -61,6 +61,11 @@ _ARCHIVING = frozenset({"task", "event"})
 _FILES = frozenset({"contentdocument", "contentdocumentlink", "contentversion"})
 
 
+def has_bin(describe: Mapping[str, Any]) -> bool:
+    """Whether records of the object go into the recycle bin, where their IsDeleted tells so."""
+    return any(str(field["name"]) == "IsDeleted" for field in describe["fields"])
+
+
 def has_ids(describe: Mapping[str, Any]) -> bool:
     """Whether the object's rows can be told apart by their Ids, as far as is known from its name and fields."""
     name = str(describe["name"]).lower()
@@ -82,8 +87,7 @@ def log_gaps(describe: Mapping[str, Any], columns: Sequence[Column], options: In
             "deletes='soft' reads them too.",
             name,
         )
-    has_bin = any(str(field["name"]) == "IsDeleted" for field in describe["fields"])
-    if options.deletes == "soft" and options.mode == "incremental" and not has_bin:
+    if options.deletes == "soft" and options.mode == "incremental" and not has_bin(describe):
         log.warning(
             "%s has no IsDeleted, so deletes='soft' cannot tell which rows were deleted: they stay in what landed. %s.",
             name,
