@@ -267,7 +267,7 @@ class World:
             if seen is None or seen.stamp < end:
                 expected = [before if seen is not None else None]
             else:
-                expected = [before, self.table.get(record_id)]
+                expected = [before, self._as_before(record_id, table)]
                 self.in_flight += 1
             if self.refreshes and (now := self.history.visible(record_id, self.now)) and now.stamp >= end:
                 expected += self._with_the_stamp_of(record_id, end, table)
@@ -294,6 +294,11 @@ class World:
         columns = next(iter(table.values()), version.row)
         return {name: value for name, value in version.row.items() if name in columns}
 
+    def _as_before(self, record_id: str, table: dict[str, Row]) -> Row | None:
+        """The record as the table had it before, in the columns that it has now."""
+        row = self.table.get(record_id)
+        return row and {name: row.get(name, _NULL) for name in next(iter(table.values()), row)}
+
     def _difference(self, record_id: str, found: Row | None, expected: list[Row | None], end: datetime) -> str:
         wanted = expected[0]
         if found is None or wanted is None:
@@ -303,6 +308,9 @@ class World:
         past = [f"{v.stamp:%d %H:%M:%S} seen {v.seen_from:%d %H:%M:%S} {'' if v.row else 'gone'}" for v in
                 self.history.versions[record_id]]  # fmt: skip
         return f"{record_id} as of {end}: {what}; its versions: {past}"
+
+
+_NULL = row_of({"": None})[""]
 
 
 def run_of(number: int, due: datetime, **changes: Any) -> RunIdentity:

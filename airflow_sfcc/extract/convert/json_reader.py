@@ -30,7 +30,7 @@ from airflow_sfcc.salesforce.responses import JsonObject, json_object_of, raise_
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, *UNFIT_JSON)
 
-VALUES_AT_ONCE = 16_000
+VALUES_AT_ONCE = 8_000
 """Records are decoded in groups of about so many values, which become arrays while the processor's cache still holds them:
 a page of 2,000 records and 62 columns takes half of the time that it takes as a whole."""
 
