@@ -6,7 +6,7 @@ none here has more groups than one response holds: months of years, and hours of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -111,10 +111,11 @@ class OrgSide:
 
     # Single records
 
-    def changed_since(self) -> set[str]:
+    def changed_since(self, require_calls: Callable[[int, int], None]) -> set[str]:
         """Ids of all records that the org changed or deleted at or after `until`, as far as it shows them.
 
-        Raises StateError when they are so many that the destination is better brought up to date first.
+        `require_calls` is told how many rows are left to read after the first page, and how many a page has, and raises what
+        ends the search. Raises StateError when they are so many that the destination is better brought up to date first.
         """
         compared = self._compared
         text = f"SELECT Id FROM {compared.sobject} WHERE {compared.cursor} >= {soql.datetime_literal(compared.until)}"
@@ -125,7 +126,11 @@ class OrgSide:
                     f"{plural(page.total_size or 0, 'record')} of {compared.sobject} changed since the destination's newest "
                     "extract: extract first, then reconcile."
                 )
+            first = not found
             found |= {str(record["Id"]) for record in page.records}
+            left = (page.total_size or 0) - len(found)
+            if first and left > 0:
+                require_calls(left, max(1, len(found)))
         return found
 
     def deleted_since(self) -> tuple[set[str], datetime | None]:

@@ -84,7 +84,7 @@ class Search:
     def _leave_out_in_flight(self) -> None:
         """Records that changed since are compared by nobody: what they were before, the org no longer tells."""
         self._require_calls()
-        since = self._org.changed_since()
+        since = self._org.changed_since(self._require_calls)
         self._read_log()
         self._leave_out(since | self._gone)
 

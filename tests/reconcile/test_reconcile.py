@@ -295,3 +295,16 @@ def test_what_went_for_good_without_a_log_is_found(tmp_path: Path) -> None:
         assert wrong(found) == {"not_deleted": [gone]} and found["in_flight"] == 0
         assert any("keeps no log of deletions for Account" in each for each in found["not_seen"])
         assert place.compare()["is_right"] and place.here() == place.there()
+
+
+def test_what_changed_since_is_read_within_max_calls(tmp_path: Path) -> None:
+    with empty_place(tmp_path, 4_200) as place:
+        place.extract()
+        place.wait(HOUR)
+        stamp = f"TIMESTAMP '{place.now:%Y-%m-%d %H:%M:%S}'"
+        changed = place.ids[:4_100]
+        place.records.raw().execute(f'UPDATE "Account" SET "SystemModstamp" = {stamp} WHERE "Id" <= ?', [changed[-1]])
+        place.wait(HOUR)
+        result = place.compare(max_calls=1)
+        assert not result["is_right"] and result["unresolved"] != [] and result["api_calls"] <= 1 + 2
+        assert place.compare(max_calls=20)["in_flight"] >= len(changed)
