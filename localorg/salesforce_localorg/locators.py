@@ -25,6 +25,7 @@ class RecordList:
 
     kind = "rows"
     long_texts = 0
+    skips_rows = False
 
     def __init__(self, records: Sequence[dict[str, Any]]) -> None:
         self._records = records

@@ -45,6 +45,7 @@ class Cursor:
         self._name = name
         self.kind = plan.kind
         self.sobject: SObject = plan.sobject
+        self.skips_rows = plan.relation.offset is not None
         self._texts: TextRows | None = None
         self._child_tables: list[str] = []
         connection = connect()
@@ -198,7 +199,8 @@ class _RecordWriter:
             return None if present is None else self.record(present, row, [])
         if isinstance(member, Compound):
             parts: Mapping[str, Any] = {name: json_value(row[column]) for name, column in member.parts.items()}
-            return None if all(value is None for value in parts.values()) else parts
+            missing = any if member.needs_all else all
+            return None if missing(value is None for value in parts.values()) else parts
         if isinstance(member, Blob):
             return f"{url}/{member.field}"
         if isinstance(member, Children):

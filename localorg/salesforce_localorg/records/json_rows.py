@@ -77,8 +77,9 @@ class _Writer:
         for name, column in member.parts.items():
             parts.append(literal(f"{',' if parts else '{'}{json.dumps(name)}:"))
             parts.append(self._value(column))
-        values = ", ".join(self._json(column) for column in member.parts.values())
-        return f"CASE WHEN coalesce({values}) IS NULL THEN 'null' ELSE {_concat([*parts, literal('}')])} END"
+        between = " OR " if member.needs_all else " AND "
+        missing = between.join(f"{self._json(column)} IS NULL" for column in member.parts.values())
+        return f"CASE WHEN {missing} THEN 'null' ELSE {_concat([*parts, literal('}')])} END"
 
     def _value(self, column: int) -> str:
         return f"coalesce({self._json(column)}, 'null')"

@@ -12,6 +12,10 @@ from salesforce_localorg.soql.ast import (
     Call,
     CallItem,
     ChildItem,
+    Comparison,
+    Condition,
+    Conjunction,
+    Disjunction,
     FieldItem,
     Membership,
     Operand,
@@ -147,6 +151,9 @@ class _Compiler:
                 expanded += [FieldItem(Path((name,), item.call.at), None) for name in self._fields_function(item.call)]
             else:
                 expanded.append(item)
+        if not expanded:
+            message = "'FIELDS(...)' expansion function must result in at least one field being selected."
+            raise SoqlError("MALFORMED_QUERY", message)
         return expanded
 
     def _fields_function(self, call: Call) -> list[str]:
@@ -159,17 +166,30 @@ class _Compiler:
                 f"The SOQL FIELDS function must have a LIMIT of at most {MAX_FIELDS_LIMIT}",
             )
         wanted = {"ALL": (True, False), "STANDARD": (False,), "CUSTOM": (True,)}[which]
-        names = [field.name for field in self._sobject.fields if field.custom in wanted and self._sees(field)]
-        if not names:
-            message = "'FIELDS(...)' expansion function must result in at least one field being selected."
-            raise SoqlError("MALFORMED_QUERY", message)
-        return names
+        return [field.name for field in self._sobject.fields if field.custom in wanted and self._sees(field)]
 
     def _is_bounded(self) -> bool:
-        where = self._query.where
-        by_ids = isinstance(where, Membership) and where.operator == "IN" and len(where.values) <= MAX_FIELDS_LIMIT
-        limit = self._query.limit
-        return by_ids or (limit is not None and limit <= MAX_FIELDS_LIMIT)
+        """Source: SOQL and SOSL Reference, "Bounded and Unbounded Queries"."""
+        bounds = (self._query.limit, self._ids_named(self._query.where))
+        return any(bound is not None and bound <= MAX_FIELDS_LIMIT for bound in bounds)
+
+    def _ids_named(self, condition: Condition | None) -> int | None:
+        """How many ids the condition lets through at most; None where it does not go by ids."""
+        if isinstance(condition, (Conjunction, Disjunction)):
+            counts = [self._ids_named(term) for term in condition.terms]
+            known = [count for count in counts if count is not None]
+            if isinstance(condition, Conjunction):
+                return min(known, default=None)
+            return sum(known) if len(known) == len(counts) else None
+        if isinstance(condition, Membership) and condition.operator == "IN" and self._is_id(condition.operand):
+            return len(condition.values)
+        if isinstance(condition, Comparison) and condition.operator == "=" and self._is_id(condition.operand):
+            return 1
+        return None
+
+    def _is_id(self, operand: Operand) -> bool:
+        """Whether it is the Id of the records themselves."""
+        return isinstance(operand, Path) and [part.lower() for part in self._scope.own_parts(operand)] == ["id"]
 
     def _sees(self, field: Field) -> bool:
         return self._context.viewer.sees_field(self._sobject.name, field.name)
@@ -187,7 +207,7 @@ class _Compiler:
             found = self._scope.name_of(table, reached.names[-1]) if len(owners) > 1 else reached.field
             if len(owners) > 1 and found is None and reached.names[-1] != "Type":
                 continue
-            self._put(target, reached.names[-1], member, path.at)
+            self._put(target, reached.names[-1], member)
 
     def _add_call(self, members: dict[str, Member], item: CallItem) -> None:
         """A function's value stands where its field would: below the parent that the path names, unless it has an alias."""
@@ -198,10 +218,10 @@ class _Compiler:
         value = Value(self._columns.add(column))
         self._header.append((item.alias or ".".join(reached.names), value.column))
         if item.alias:
-            self._put(members, item.alias, value, item.call.at)
+            self._put(members, item.alias, value)
             return
         for _, target in self._owners(members, functions.field_path(item.call), reached):
-            self._put(target, reached.names[-1], value, item.call.at)
+            self._put(target, reached.names[-1], value)
 
     def _add_distance(self, members: dict[str, Member], item: CallItem) -> None:
         """A distance belongs to no field, so it is named by its alias, or like an aggregate without one."""
@@ -209,7 +229,7 @@ class _Compiler:
         name = item.alias or next(unnamed)
         value = Value(self._columns.add(distance.distance(self._scope, item.call)))
         self._header.append((name, value.column))
-        self._put(members, name, value, item.call.at)
+        self._put(members, name, value)
 
     def _owners(self, members: dict[str, Member], path: Path, reached: Reached) -> list[tuple[Table, dict[str, Any]]]:
         """The member dicts that hold the field: the record's own, or those of its parent's candidates."""
@@ -244,11 +264,11 @@ class _Compiler:
             if self._context.viewer.sees_field(table.sobject.name, component.name):
                 column = Column(table.column(component.name), component.type)
                 parts[_part_name(field, component)] = self._columns.add(column)
-        return Compound(dict(sorted(parts.items())))
+        return Compound(dict(sorted(parts.items())), needs_all=field.type == "location")
 
-    def _put(self, members: dict[str, Any], name: str, member: Member, at: int) -> None:
+    def _put(self, members: dict[str, Any], name: str, member: Member) -> None:
         if name in members:
-            raise at_position(self._context.text, at, "INVALID_FIELD", f"duplicate field selected: {name}")
+            raise SoqlError("INVALID_FIELD", f"duplicate field selected: {name}")
         members[name] = member
 
     def _add_children(self, members: dict[str, Member], item: ChildItem) -> None:
@@ -266,7 +286,7 @@ class _Compiler:
         plan = ChildPlan(inner._relation(), tuple(inner._columns.all), shape, key, tuple(inner._children))
         self._children.append(plan)
         name = str(relationship.relationship_name)
-        self._put(members, name, Children(len(self._children) - 1), item.query.sobject.at)
+        self._put(members, name, Children(len(self._children) - 1))
 
     def _add_typeof(self, members: dict[str, Member], item: TypeOfItem) -> None:
         self._features.add("typeof")
@@ -289,7 +309,7 @@ class _Compiler:
                 name, column = self._typeof_field(table, path, is_named=chosen is not None)
                 dict_of(record)[name] = Value(self._columns.add(column))
             candidates.append(record)
-        self._put(members, names[-1], Parent(tuple(candidates)), item.path.at)
+        self._put(members, names[-1], Parent(tuple(candidates)))
 
     def _typeof_field(self, table: Table, path: Path, *, is_named: bool) -> tuple[str, Column]:
         """A field of a WHEN, or with `is_named` off of ELSE, which takes what the object called Name has."""
@@ -328,19 +348,36 @@ class _Compiler:
             else:
                 raise TypeError(f"The rules let {type(item).__name__} into an aggregate query.")
             place = self._columns.add(column)
-            self._put(members, name, Value(place), at)
+            if name in members:
+                raise at_position(self._context.text, at, "MALFORMED_QUERY", f"duplicate alias: {name}")
+            members[name] = Value(place)
             self._header.append((name, place))
         return AggregateRow(members)
 
     def _grouped(self, operand: Operand, message: str = "Field must be grouped or aggregated") -> Column:
-        """A field or date function, which must be grouped by."""
-        column = self._conditions.operand(operand)
-        keys = functions.grouping_keys(self._query.group_by)
-        grouped = [self._conditions.operand(key).sql for key in keys]
-        if column.sql not in grouped:
+        """A field or date function, which must be grouped by.
+
+        A date function may also be of a date field that is grouped by (SOQL and SOSL Reference, "Date Functions").
+        """
+        grouped = [self._group_key(key) for key in functions.grouping_keys(self._query.group_by)]
+        column = self._group_value(operand)
+        if column.sql not in grouped and self._date_of(operand) not in grouped:
             name = operand.name if isinstance(operand, Call) else operand.parts[-1]
             raise at_position(self._context.text, operand.at, "MALFORMED_QUERY", f"{message}: {name}")
         return column
+
+    def _group_value(self, operand: Operand) -> Column:
+        """What is grouped by, whether it can be filtered or not."""
+        if isinstance(operand, Call):
+            return self._conditions.operand(operand)
+        return self._conditions.column(self._scope.reach(operand))
+
+    def _date_of(self, operand: Operand) -> str | None:
+        """The SQL of the date field that a date function takes a part of; None for anything else."""
+        if not (isinstance(operand, Call) and functions.is_date_function(operand)):
+            return None
+        reached = self._scope.reach(functions.field_path(operand))
+        return reached.sql if reached.field.type == "date" else None
 
     def _having(self) -> str | None:
         """The SQL of HAVING, which tests aggregates and what is grouped by."""
@@ -401,8 +438,8 @@ class _Compiler:
             field = self._scope.reach(operand).field
             if not field.groupable:
                 message = f"field '{field.name}' can not be grouped in a query call"
-                raise at_position(self._context.text, operand.at, "INVALID_FIELD", message)
-        return self._conditions.operand(operand).sql
+                raise at_position(self._context.text, operand.at, "MALFORMED_QUERY", message)
+        return self._group_value(operand).sql
 
     def _order(self, item: OrderItem, group: bool) -> list[str]:
         """The sort keys of one ORDER BY item: text by its upper case, picklists by the order of their values.
@@ -424,7 +461,7 @@ class _Compiler:
         field = self._scope.reach(path).field
         if not field.sortable or field.is_compound:
             message = f"field '{field.name}' can not be sorted in a query call"
-            raise at_position(self._context.text, path.at, "INVALID_FIELD", message)
+            raise at_position(self._context.text, path.at, "MALFORMED_QUERY", message)
         return field
 
     def _order_column(self, operand: Operand, group: bool) -> Column:

@@ -90,6 +90,11 @@ class Conditions:
         field = reached.field
         if not field.filterable or field.is_compound:
             raise self._error(operand.at, "INVALID_FIELD", f"field '{field.name}' can not be filtered in a query call")
+        return self.column(reached)
+
+    def column(self, reached: Reached) -> Column:
+        """The SQL and the type of a field where values are compared and grouped."""
+        field = reached.field
         if field.type == "boolean" and len(reached.names) > 1:
             return Column(f"coalesce({reached.sql}, FALSE)", field.type)
         return Column(reached.sql, EXACT_TEXT if field.case_sensitive else field.type)

@@ -21,6 +21,8 @@ def distance(scope: Scope, call: Call) -> Column:
     if len(call.arguments) != 3:
         raise _refused(scope, call, "takes a location, GEOLOCATION(latitude, longitude) and a unit")
     first, second, unit = call.arguments
+    if isinstance(first, Call):
+        raise _refused(scope, call, "takes the location field before GEOLOCATION(latitude, longitude)")
     radius = _EARTH_RADIUS.get(unit.value.lower()) if isinstance(unit, Text) else None
     if radius is None:
         raise _refused(scope, call, "takes 'mi' or 'km' as its unit")

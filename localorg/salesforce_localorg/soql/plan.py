@@ -26,9 +26,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Compound:
-    """An address or location: several columns as one nested value, null when all are null."""
+    """An address or location: several columns as one nested value, null when all are null.
+
+    With `needs_all` it is null as soon as one is: half a location is none (SOQL and SOSL Reference, "How SOQL Treats Null
+    Location Values").
+    """
 
     parts: Mapping[str, int]
+    needs_all: bool = False
 
 
 @dataclass(frozen=True)

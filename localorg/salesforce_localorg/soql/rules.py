@@ -30,6 +30,8 @@ MAX_LEVELS = 5  # "Understanding Relationship Query Limitations"; version 58.0 a
 MAX_SEMI_JOINS = 2  # "Considerations for Semi-Join and Anti-Join Queries"
 MAX_TOTALS = 3  # "GROUP BY ROLLUP": up to three fields
 
+_NEVER_COMPARED = frozenset({"CONVERTCURRENCY", "FORMAT"})  # "convertCurrency()"
+_NEVER_SORTED = frozenset({"CONVERTCURRENCY", "FORMAT", "TOLABEL"})  # "convertCurrency()" and "toLabel()"
 _NO_INNER_SELECT = frozenset({"activityhistory", "attachment", "event", "note", "openactivity", "task"})
 
 
@@ -84,10 +86,22 @@ def _check_select(query: Query) -> None:
     else:
         _check_records(query)
     _check_typeof(query)
+    _check_functions(query)
+    if query.order_by and "UPDATE" in query.purposes:
+        raise _refused(query, query.order_by[0].operand.at, "ORDER BY can not be used with FOR UPDATE")
+    _check_semi_joins(query)
+
+
+def _check_functions(query: Query) -> None:
+    """Functions that belong into other clauses; what they convert is compared and sorted as it is stored."""
     for operand in operands(query.where):
         if isinstance(operand, Call) and is_aggregate(operand):
             raise _refused(query, operand.at, f"{operand.name}: aggregate functions are not allowed in WHERE")
-    _check_semi_joins(query)
+        if isinstance(operand, Call) and operand.function in _NEVER_COMPARED:
+            raise _refused(query, operand.at, f"{operand.name} can not be used in WHERE")
+    for item in query.order_by:
+        if isinstance(item.operand, Call) and item.operand.function in _NEVER_SORTED:
+            raise _refused(query, item.operand.at, f"{item.operand.name} can not be used in ORDER BY")
 
 
 def _check_count(query: Query) -> None:
@@ -107,7 +121,7 @@ def _check_grouped(query: Query) -> None:
         if isinstance(item, ChildItem):
             raise unsupported(query.text, item.query.sobject.at, "A subquery in an aggregate query")
         if isinstance(item, CallItem) and item.call.function == "FIELDS":
-            raise _refused(query, item.call.at, "FIELDS() can not be used in an aggregate query")
+            raise _refused(query, item.call.at, "Field must be grouped or aggregated")
     if any(isinstance(term, SemiJoin) for term in _terms(query.having)):
         raise _refused(query, query.sobject.at, "Semi join sub-selects are not allowed in HAVING")
 

@@ -107,6 +107,8 @@ def _page(call: ApiCall, cursor: Cursor | RecordList, batch: int, offset: int, k
     encoded = cursor.encoded(offset, stop)
     records = [] if encoded is not None else _granted(cursor.records(offset, stop, call.api_version), wanted)
     end = stop if encoded is not None else offset + len(records)
+    # "When using OFFSET, only the first batch of records is returned"; there is no locator for the rest.
+    total = end if cursor.skips_rows else total
     payload: dict[str, Any] = {"totalSize": total, "done": end >= total}
     if end < total:
         key = key or call.org.locators.keep(cursor, batch).key
