@@ -43,7 +43,8 @@ MODE_COLUMNS: Mapping[Mode, tuple[TableColumn, ...]] = {
 
 @dataclass(frozen=True)
 class Extract:
-    """A committed extract. `read_ms` is when it was read by the org's clock, in milliseconds since 1970.
+    """A committed extract. `read_ms` is when it was read by the org's clock, in milliseconds since 1970; each later version of it
+    counts as read a millisecond later, so that none is taken for another by a clock that stands still.
 
     `ends` is the end of its windows: none of its stamps are later. None for a full extract, whose rows may bear any.
     """
@@ -186,10 +187,11 @@ def _source(manifest: Manifest) -> Source:
 def _extract(root_url: str, manifest: Manifest) -> Extract:
     folder = f"{root_url}/{str(manifest['path']).rstrip('/').rsplit('/', 1)[-1]}"
     snapshot = is_snapshot(manifest)
+    read_at = timestamp(manifest.get("read_at") or manifest["started_at"])
     ends = [timestamp(manifest[name]["end"]) for name in ("window", "deletes") if manifest.get(name)]
     return Extract(
         extract_id=str(manifest["extract_id"]),
-        read_ms=round(timestamp(manifest.get("read_at") or manifest["started_at"]).timestamp() * 1000),
+        read_ms=round(read_at.timestamp() * 1000) + int(manifest.get("version") or 1) - 1,
         is_snapshot=snapshot,
         watermark=timestamp(manifest["watermark"]),
         ends=None if snapshot or not ends else max(ends),

@@ -43,6 +43,7 @@ class Made:
     window: tuple[float, float] | None = None
     org_id: str = "00D000000000001"
     sobject: str = "Account"
+    version: int = 1
 
     @cached_property
     def ids(self) -> frozenset[str]:
@@ -63,6 +64,7 @@ class Made:
         manifest = {
             "format_version": 1,
             "extract_id": self.name,
+            "version": self.version,
             "org_id": self.org_id,
             "sobject": self.sobject,
             "mode": "full" if self.full else "incremental",

@@ -280,6 +280,21 @@ def test_a_version_whose_extract_was_committed_again_without_it(loaded: Loaded, 
     check(loaded, mode, made)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_version_that_was_read_within_the_same_millisecond(loaded: Loaded, tmp_path: Path, mode: Mode) -> None:
+    """As where a test holds the clock."""
+    lake = UPath(tmp_path / "lake")
+    made = [
+        Made("full", 10, [row(1, 1)], full=True),
+        Made("night", 20, [row(1, 15, "before")], window=(8, 20)),
+        Made("night", 20, [row(1, 15, "after"), row(2, 16)], window=(8, 20), version=2),
+    ]
+    for each in made:
+        each.land(lake)
+        load(lake, loaded.make("Account"), LoadOptions(mode=mode))
+    check(loaded, mode, [made[0], made[2]])
+
+
 def test_numbers_keep_their_digits_where_a_database_shows_fewer(tmp_path: Path, postgres: Server) -> None:
     loaded, lake = in_postgres(postgres), UPath(tmp_path / "lake")
 

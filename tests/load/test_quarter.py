@@ -41,7 +41,7 @@ class SeenVersions:
     def note(self, destination: UPath) -> None:
         """Take down what is new among the extracts."""
         for manifest in read_manifests(destination):
-            key = (str(manifest["extract_id"]), str(manifest["read_at"]))
+            key = (str(manifest["extract_id"]), str(manifest.get("version")))
             if key not in self._noted:
                 self._noted.add(key)
                 self._take(destination / f"extract={manifest['extract_id']}", manifest)
