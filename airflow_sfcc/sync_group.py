@@ -18,7 +18,7 @@ from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc._airflow.destinations import sync_root
 from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
-from airflow_sfcc._airflow.groups import connection_of, group_of_tasks
+from airflow_sfcc._airflow.groups import connection_of, defaults_in, group_of_tasks
 from airflow_sfcc._airflow.mapping import MappableOperator
 from airflow_sfcc._airflow.option_values import ColumnRules, Destination, Duration
 from airflow_sfcc._airflow.options import (
@@ -33,6 +33,7 @@ from airflow_sfcc._airflow.options import (
 from airflow_sfcc._airflow.presentation import ExtractPresentation
 from airflow_sfcc._airflow.versions import without_policy_before_3_3
 from airflow_sfcc.assets import announce, default_outlets, destination_uri
+from airflow_sfcc.errors import OptionError
 from airflow_sfcc.operators import DEFAULT_CONN_ID, DEFAULT_LAG, DEFAULT_LOOKBACK, SalesforceExtractOperator
 from airflow_sfcc.wording import did_you_mean
 
@@ -72,7 +73,7 @@ def salesforce_sync(
     where: Mapping[str, str] | None = None,
     table: str | None = None,
     table_mode: Literal["current", "soft", "history"] = "current",
-    mode: Literal["full", "incremental"] = "incremental",
+    mode: Literal["full", "incremental"] | None = None,
     shared_tasks: int = DEFAULT_SHARED_TASKS,
     salesforce_conn_id: str | None = None,
     default_args: dict[str, Any] | None = None,
@@ -95,23 +96,30 @@ def salesforce_sync(
     :param table: where to load each object's table, as in SalesforceLoadOperator; None for files only (templated). Objects whose
         rows cannot be told apart or put in order are files only.
     :param table_mode: the `mode` of SalesforceLoadOperator.
-    :param mode: `incremental`: what changed since the last run, and objects that have no stamps in full; or `full`.
+    :param mode: `incremental`: what changed since the last run, and objects that have no stamps in full; or `full`. `incremental`
+        unless `default_args` here or of the DAG has one.
     :param shared_tasks: how many tasks the small objects share, at most.
     :param salesforce_conn_id: a connection of type `sfcc`; `sfcc_default` unless `default_args` here or of the DAG has one.
     :param default_args: settings of all tasks in the group, such as `retries`, which is 2 unless it is said here, by a group
         around this one, or in the `default_args` of the DAG.
-    :param extract: further parameters of SalesforceExtractOperator (`deletes`, `lag`, `file_format`, `numbers`, ...). Arguments
-        of every task (`retries`, `pool`, `execution_timeout`, ...) reach all tasks of the group.
+    :param extract: further parameters of SalesforceExtractOperator (`deletes`, `lag`, `file_format`, `numbers`, ...), which may
+        be in `default_args` here or of the DAG too. Arguments of every task (`retries`, `pool`, `execution_timeout`, ...) reach
+        all tasks of the group.
     """
-    extract, of_all = _divided(extract)
+    given, of_all = _divided(extract)
     connection: Any = connection_of(salesforce_conn_id)
-    options = {"destination": destination, "mode": mode, **connection}
-    known = checked(SalesforceExtractOperator, {**options, **extract})
-    defaults = {name: each.default for name, each in signature(SalesforceExtractOperator.__init__).parameters.items()}
-    refuse_without_effect({**defaults, **known}, {name for name in extract if extract[name] != defaults[name]})
-    sync_root(known["destination"])
-    place = {"destination": known["destination"], "table": table, **connection}
     with group_of_tasks(group_id, {**(default_args or {}), **of_all}) as group:
+        inherited = _inherited(defaults_in(group))
+        usual_mode = inherited.pop("mode", "incremental")
+        mode = mode or usual_mode
+        extract = {**inherited, **given}
+        known = checked(SalesforceExtractOperator, {"destination": destination, "mode": mode, **connection, **extract})
+        defaults = {
+            name: each.default for name, each in signature(SalesforceExtractOperator.__init__).parameters.items()
+        }
+        refuse_without_effect({**defaults, **known}, {name for name in given if given[name] != defaults[name]})
+        sync_root(known["destination"])
+        place = {"destination": known["destination"], "table": table, **connection}
         plan = PlanSyncOperator(
             task_id="plan",
             objects=list(objects) if not isinstance(objects, str) else objects,
@@ -142,6 +150,26 @@ def _divided(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     extract = {name: value for name, value in given.items() if name in of_extract}
     return extract, {name: value for name, value in given.items() if name in of_tasks}
 
+
+def _inherited(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The extract's options in `default_args`. Raises OptionError for those that would have other rows or columns extracted, and
+    that a sync says in another way; the others of single objects are for other tasks of the DAG."""
+    for name, instead in _SAID_OTHERWISE.items():
+        if defaults.get(name) is not None:
+            raise OptionError(
+                f"default_args has {name}, which is for extracts of one object, and holds for a salesforce_sync too: {instead}, "
+                f"and give {name} to the tasks that it is for."
+            )
+    names = option_names(SalesforceExtractOperator) - OF_ONE_OBJECT - {"destination", "salesforce_conn_id"}
+    return {name: value for name, value in defaults.items() if name in names}
+
+
+_SAID_OTHERWISE = {
+    "fields": "leave columns out by columns={'Object.Field': 'drop'}",
+    "exclude_fields": "leave columns out by columns={'Object.Field': 'drop'}",
+    "where": "give conditions by where={'Object': …} in the sync itself",
+    "cursor_field": "a sync chooses it for each object",
+}
 
 _OF_NONE = {"task_id", "task_group", "dag", "map_index_template", "default_args", "inlets", "outlets", "trigger_rule"}
 

@@ -17,10 +17,11 @@ from airflow.sdk import BaseOperator, TaskGroup
 
 from airflow_sfcc._airflow.destinations import destination_url, filled_in, storage_failures
 from airflow_sfcc._airflow.failures import airflow_failures, noted_failures
-from airflow_sfcc._airflow.groups import connection_of, group_of_tasks
+from airflow_sfcc._airflow.groups import connection_of, defaults_in, group_of_tasks
 from airflow_sfcc._airflow.option_values import Destination, checked_value
 from airflow_sfcc._airflow.options import is_known_later, option_names
 from airflow_sfcc._airflow.presentation import ExtractPresentation, added_to_defaults
+from airflow_sfcc.errors import OptionError
 from airflow_sfcc.operators import DEFAULT_CONN_ID, SalesforceExtractOperator
 from airflow_sfcc.sync_group import salesforce_sync as salesforce_sync
 from airflow_sfcc.wording import did_you_mean
@@ -44,7 +45,7 @@ def salesforce_extract(
     destination: Destination,
     shares: int = 8,
     slice_at: Sequence[datetime | str] = (),
-    skip_if_empty: bool = False,
+    skip_if_empty: bool | None = None,
     salesforce_conn_id: str | None = None,
     default_args: dict[str, Any] | None = None,
     **extract: Any,
@@ -63,7 +64,8 @@ def salesforce_extract(
     :param shares: how many download tasks there are at most; pages are dealt to them in turn.
     :param slice_at: values of CreatedDate at which the query is cut into several Bulk jobs that Salesforce works at side
         by side, for first loads that are too large for one; n values make n + 1 jobs (templated). `timeout` counts for each.
-    :param skip_if_empty: end `commit` as skipped when there is no row, as SalesforceExtractOperator does.
+    :param skip_if_empty: end `commit` as skipped when there is no row, as SalesforceExtractOperator does; not unless
+        `default_args` here or of the DAG says so.
     :param salesforce_conn_id: a connection of type `sfcc`; `sfcc_default` unless `default_args` here or of the DAG has one.
     :param default_args: settings of all tasks in the group, such as `retries`, which is 2 unless it is said here, by a group
         around this one, or in the `default_args` of the DAG.
@@ -73,14 +75,22 @@ def salesforce_extract(
         documentation the last.
     """
     checked_value("shares", shares, int)
-    checked_value("skip_if_empty", skip_if_empty, bool)
+    checked_value("skip_if_empty", skip_if_empty, bool | None)
     if "api" in extract:
         raise ValueError("A task group always extracts by Bulk API 2.0: leave api out.")
     place: Any = destination if is_known_later(destination) else destination_url(destination)
     extract, of_all, of_plan, of_commit = _shared_out(extract)
     connection: Any = connection_of(salesforce_conn_id)
+    if skip_if_empty is not None:
+        of_commit["skip_if_empty"] = skip_if_empty
+    of_commit.update(connection)
     hash_key = {name: extract[name] for name in ("hash_key_conn_id",) if name in extract}
     with group_of_tasks(group_id, {**(default_args or {}), **of_all}) as group:
+        if defaults_in(group).get("calculated", "as_read") != "as_read":
+            raise OptionError(
+                "default_args has calculated, and a task group does not read calculated fields again: extract by "
+                "SalesforceExtractOperator, or give calculated to the tasks that it is for."
+            )
         plan = PlanOperator(
             task_id="plan",
             destination=place,
@@ -100,8 +110,6 @@ def salesforce_extract(
             downloads=download.output,
             sobject=extract.get("sobject"),
             soql=extract.get("soql"),
-            skip_if_empty=skip_if_empty,
-            **connection,
             **of_commit,
         )
     return group

@@ -253,6 +253,55 @@ def test_what_the_dag_or_a_group_around_says_holds_for_the_tasks(name: str) -> N
     assert tasks({"retries": 7}, {}, retries=3) == {(3, "sfcc_default")}
 
 
+def test_a_sync_takes_options_of_extracts_from_the_dag_and_groups_around_it() -> None:
+    """Rules for columns above all, without which personal data would land."""
+    from airflow.sdk import DAG, TaskGroup
+
+    from airflow_sfcc.sync.model import Wanted
+    from airflow_sfcc.taskgroups import salesforce_sync
+
+    def extract(of_dag: Any, of_group: Any = None, **given: Any) -> Any:
+        around: Any = of_group or {}
+        with DAG("inherits", schedule=None, default_args=of_dag) as dag, TaskGroup("around", default_args=around):
+            salesforce_sync("org", destination="file:///landing/{sobject}", **given)
+        tasks: Any = dag
+        plan, sync = tasks.get_task("around.org.plan"), tasks.get_task("around.org.sync").unmap({"batch": {}})
+        made = sync._extract_of(Wanted("Contact", "incremental", "ignore"), True)
+        assert (made.columns, made.lag) == (plan.columns, plan.lag)
+        return plan.mode, made.columns, made.file_format
+
+    rules, others = {"Contact.Email": "drop"}, {"*.Phone": "drop"}
+    assert extract({"columns": rules, "file_format": "csv"}) == ("incremental", rules, "csv")
+    assert extract({"columns": rules, "mode": "full"}, {"columns": others}) == ("full", others, "parquet")
+    assert extract({"columns": rules, "mode": "full"}, {}, mode="incremental", columns=None)[:2] == (
+        "incremental",
+        None,
+    )
+    assert extract({"skip_if_empty": True, "sobject": "Account", "lag": 60})[0] == "incremental"
+    for name in ("fields", "exclude_fields", "where"):
+        with pytest.raises(ValueError, match=f"default_args has {name}"):
+            extract({name: ["Id"]})
+    with pytest.raises(ValueError, match="no key to hash"):
+        extract({"columns": {"Contact.Email": "hash"}})
+
+
+def test_what_a_group_leaves_to_its_last_task_is_inherited_too() -> None:
+    from airflow.sdk import DAG
+
+    from airflow_sfcc.taskgroups import salesforce_extract
+
+    def commit(of_dag: Any, **given: Any) -> Any:
+        with DAG("inherits", schedule=None, default_args=of_dag) as dag:
+            salesforce_extract("org", destination="file:///landing", sobject="Contact", **given)
+        return dag.get_task("org.commit")
+
+    assert commit({"skip_if_empty": True}).skip_if_empty is True
+    assert commit({"skip_if_empty": True}, skip_if_empty=False).skip_if_empty is False
+    assert commit({}).skip_if_empty is False
+    with pytest.raises(ValueError, match="does not read calculated fields again"):
+        commit({"calculated": "refresh", "mode": "incremental"})
+
+
 @pytest.mark.parametrize(
     ("argument", "says"), [("retires", "Did you mean retries"), ("task_id", "no argument 'task_id'"), ("spool", "pool")]
 )

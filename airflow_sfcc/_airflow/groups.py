@@ -18,10 +18,14 @@ def group_of_tasks(group_id: str, default_args: Mapping[str, Any]) -> Iterator[T
     gives goes before what the DAG gives, so it must not give what nobody asked it for."""
     settings: Any = {**default_args}
     with TaskGroup(group_id, default_args=settings) as group:
-        of_dag = group.dag.default_args if group.dag else {}
-        if "retries" not in {**of_dag, **group.default_args}:
+        if "retries" not in defaults_in(group):
             group.default_args = {**group.default_args, "retries": RETRIES}
         yield group
+
+
+def defaults_in(group: TaskGroup) -> dict[str, Any]:
+    """The `default_args` of the group's tasks: those of the DAG, of the groups around it, and its own."""
+    return {**(group.dag.default_args if group.dag else {}), **group.default_args}
 
 
 def connection_of(salesforce_conn_id: str | None) -> dict[str, str]:
