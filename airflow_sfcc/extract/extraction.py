@@ -46,7 +46,7 @@ from airflow_sfcc.extract.land.manifest import make_manifest
 from airflow_sfcc.extract.land.part_builder import PartBuilder
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.manifests import MANIFEST, Manifest
-from airflow_sfcc.extract.model import Part, Plan, Request, RunIdentity, StagedFile, part_name
+from airflow_sfcc.extract.model import NO_ID, Part, Plan, Request, RunIdentity, StagedFile, part_name
 from airflow_sfcc.extract.plan.api_choice import calls_by_rest, is_refusal_of_bulk
 from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.extract.plan.vanished import vanishing_fields_explained
@@ -421,12 +421,26 @@ class Extraction:
         turn to publish.
         """
         self._require_every_row(pages)
+        if not all(page.own_ids for page in pages):
+            self._stop_counting()
         with self._missing_files_explained():
             parts = self._parts_of(pages) or self._empty_part()
             manifest = self._published(parts, other_calls)
         finish(self.landing)
         self._tidy()
         return result_of(manifest, self.landing.folder)
+
+    def _stop_counting(self) -> None:
+        """Have the extract count for no current table, since its rows cannot be told apart there."""
+        if self.plan.increment.watermark is not None:
+            log.warning(
+                "%s: rows have no Ids of their own (null or %s), so this full extract is complete by itself, but no current "
+                "table is made of it, and no incremental extract goes on from it.",
+                self.plan.sobject,
+                NO_ID,
+            )
+        increment = structs.replace(self.plan.increment, watermark=None, cursor_field=None, stale_fields=())
+        self.plan = structs.replace(self.plan, increment=increment)
 
     def _published(self, parts: dict[Part, str], other_calls: int) -> Manifest:
         for _ in range(_COMMIT_ATTEMPTS):

@@ -365,7 +365,8 @@ class StagedFile(Model, frozen=True):
     """A file of rows that is staged.
 
     `name` is its name below the extract's staging folder, with that of its attempt; `url` the result page it was read from
-    (None by REST), `next_locator` as that page's response had it.
+    (None by REST), `next_locator` as that page's response had it. `own_ids` is False where rows have no Id of their own, by which
+    an extract that counts for the current table would merge them.
 
     It is complete and readable by itself, so that it outlives the process that fetched it.
     """
@@ -377,6 +378,7 @@ class StagedFile(Model, frozen=True):
     sha256: str
     url: str | None = None
     next_locator: str | None = None
+    own_ids: bool = True
 
 
 class Part(Model, frozen=True):

@@ -10,7 +10,8 @@ import pytest
 from salesforce_localorg.records import Records
 from upath import UPath
 
-from airflow_sfcc.errors import ConfigurationError, NotFoundError, QueryError, SalesforceError
+from airflow_sfcc.errors import ConfigurationError, NotFoundError, QueryError, SalesforceError, StateError
+from airflow_sfcc.extract import current_table_sql
 from airflow_sfcc.extract.model import Column, Plan, Request, from_plain, plain
 from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.extract.plan.quirks import has_ids, log_gaps
@@ -238,7 +239,7 @@ def without_ids(described: Any) -> Any:
     }
 
 
-@pytest.mark.parametrize("name", ["Clicks__b", "EntityDefinition", "FieldDefinition"])
+@pytest.mark.parametrize("name", ["Clicks__b", "EntityDefinition", "FieldDefinition", "LoginEvent", "FileEventStore"])
 def test_objects_whose_rows_have_no_ids_are_known(name: str) -> None:
     assert not has_ids({"name": name, "fields": [{"name": "Id"}]})
     assert has_ids({"name": "Account", "fields": [{"name": "Id"}]})
@@ -257,7 +258,9 @@ def test_rows_without_ids_of_their_own_are_extracted_whole_and_never_merged(
 
 @pytest.mark.parametrize("api", ["rest", "bulk"])
 @pytest.mark.parametrize("key", ["000000000000000AAA", ""])
-def test_rows_that_turn_out_to_have_no_ids_are_not_merged(root: UPath, api: str, key: str) -> None:
+def test_rows_that_turn_out_to_have_no_ids_are_not_merged(
+    root: UPath, caplog: pytest.LogCaptureFixture, api: str, key: str
+) -> None:
     with wire() as said:
         said.fields = [described("Id", "id"), described("SystemModstamp", "datetime", filterable=True)]
         stamp = "2026-11-01T00:00:00.000Z"
@@ -266,7 +269,13 @@ def test_rows_that_turn_out_to_have_no_ids_are_not_merged(root: UPath, api: str,
         said.records = [f'{{"Id":{value},"SystemModstamp":"{stamp}"}}'] * 2
         with pytest.raises(QueryError, match=r"rows without an Id of their own .*mode='full'"):
             extract(said, root, sobject=SOBJECT, api=api, mode="incremental")
-        assert extract(said, root / "full", sobject=SOBJECT, api=api)["rows"] == 2
+        for file_format in ("parquet", "csv", "jsonl"):
+            caplog.clear()
+            manifest = extract(said, root / file_format, sobject=SOBJECT, api=api, file_format=file_format)
+            assert (manifest["rows"], manifest["watermark"], manifest["cursor_field"]) == (2, None, None)
+            assert "no current table is made of it" in caplog.text
+            with pytest.raises(StateError, match="no extract that a current table can be made of"):
+                current_table_sql(root / file_format)
 
 
 @pytest.mark.parametrize(

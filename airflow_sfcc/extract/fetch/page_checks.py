@@ -133,16 +133,26 @@ class PageIds:
             )
 
 
-def require_ids(batch: pa.RecordBatch, plan: Plan) -> None:
-    """Raise QueryError for rows of an incremental extract that have no Id of their own, by which they would be merged."""
-    if plan.increment.mode != "incremental" or "Id" not in batch.schema.names:
-        return
-    ids = batch.column("Id")
-    if ids.null_count or pc.any(pc.equal(ids, NO_ID)).as_py():
-        raise QueryError(
-            f"{plan.sobject} has rows without an Id of their own (null or {NO_ID}), so a changed row cannot be told from a new "
-            "one; nothing was landed. Use mode='full'."
-        )
+class OwnIds:
+    """Whether the rows of a file have Ids of their own, which matters where readers merge them by Id."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.are_there = True
+
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Raises QueryError for a row of an incremental extract that has none."""
+        if self._plan.increment.watermark is None or "Id" not in batch.schema.names:
+            return
+        ids = batch.column("Id")
+        if not (ids.null_count or pc.any(pc.equal(ids, NO_ID)).as_py()):
+            return
+        if self._plan.increment.mode == "incremental":
+            raise QueryError(
+                f"{self._plan.sobject} has rows without an Id of their own (null or {NO_ID}), so a changed row cannot be told "
+                "from a new one; nothing was landed. Use mode='full'."
+            )
+        self.are_there = False
 
 
 def _sampled(ids: pa.Array, level: int) -> pa.Array:

@@ -18,7 +18,7 @@ from airflow_sfcc.extract.convert.arrow_types import Converter, Hasher
 from airflow_sfcc.extract.convert.csv_reader import CsvPage
 from airflow_sfcc.extract.convert.page_stream import PageStream
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, CountedFile, Dictionaries, part_writer
-from airflow_sfcc.extract.fetch.page_checks import PageIds, require_ids
+from airflow_sfcc.extract.fetch.page_checks import OwnIds, PageIds
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.model import Column, Plan, StagedFile, page_name
 from airflow_sfcc.salesforce.bulk import ResultPage, next_locator, reported_rows
@@ -45,13 +45,16 @@ class PageFiles:
         name = self._landing.own(page_name(page.index, EXTENSIONS[self._plan.file_format]))
         as_sent = self._plan.file_format == "csv" and is_gzip(response) and not self._converts_csv
         with self._landing.open_file(name) as file:
-            rows = _Rows(page, reported_rows(response))
+            rows = _Rows(page, reported_rows(response), OwnIds(self._plan))
             if as_sent:
                 self._keep(response, file, rows, ids)
             else:
                 self._convert(response, file, rows, ids)
             rows.require_all()
-        return StagedFile(page.index, name, rows.number, file.bytes, file.sha256, page.url, next_locator(response))
+        told = next_locator(response)
+        return StagedFile(
+            page.index, name, rows.number, file.bytes, file.sha256, page.url, told, rows.own_ids.are_there
+        )
 
     def _convert(self, response: requests.Response, file: CountedFile, rows: _Rows, ids: PageIds) -> None:
         """Write typed values."""
@@ -59,9 +62,8 @@ class PageFiles:
         writer = part_writer(self._plan.file_format, file, schema, dictionaries=self._dictionaries)
         for batch in CsvPage(PageStream(response)).batches(self._converter.columns):
             typed = self._converter.from_csv(batch, rows.number)
-            require_ids(typed, self._plan)
-            writer.write(typed)
             rows.add(typed)
+            writer.write(typed)
             ids.take(typed)
         writer.finish()
 
@@ -81,7 +83,6 @@ class PageFiles:
         for batch in page.batches_of(typed, [column.name for column in typed]):
             converted = converter.from_csv(batch, rows.number)
             _require_plain_integers(batch, converted)
-            require_ids(converted, self._plan)
             rows.add(converted)
             ids.take(converted)
         if not page.can_be_joined:
@@ -89,17 +90,19 @@ class PageFiles:
 
 
 class _Rows:
-    """Counts a page's rows, and stops at the first beyond those that Salesforce reported for it."""
+    """Counts a page's rows, and stops at the first beyond those that Salesforce reported for it, or at what `own_ids` raises."""
 
-    def __init__(self, page: ResultPage, reported: int | None) -> None:
+    def __init__(self, page: ResultPage, reported: int | None, own_ids: OwnIds) -> None:
         self._page = page
         self._reported = reported
+        self.own_ids = own_ids
         self.number = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         self.number += batch.num_rows
         if self._reported is not None and self.number > self._reported:
             self._refuse(self._reported)
+        self.own_ids.take(batch)
 
     def require_all(self) -> None:
         """Raise RowCountError when there are not as many as Salesforce reported."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 from airflow_sfcc.extract.convert.arrow_types import Converter, Hasher
 from airflow_sfcc.extract.convert.json_reader import JsonPageReader, JsonRows
 from airflow_sfcc.extract.convert.writers import EXTENSIONS, part_writer
-from airflow_sfcc.extract.fetch.page_checks import require_ids
+from airflow_sfcc.extract.fetch.page_checks import OwnIds
 from airflow_sfcc.extract.land.staging import Landing
 from airflow_sfcc.extract.model import Plan, StagedFile, page_name
 from airflow_sfcc.extract.progress import Progress
@@ -65,15 +65,16 @@ class RestFetcher:
         name = self._landing.own(page_name(index, EXTENSIONS[self._plan.file_format]))
         batch: pa.RecordBatch | None = first
         rows = 0
+        own_ids = OwnIds(self._plan)
         with self._landing.open_file(name) as file:
             writer = part_writer(self._plan.file_format, file, self._converter.schema, group_bytes=ROW_GROUP_BYTES)
             while batch is not None and rows < ROWS_PER_FILE:
-                require_ids(batch, self._plan)
+                own_ids.take(batch)
                 writer.write(batch)
                 rows += batch.num_rows
                 batch = next(batches, None)
             writer.finish()
-        return StagedFile(index, name, rows, file.bytes, file.sha256), batch
+        return StagedFile(index, name, rows, file.bytes, file.sha256, own_ids=own_ids.are_there), batch
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         rows = 0

@@ -22,6 +22,7 @@ _NEED_FILTER: Mapping[str, str] = {
         f"{_NEEDS_IDS} Id, ContentDocumentId or LinkedEntityId. Give where, for example "
         "LinkedEntityId IN (SELECT Id FROM Account)"
     ),
+    "contenthubitem": f"{_NEEDS_IDS} Id, ExternalId or ContentHubRepositoryId. Give such a where",
     "contentfolderitem": f"{_NEEDS_IDS} Id or ParentContentFolderId. Give such a where",
     "contentfoldermember": f"{_NEEDS_IDS} Id, ParentContentFolderId or ChildRecordId. Give such a where",
     "ideacomment": f"{_NEEDS_IDS} Id, CommunityId or IdeaId. Give such a where",
@@ -32,19 +33,26 @@ _ONLY_SMALL: Mapping[str, str] = {
     "newsfeed": "Salesforce answers at most 1,000 rows of it",
     "topicassignment": "Salesforce answers at most 1,100 rows of it unless they are filtered by id",
     "userrecordaccess": "it is computed for at most 200 records of one user at a time",
+    "userprofilefeed": "it is the feed of one user at a time, whom a query names by WITH UserId",
     "recentlyviewed": "it holds what one user saw last, not records",
 }
 
-_EVENTS = frozenset(
+_STORED_EVENTS = frozenset(
     """
-    apievent apianomalyevent bulkapiresultevent concurlongrunapexerrevent credentialstuffingevent fileevent
-    guestuseranomalyevent identityproviderevent identityverificationevent lightningurievent
-    listviewevent loginasevent loginevent logoutevent permissionsetevent
-    reportanomalyevent reportevent sessionhijackingevent urievent
+    apievent bulkapiresulteventstore fileeventstore identityprovidereventstore identityverificationevent lightningurievent
+    listviewevent loginasevent loginevent logoutevent permissionseteventstore reportevent urievent
     """.split()
 )
-"""Event monitoring's objects, which refuse ordinary filters (salesforce-protocol.md#restricted-objects)."""
+"""Event monitoring's big objects. Their rows have no Ids, and they refuse ordinary filters
+(salesforce-protocol.md#restricted-objects)."""
 
+_EVENTS = _STORED_EVENTS | frozenset(
+    """
+    apianomalyevent bulkapiresultevent concurlongrunapexerrevent credentialstuffingevent fileevent guestuseranomalyevent
+    identityproviderevent permissionsetevent reportanomalyevent sessionhijackingevent
+    """.split()
+)
+"""Those, and events that are streamed."""
 
 _WITHOUT_IDS = frozenset(
     """
@@ -55,6 +63,9 @@ _WITHOUT_IDS = frozenset(
     """.split()
 )
 """Objects that describe the org rather than hold records. Most have a DurableId instead."""
+
+_ARCHIVE = "fieldhistoryarchive"
+"""The standard big object that field histories are archived in."""
 
 _ARCHIVING = frozenset({"task", "event"})
 
@@ -70,7 +81,7 @@ def has_ids(describe: Mapping[str, Any]) -> bool:
     """Whether the object's rows can be told apart by their Ids, as far as is known from its name and fields."""
     name = str(describe["name"]).lower()
     durable = any(str(field["name"]) == "DurableId" for field in describe.get("fields", ()))
-    return not (durable or name in _WITHOUT_IDS or name.endswith("__b"))
+    return not (durable or name in _WITHOUT_IDS or name in _STORED_EVENTS or name.endswith("__b"))
 
 
 def log_gaps(describe: Mapping[str, Any], columns: Sequence[Column], options: IncrementalOptions) -> None:
@@ -129,7 +140,7 @@ def why_not_incremental(describe: Mapping[str, Any], *, cursor_asked: bool = Fal
     Of `describe` the name suffices, as describeGlobal has it; with fields more is known.
     """
     name = str(describe["name"]).lower()
-    if name.endswith("__b"):
+    if name.endswith("__b") or name == _ARCHIVE:
         return "it is a big object, which can only be filtered along its index, never by a window of time"
     if name.endswith("__x"):
         return "it is an external object: its rows live elsewhere and bear no stamps of Salesforce"
