@@ -28,6 +28,10 @@ def account(**values: Any) -> dict[str, Any]:
     return {"attributes": {"type": "Account"}, **values}
 
 
+def invoice(key: Any) -> dict[str, Any]:
+    return {"attributes": {"type": "Invoice__c"}, "External_Id__c": key}
+
+
 def post(caller: Caller, *records: dict[str, Any], all_or_none: bool = False, **more: Any) -> Any:
     answer = caller.post(PATH, json={"allOrNone": all_or_none, "records": list(records)}, **more)
     assert answer.status_code == 200, answer.text
@@ -154,3 +158,28 @@ def test_records_that_are_refused(caller: Caller, values: dict[str, Any], code: 
     (result,) = post(caller, account(**values))
 
     assert result["errors"][0]["statusCode"] == code
+
+
+def test_records_of_one_call_know_each_other(own: Caller) -> None:
+    """A unique value is held once also among the records of one call, and what one adds another may refer to."""
+    first, second = (invoice(key) for key in ("Twice", "TWICE"))
+
+    one, other = post(own, first, second)
+    assert (one["success"], other["errors"][0]["statusCode"]) == (True, "DUPLICATE_VALUE")
+    tree = [
+        {"attributes": {"type": "Invoice__c", "referenceId": f"r{n}"}, "External_Id__c": "in a tree"} for n in (1, 2)
+    ]
+    grown = own.post("/composite/tree/Invoice__c", json={"records": tree})
+    assert (grown.status_code, grown.json()["results"][0]["errors"][0]["statusCode"]) == (400, "DUPLICATE_VALUE")
+
+
+def test_keys_of_an_upsert_are_there_and_each_once(own: Caller) -> None:
+    """SOAP API Developer Guide, upsert(); Salesforce rejects every record that shares its key with another of the call."""
+    records = [invoice(key) for key in ("k-1", "k-2", "K-1", None, "")]
+    body = {"allOrNone": False, "records": [*records, invoice(7)]}
+    results = own.call("PATCH", f"{PATH}/Invoice__c/External_Id__c", json=body).json()
+
+    told = [(each["errors"] or [{"statusCode": ""}])[0]["statusCode"] for each in results]
+    assert told == ["DUPLICATE_VALUE", "", "DUPLICATE_VALUE", "MISSING_ARGUMENT", "MISSING_ARGUMENT", ""]
+    assert results[0]["errors"][0]["message"] == "Duplicate external id specified: k-1"
+    assert results[3]["errors"][0]["message"] == "External_Id__c not specified"

@@ -134,11 +134,74 @@ def test_a_failed_record_of_a_collection_takes_all_back(own: Caller) -> None:
     assert own.org.records.count("Account") == before
 
 
-def test_reading_comes_before_writing_that_may_be_taken_back(own: Caller) -> None:
-    parts = [part("a", "/sobjects/Account", "POST", {"Name": "a"}), part("b", "/limits")]
+def family(name: str, last_name: str = "@{read.Name}") -> list[dict[str, Any]]:
+    """The example of the guide: what was written is read, and used in what is written next."""
+    return [
+        part("made", "/sobjects/Account", "POST", {"Name": name}),
+        part("read", "/sobjects/Account/@{made.id}?fields=Name"),
+        part("child", "/sobjects/Contact", "POST", {"LastName": last_name, "AccountId": "@{read.Id}"}),
+        part("found", "/query?q=SELECT+Account.Name+FROM+Contact+WHERE+AccountId='@{made.id}'"),
+        part("changed", "/sobjects/Account/@{made.id}", "PATCH", {"Site": "there"}),
+    ]
 
-    refused = own.post("/composite", json={"allOrNone": True, "compositeRequest": parts})
-    assert (refused.status_code, refused.json()[0]["errorCode"]) == (400, "INVALID_INPUT")
+
+def named(caller: Caller, name: str) -> int:
+    return int(caller.query(f"SELECT COUNT() FROM Account WHERE Name = '{name}'").json()["totalSize"])
+
+
+def test_what_is_written_can_be_read_before_all_is_made(own: Caller) -> None:
+    """REST API Developer Guide, "Composite", the example "Update an Account, Create a Contact, and Link Them"."""
+    results = perform(own, *family("Read back"), all_or_none=True)
+    assert [each["httpStatusCode"] for each in results] == [201, 200, 201, 200, 204]
+    assert results[3]["body"]["records"][0]["Account"]["Name"] == "Read back"
+
+    failed = perform(own, *family("Taken back", last_name=""), all_or_none=True)
+    assert [each["body"][0]["errorCode"] for each in failed] == [
+        "PROCESSING_HALTED",
+        "PROCESSING_HALTED",
+        "REQUIRED_FIELD_MISSING",
+        "PROCESSING_HALTED",
+        "PROCESSING_HALTED",
+    ]
+    assert (named(own, "Read back"), named(own, "Taken back")) == (1, 0)
+    assert own.org.records.earliest_uncommitted() is None
+
+
+def test_graphs_are_made_whole_or_not_at_all(own: Caller) -> None:
+    """REST API Developer Guide, "Composite Graphs"."""
+    graphs = [
+        {"graphId": "good", "compositeRequest": family("Good graph")},
+        {"graphId": "bad", "compositeRequest": family("Bad graph", last_name="")},
+    ]
+    answer = own.post("/composite/graph", json={"graphs": graphs})
+
+    assert answer.status_code == 200
+    good, bad = answer.json()["graphs"]
+    assert (good["graphId"], good["isSuccessful"], bad["graphId"], bad["isSuccessful"]) == ("good", True, "bad", False)
+    assert [each["httpStatusCode"] for each in good["graphResponse"]["compositeResponse"]] == [201, 200, 201, 200, 204]
+    assert {each["httpStatusCode"] for each in bad["graphResponse"]["compositeResponse"]} == {400}
+    assert (named(own, "Good graph"), named(own, "Bad graph")) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "graphs",
+    [
+        None,
+        [],
+        ["x"],
+        [{"compositeRequest": [part("a", "/limits")]}],
+        [{"graphId": "a", "compositeRequest": []}],
+        [{"graphId": "a", "compositeRequest": [{"method": "GET", "url": f"{DATA}/limits"}]}],
+        [{"graphId": "a", "compositeRequest": [part("a", "/limits")]}] * 2,
+        [{"graphId": f"g{n}", "compositeRequest": [part(f"a{m}", "/limits") for m in range(101)]} for n in range(5)],
+    ],
+)
+def test_graphs_that_are_none(own: Caller, graphs: Any) -> None:
+    assert own.post("/composite/graph", json={"graphs": graphs}).status_code == 400
+
+
+def test_composite_lists_what_is_below_it(own: Caller) -> None:
+    assert own.get("/composite").json()["graph"] == f"{DATA}/composite/graph"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -32,6 +33,12 @@ RECYCLE_BIN = timedelta(days=15)  # Salesforce Help, "Manage the Recycle Bin"
 logger = logging.getLogger(__name__)
 
 
+class _Held(threading.local):
+    """The connection with the open transaction of a thread; None outside of `all_or_nothing`."""
+
+    connection: duckdb.DuckDBPyConnection | None = None
+
+
 class ChangingTables:
     """The writing half of `Records`.
 
@@ -46,6 +53,7 @@ class ChangingTables:
         self._schema = schema
         self._clock = clock
         self._writing = threading.RLock()
+        self._held = _Held()
         self._formulas = Formulas()
         self._late: list[tuple[datetime, Transaction]] = []
         self._open_transactions: weakref.WeakSet[Transaction] = weakref.WeakSet()
@@ -71,6 +79,32 @@ class ChangingTables:
         transaction = Transaction(self._workspace, user_id, commit_after)
         self._open_transactions.add(transaction)
         return transaction
+
+    @contextlib.contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What this thread changes meanwhile shows to itself at once, and to others at the end; an exception takes all back.
+
+        Within another one it is part of that, which then must not outlive the exception. Other threads cannot write
+        meanwhile.
+        """
+        if self._held.connection is not None:
+            yield
+            return
+        with self._writing:
+            self._settle()
+            connection = self._connection.cursor()
+            connection.begin()
+            self._held.connection = connection
+            try:
+                yield
+            except BaseException:
+                connection.rollback()
+                raise
+            else:
+                connection.commit()
+            finally:
+                self._held.connection = None
+                self._next_purge = next_purge(self._connect())
 
     def insert(
         self, sobject: str, values: Mapping[str, Any], *, user_id: str = INTEGRATION_USER, commit_after: timedelta = NOW
@@ -193,6 +227,10 @@ class ChangingTables:
     def _apply(self, changes: Sequence[Change]) -> None:
         connection = self._connect()
         tables = Tables(connection, self._schema, self._formulas)
+        if self._held.connection is not None:
+            for change in changes:
+                change(tables)
+            return
         connection.begin()
         try:
             for change in changes:
@@ -209,6 +247,8 @@ class ChangingTables:
             self._settle()
 
     def _settle(self) -> None:
+        if self._held.connection is not None:
+            return  # what falls due meanwhile is no part of the changes
         now = self._clock.now()
         due = [entry for entry in self._late if entry[0] <= now]
         for entry in sorted(due, key=lambda each: each[0]):
@@ -293,7 +333,7 @@ class ChangingTables:
             self._views_since = OUTDATED
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
-        return self._connection.cursor()
+        return self._held.connection or self._connection.cursor()
 
     def _sobject(self, name: str) -> SObject:
         found = self._schema.sobject(name)

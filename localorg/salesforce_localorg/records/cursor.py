@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from salesforce_localorg.records.json_rows import json_row
+from salesforce_localorg.records.tables import first_row
 from salesforce_localorg.records.text_rows import TextRows
 from salesforce_localorg.schema import SObject
 from salesforce_localorg.soql.plan import (
@@ -226,5 +227,5 @@ def json_value(value: Any) -> Any:
 
 
 def _number(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
-    row = connection.execute(sql).fetchone()
+    row = first_row(connection, sql)
     return int(row[0]) if row else 0

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import duckdb
 
-from salesforce_localorg.records.tables import identifier
+from salesforce_localorg.records.tables import first_row, identifier
 from salesforce_localorg.schema import SObject
 
 BOOKKEEPING = "bookkeeping"  # the database schema of tables that belong to no object
@@ -83,7 +83,7 @@ def due_for_purge(connection: duckdb.DuckDBPyConnection, now: datetime) -> dict[
 
 def next_purge(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     """When the next record leaves the recycle bin."""
-    row = connection.execute(f"SELECT min(purge_at) FROM {DELETE_LOG}").fetchone()
+    row = first_row(connection, f"SELECT min(purge_at) FROM {DELETE_LOG}")
     return row[0] if row else None
 
 

@@ -16,7 +16,7 @@ from salesforce_localorg.records.derived import derived_fields
 from salesforce_localorg.records.macros import FIRST_INSERTED, MAX_ROWS
 from salesforce_localorg.records.row_expressions import EPOCH_SECONDS, RowExpressions
 from salesforce_localorg.records.setup_rows import SETUP_COUNTS
-from salesforce_localorg.records.tables import identifier, stored_fields
+from salesforce_localorg.records.tables import first_row, identifier, stored_fields
 from salesforce_localorg.schema import Schema, SObject
 
 _BATCH_ROWS = 250_000
@@ -143,7 +143,7 @@ def _generated(connection: duckdb.DuckDBPyConnection, sobject: SObject) -> int:
         return 0
     first_inserted = record_id(sobject.key_prefix or "000", FIRST_INSERTED)
     sql = f'SELECT count(*) FROM {identifier(sobject.name)} WHERE "Id" < ?'
-    row = connection.execute(sql, [first_inserted]).fetchone()
+    row = first_row(connection, sql, [first_inserted])
     return int(row[0]) if row else 0
 
 

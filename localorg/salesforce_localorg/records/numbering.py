@@ -10,7 +10,7 @@ import duckdb
 from salesforce_localorg.ids import record_id, record_number
 from salesforce_localorg.records.delete_log import DELETE_LOG
 from salesforce_localorg.records.macros import FIRST_INSERTED
-from salesforce_localorg.records.tables import identifier
+from salesforce_localorg.records.tables import first_row, identifier
 from salesforce_localorg.schema import Field, SObject
 
 
@@ -50,5 +50,5 @@ class Numbering:
         return FIRST_INSERTED if highest is None else max(FIRST_INSERTED, record_number(highest) + 1)
 
     def _highest(self, sql: str, parameters: list[str]) -> str | None:
-        row = self._connect().execute(sql, parameters).fetchone()
+        row = first_row(self._connect(), sql, parameters)
         return None if row is None or row[0] is None else str(row[0])

@@ -23,7 +23,7 @@ from salesforce_localorg.records.delete_log import (
 from salesforce_localorg.records.generate import generate_rows
 from salesforce_localorg.records.macros import create_macros
 from salesforce_localorg.records.stored_values import naive_utc, stored_values
-from salesforce_localorg.records.tables import identifier
+from salesforce_localorg.records.tables import first_row, identifier
 from salesforce_localorg.records.views import is_view
 from salesforce_localorg.schema import Schema, SObject, Viewer
 from salesforce_localorg.soql import Plan, SoqlError, compile_query, parse
@@ -81,7 +81,7 @@ class Records(ChangingTables):
         found = self._sobject(sobject)
         hidden = [identifier(name) for name in ("IsDeleted", "IsArchived") if found.field(name)]
         live = f"WHERE NOT {' AND NOT '.join(hidden)}" if hidden else ""
-        row = self._connect().execute(f"SELECT count(*) FROM {identifier(found.name)} {live}").fetchone()
+        row = first_row(self._connect(), f"SELECT count(*) FROM {identifier(found.name)} {live}")
         return int(row[0]) if row else 0
 
     def holds(self, sobject: str, record_id: str) -> bool | None:
@@ -90,7 +90,7 @@ class Records(ChangingTables):
         found = self._sobject(sobject)
         live = 'NOT "IsDeleted"' if found.field("IsDeleted") else "TRUE"
         sql = f'SELECT {live} FROM {identifier(found.name)} WHERE "Id" = ?'
-        row = self._connect().execute(sql, [record_id]).fetchone()
+        row = first_row(self._connect(), sql, [record_id])
         return None if row is None else bool(row[0])
 
     def holder(self, sobject: str, field_name: str, value: Any, but: str | None) -> str | None:
@@ -105,7 +105,7 @@ class Records(ChangingTables):
         column = identifier(field_name)
         equal = f"lower({column}) = lower(?)" if isinstance(stored, str) else f"{column} = ?"
         sql = f'SELECT "Id" FROM {identifier(found.name)} WHERE {equal} AND "Id" IS DISTINCT FROM ?{live} LIMIT 1'
-        row = self._connect().execute(sql, [stored, but]).fetchone()
+        row = first_row(self._connect(), sql, [stored, but])
         return None if row is None else str(row[0])
 
     def open_cursor(self, soql: str, *, include_deleted: bool, viewer: Viewer, encode_as: str | None = None) -> Cursor:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import duckdb
 
 from salesforce_localorg.schema import Field, SObject
 
@@ -34,6 +37,12 @@ def create_table(sobject: SObject) -> str:
     """The SQL that makes the object's table."""
     columns = ", ".join(f"{identifier(field.name)} {column_type(field)}" for field in stored_fields(sobject))
     return f"CREATE TABLE IF NOT EXISTS {identifier(sobject.name)} ({columns})"
+
+
+def first_row(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> Any:
+    """The first row of a result, None without any; the result is read to its end, so that the connection can go on."""
+    rows = connection.execute(sql, list(parameters)).fetchall()
+    return rows[0] if rows else None
 
 
 def identifier(name: str) -> str:

@@ -166,10 +166,6 @@ class Transaction:
         """Make the changes visible, or start the wait of `commit_after`."""
         self.workspace.commit(self)
 
-    def has_made(self, record_id: str) -> bool:
-        """Whether the record is one that this transaction adds."""
-        return record_id in self._own_ids
-
     def __enter__(self) -> Self:
         return self
 

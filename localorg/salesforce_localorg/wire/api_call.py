@@ -22,8 +22,7 @@ from salesforce_localorg.wire.errors import ApiError, not_found
 class PerformWithin(Protocol):
     """Makes a further call for the same caller, as batches do.
 
-    It counts as an API request where `metered`; what it writes becomes part of `change`, where there is one. `headers` go
-    before the caller's own.
+    It counts as an API request where `metered`. `headers` go before the caller's own.
     """
 
     def __call__(
@@ -34,7 +33,6 @@ class PerformWithin(Protocol):
         body: bytes,
         *,
         metered: bool = True,
-        change: Transaction | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer: ...
 
@@ -44,8 +42,7 @@ class ApiCall:
     """`params` come from the path, `query` from behind the question mark. `base_url` is scheme and host as the caller
     wrote them.
 
-    `change` is the transaction that the call is part of, None for one of its own. `session` is None on open routes;
-    `version` ("67.0") is None outside `/services/data/vXX.X`.
+    `session` is None on open routes; `version` ("67.0") is None outside `/services/data/vXX.X`.
     """
 
     org: LocalOrg
@@ -60,7 +57,6 @@ class ApiCall:
     session: Session | None = None
     version: str | None = None
     faults: tuple[Fault, ...] = ()
-    change: Transaction | None = None
 
     @property
     def data_path(self) -> str:
@@ -95,10 +91,7 @@ class ApiCall:
 
     @contextmanager
     def changing(self) -> Iterator[Transaction]:
-        """What the call's changes are written down in: they are made at the end, or with those of the whole transaction."""
-        if self.change is not None:
-            yield self.change
-            return
+        """What changes are written down in; they are made at the end."""
         with self.org.records.transaction(user_id=self.org.run_as_user_id) as change:
             yield change
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from salesforce_localorg.records import Transaction
 from salesforce_localorg.schema import SObject
 from salesforce_localorg.wire.api_call import ApiCall
 from salesforce_localorg.wire.errors import ApiError
-from salesforce_localorg.wire.written_values import check_flag, check_not_restricted, checked_values
+from salesforce_localorg.wire.written_values import check_flag, check_not_restricted, checked_values, repeated_keys
 
 OPERATIONS = ("insert", "update", "upsert", "delete")
 # Needs the permission "Bulk API Hard Delete", which nobody has unless an administrator gives it; the integration user has not.
@@ -29,6 +29,7 @@ NO_HARD_DELETE = (
 )
 NULL = "#N/A"
 MOST_RECORDS = 10_000
+CHUNK = 200  # records that are saved together; Bulk API Developer Guide, "General Guidelines for Data Loads"
 FIELDS_OF_RESULTS = ("Id", "Success", "Created", "Error")
 
 
@@ -107,14 +108,28 @@ def save(call: ApiCall, job: AsyncJob, records: list[dict[str, Any]]) -> list[Ou
     sobject = call.org.schema.sobject(job.sobject)
     if sobject is None:
         raise UnreadableBatchError(f"InvalidEntity: {job.sobject} is no longer there.")
-    with call.changing() as change:
-        return [outcome(call, job, sobject, record, change) for record in records]
+    return outcomes(call, job, sobject, records)
 
 
-def outcome(call: ApiCall, job: Order, sobject: SObject, record: Mapping[str, Any], change: Transaction) -> Outcome:
-    """What becomes of one record of a job."""
+def outcomes(call: ApiCall, job: Order, sobject: SObject, records: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+    """What becomes of the records of a job, which are saved in chunks as Salesforce does."""
+    key = job.external_id_field or "Id"
+    found: list[Outcome] = []
+    for start in range(0, len(records), CHUNK):
+        chunk = records[start : start + CHUNK]
+        repeated = repeated_keys(chunk, key) if job.operation == "upsert" and key.lower() != "id" else set()
+        with call.org.records.all_or_nothing():
+            found += [_outcome(call, job, sobject, record, repeated) for record in chunk]
+    return found
+
+
+def _outcome(
+    call: ApiCall, job: Order, sobject: SObject, record: Mapping[str, Any], repeated: Collection[str]
+) -> Outcome:
+    """What becomes of one record."""
     try:
-        return _save(call, job, sobject, record, change)
+        with call.changing() as change:
+            return _save(call, job, sobject, record, change, repeated)
     except ApiError as error:
         told = error.payload[0]
         fields = ", ".join(told.get("fields", ()))
@@ -125,7 +140,14 @@ def outcome(call: ApiCall, job: Order, sobject: SObject, record: Mapping[str, An
         return Outcome(error=f"INVALID_TYPE_ON_FIELD_IN_RECORD:A value does not fit its field: {error}: --")
 
 
-def _save(call: ApiCall, job: Order, sobject: SObject, record: Mapping[str, Any], change: Transaction) -> Outcome:
+def _save(
+    call: ApiCall,
+    job: Order,
+    sobject: SObject,
+    record: Mapping[str, Any],
+    change: Transaction,
+    repeated: Collection[str],
+) -> Outcome:
     values = {name: value for name, value in record.items() if name.lower() not in ("id", "attributes")}
     own_id = next((str(value) for name, value in record.items() if name.lower() == "id" and value), None)
     if job.operation == "insert":
@@ -135,6 +157,10 @@ def _save(call: ApiCall, job: Order, sobject: SObject, record: Mapping[str, Any]
         value = (
             own_id if key.lower() == "id" else next((v for n, v in values.items() if n.lower() == key.lower()), None)
         )
+        if value is None and key.lower() != "id":
+            raise ApiError(400, "MISSING_ARGUMENT", f"{key} not specified")
+        if str(value).lower() in repeated:
+            raise ApiError(400, "DUPLICATE_VALUE", f"Duplicate external id specified: {value}", fields=[key])
         found = [] if value is None else call.org.records.find_by(sobject.name, key, value)
         if len(found) > 1:
             raise ApiError(300, "DUPLICATE_EXTERNAL_ID", f"Duplicate external id specified: {value}", fields=[key])

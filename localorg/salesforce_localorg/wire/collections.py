@@ -15,7 +15,7 @@ from salesforce_localorg.schema import SObject
 from salesforce_localorg.wire.answers import Answer, JsonAnswer
 from salesforce_localorg.wire.api_call import ApiCall
 from salesforce_localorg.wire.errors import ApiError, NotAllError
-from salesforce_localorg.wire.written_values import check_not_restricted, checked_values, visible_field
+from salesforce_localorg.wire.written_values import check_not_restricted, checked_values, repeated_keys, visible_field
 
 MOST_CHANGED = 200
 MOST_READ = 2000
@@ -67,6 +67,8 @@ def upsert(call: ApiCall) -> Answer:
     """PATCH /composite/sobjects/X/{field}: records are changed where one holds their value in the field, else created"""
     target = call.sobject()
     key = visible_field(call, target, call.params["field"]).name
+    records = _records(call)
+    repeated = repeated_keys(records, key)
 
     def step(record: dict[str, Any]) -> Step:
         sobject, values = _typed(call, record)
@@ -77,6 +79,10 @@ def upsert(call: ApiCall) -> Answer:
             )
         value = values.pop(named)
         is_new_by_id = key == "Id" and value is None
+        if value in (None, "") and not is_new_by_id:
+            raise _RecordError("MISSING_ARGUMENT", f"{key} not specified")
+        if key != "Id" and str(value).lower() in repeated:
+            raise _RecordError("DUPLICATE_VALUE", f"Duplicate external id specified: {value}", (key,))
         ids = [] if is_new_by_id else call.org.records.find_by(sobject.name, key, value)
         if len(ids) > 1:
             raise _RecordError("DUPLICATE_EXTERNAL_ID", f"Duplicate external id specified: {value}", (key,))
@@ -94,7 +100,7 @@ def upsert(call: ApiCall) -> Answer:
 
         return run
 
-    return _each(call, _records(call), step)
+    return _each(call, records, step)
 
 
 @contextmanager
@@ -248,33 +254,37 @@ def _saved(record_id: str) -> dict[str, Any]:
 def _each(
     call: ApiCall, items: Sequence[Any], step: Callable[[Any], Step], *, all_or_none: bool | None = None
 ) -> Answer:
-    """Do the step of each item in one transaction; with allOrNone, or as part of one, a failure takes all of them back."""
+    """Do the step of each item; others see all of them at once, and with allOrNone a failure takes all of them back."""
     if all_or_none is None:
         all_or_none = call.json_object().get("allOrNone") is True
-    all_or_none = all_or_none or call.change is not None
     results: list[dict[str, Any]] = []
     try:
-        with call.changing() as change:
-            results.extend(_results(items, step, change))
+        with call.org.records.all_or_nothing():
+            results.extend(_result(call, step, item) for item in items)
             if all_or_none and not all(result["success"] for result in results):
                 raise NotAllError
     except NotAllError:
-        rolled_back = _RecordError("ALL_OR_NONE_OPERATION_ROLLED_BACK", ROLLED_BACK).result
-        kept = [{name: value for name, value in result.items() if name == "created"} for result in results]
-        results = [{**rolled_back, **more} if each["success"] else each for each, more in zip(results, kept)]
+        results = rolled_back(results)
     return JsonAnswer(payload=results)
 
 
-def _results(items: Sequence[Any], step: Callable[[Any], Step], change: Transaction) -> Iterator[dict[str, Any]]:
-    for item in items:
-        try:
-            yield step(item)(change)
-        except _RecordError as failure:
-            yield failure.result
-        except LookupError:
-            yield _RecordError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id").result
-        except (ValueError, OverflowError) as error:
-            yield _unfit(error).result
+def rolled_back(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results of a call that is taken back since one of its records failed, or another part of a whole."""
+    taken_back = _RecordError("ALL_OR_NONE_OPERATION_ROLLED_BACK", ROLLED_BACK).result
+    kept = [{name: value for name, value in result.items() if name == "created"} for result in results]
+    return [{**taken_back, **more} if each["success"] else each for each, more in zip(results, kept)]
+
+
+def _result(call: ApiCall, step: Callable[[Any], Step], item: Any) -> dict[str, Any]:
+    try:
+        with call.changing() as change:
+            return step(item)(change)
+    except _RecordError as failure:
+        return failure.result
+    except LookupError:
+        return _RecordError("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id").result
+    except (ValueError, OverflowError) as error:
+        return _unfit(error).result
 
 
 def _unfit(error: Exception) -> _RecordError:

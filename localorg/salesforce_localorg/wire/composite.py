@@ -1,7 +1,7 @@
-"""Up to 25 calls in one: composite/batch, whose calls know nothing of each other, and composite, whose calls may refer to
-the answers of earlier ones.
+"""Many calls in one: composite/batch, whose calls know nothing of each other, and composite and composite/graph, whose calls
+may refer to the answers of earlier ones.
 
-Facts: REST API Developer Guide, "Composite Batch" and "Composite".
+Facts: REST API Developer Guide, "Composite Batch", "Composite" and "Composite Graphs".
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from salesforce_localorg.records import Transaction
 from salesforce_localorg.wire.answers import Answer, JsonAnswer, encode_json
 from salesforce_localorg.wire.api_call import ApiCall
+from salesforce_localorg.wire.collections import rolled_back
 from salesforce_localorg.wire.errors import ApiError, NotAllError
 
 API_ROOT = "/services/data/"
 MOST_CALLS = 25
+MOST_GRAPHS, MOST_NODES = 75, 500
 MOST_QUERIES = 5  # of a composite, collections of records among them
 QUERY = re.compile(r"/v\d+\.\d/(query|queryAll|composite/sobjects)\b", re.IGNORECASE)
 REFERENCE = re.compile(r"@\{(\w+)((?:\.\w+|\[\d+\])*)\}")
@@ -86,8 +87,7 @@ class _ReferenceError(Exception):
 def composite(call: ApiCall) -> Answer:
     """POST /composite: `@{id.path}` in a url or body stands for a value of the answer with that referenceId
 
-    The whole counts as one request. With allOrNone all changes are made at the end, or none; so reading comes first, which
-    the local org insists on.
+    The whole counts as one request. With allOrNone all changes show to others at the end, or none.
     """
     body = call.json_object()
     requests = body.get("compositeRequest")
@@ -99,17 +99,61 @@ def composite(call: ApiCall) -> Answer:
     if sum(bool(QUERY.search(str(each.get("url")))) for each in requests) > MOST_QUERIES:
         return _too_many(f"{MOST_QUERIES} query operations")
     if body.get("allOrNone") is not True:
-        return JsonAnswer(payload={"compositeResponse": _parts(call, requests, None)})
-    _check_order(requests)
+        return JsonAnswer(payload={"compositeResponse": _parts(call, requests)})
+    return JsonAnswer(payload={"compositeResponse": _together(call, requests)[0]})
+
+
+def graph(call: ApiCall) -> Answer:
+    """POST /composite/graph: several composites, each made whole or not at all"""
+    graphs = call.json_object().get("graphs")
+    if not isinstance(graphs, list) or not 0 < len(graphs) <= MOST_GRAPHS:
+        raise ApiError(400, "INVALID_INPUT", f"graphs must hold 1 to {MOST_GRAPHS} graphs.")
+    ids = [each.get("graphId") if isinstance(each, dict) else None for each in graphs]
+    if not all(isinstance(each, str) and re.fullmatch(r"\w{1,40}", each) for each in ids) or len(set(ids)) < len(ids):
+        message = "Each graph needs a graphId of its own, of letters, digits and underscores."
+        raise ApiError(400, "INVALID_INPUT", message)
+    nodes = [each.get("compositeRequest") for each in graphs]
+    if not all(isinstance(each, list) and each for each in nodes) or sum(map(len, nodes)) > MOST_NODES:
+        raise ApiError(
+            400, "INVALID_INPUT", f"The compositeRequests of all graphs must hold 1 to {MOST_NODES} requests."
+        )
+    for each in nodes:
+        _check_reference_ids(each)
+    answers = [_together(call, each) for each in nodes]
+    return JsonAnswer(
+        payload={
+            "graphs": [
+                {"graphId": graph_id, "graphResponse": {"compositeResponse": results}, "isSuccessful": done}
+                for graph_id, (results, done) in zip(ids, answers)
+            ]
+        }
+    )
+
+
+def resources(call: ApiCall) -> Answer:
+    """GET /composite: the resources below it"""
+    names = ("batch", "graph", "sobjects", "tree")
+    return JsonAnswer(payload={name: f"{call.data_path}/composite/{name}" for name in names})
+
+
+def _together(call: ApiCall, requests: Sequence[Any]) -> tuple[list[dict[str, Any]], bool]:
+    """The results of requests of which all are made or none, and whether they were."""
     results: list[dict[str, Any]] = []
     try:
-        with call.org.records.transaction(user_id=call.org.run_as_user_id) as change:
-            results.extend(_parts(call, requests, change))
+        with call.org.records.all_or_nothing():
+            results.extend(_parts(call, requests))
             if any(_failed(each) for each in results):
                 raise NotAllError
     except NotAllError:
-        results = [each if _failed(each) else _part_failed(each["referenceId"], TAKEN_BACK) for each in results]
-    return JsonAnswer(payload={"compositeResponse": results})
+        return [_taken_back(each) for each in results], False
+    return results, True
+
+
+def _taken_back(part: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a part when the whole is taken back: why it failed, or that it did nothing."""
+    if not _failed(part):
+        return _part_failed(part["referenceId"], TAKEN_BACK)
+    return {**part, "body": rolled_back(part["body"])} if part["httpStatusCode"] < 400 else part
 
 
 def _too_many(what: str) -> Answer:
@@ -119,18 +163,11 @@ def _too_many(what: str) -> Answer:
     return JsonAnswer(payload={"compositeResponse": [refused]})
 
 
-def _parts(call: ApiCall, requests: Sequence[Any], change: Transaction | None) -> list[dict[str, Any]]:
+def _parts(call: ApiCall, requests: Sequence[Any]) -> list[dict[str, Any]]:
     answers: dict[str, dict[str, Any]] = {}
     for request in requests:
-        answers[request["referenceId"]] = _part(call, request, answers, change)
+        answers[request["referenceId"]] = _part(call, request, answers)
     return list(answers.values())
-
-
-def _check_order(requests: Sequence[Mapping[str, Any]]) -> None:
-    writes = [str(each.get("method", "")).upper() != "GET" for each in requests]
-    if writes != sorted(writes):
-        message = "With allOrNone the local org takes a request that reads before those that write only."
-        raise ApiError(400, "INVALID_INPUT", message)
 
 
 def _check_reference_ids(requests: Sequence[Any]) -> None:
@@ -146,7 +183,6 @@ def _part(
     call: ApiCall,
     request: Mapping[str, Any],
     earlier: Mapping[str, Mapping[str, Any]],
-    change: Transaction | None,
 ) -> dict[str, Any]:
     reference_id = request["referenceId"]
     try:
@@ -157,7 +193,7 @@ def _part(
     except RecursionError:
         return _part_failed(reference_id, "The body is nested too deeply.", "JSON_PARSER_ERROR")
     parts = _split(url) if isinstance(url, str) and url.startswith(API_ROOT) else None
-    if parts is None or re.search(r"/composite(/batch)?/?$", parts[0], re.IGNORECASE):
+    if parts is None or re.search(r"/composite(/batch|/graph)?/?$", parts[0], re.IGNORECASE):
         message = (
             f"The url of a composite request must be a path such as {API_ROOT}v67.0/limits, and no composite itself."
         )
@@ -167,7 +203,6 @@ def _part(
         *parts,
         content,
         metered=False,
-        change=change,
         headers=_own_headers(request),
     )
     told = answer.content() if isinstance(answer, JsonAnswer) else None

@@ -210,10 +210,7 @@ def _saved(call: ApiCall, job: IngestJob, text: str) -> IngestResults:
         raise _UnreadableUploadError(f"InvalidEntity : {request.sobject} is no longer there.")
     header, rows = _table(request, text)
     _check_header(sobject, header)
-    with call.changing() as change:
-        outcomes = [
-            async_ingest.outcome(call, request, sobject, async_ingest.cells(header, row), change) for row in rows
-        ]
+    outcomes = async_ingest.outcomes(call, request, sobject, [async_ingest.cells(header, row) for row in rows])
     good = [[each.id, _word(each.created), *row] for each, row in zip(outcomes, rows) if not each.error]
     bad = [[each.id, each.error, *row] for each, row in zip(outcomes, rows) if each.error]
     return IngestResults(

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from salesforce_localorg.host_names import LOGIN_HOSTS
 from salesforce_localorg.ids import INTEGRATION_USER
 from salesforce_localorg.org import LocalOrg
-from salesforce_localorg.records.tables import identifier
+from salesforce_localorg.records.tables import first_row, identifier
 from salesforce_localorg.wire.errors import OAuthError
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -94,7 +94,7 @@ def _row_of(org: LocalOrg, username: str) -> tuple[str, bool] | None:
     if user is None or not (user.field("Username") and user.field("IsActive")):
         return None
     sql = f'SELECT "Id", "IsActive" FROM {identifier(user.name)} WHERE lower("Username") = lower(?)'
-    row = org.records.raw().execute(sql, [username]).fetchone()
+    row = first_row(org.records.raw(), sql, [username])
     return None if row is None else (str(row[0]), bool(row[1]))
 
 

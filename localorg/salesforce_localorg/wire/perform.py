@@ -13,7 +13,6 @@ from starlette.datastructures import Headers, QueryParams
 
 from salesforce_localorg.faults import Fault
 from salesforce_localorg.org import LocalOrg
-from salesforce_localorg.records import Transaction
 from salesforce_localorg.sessions import Session
 from salesforce_localorg.soql import SoqlError
 from salesforce_localorg.wire.access import admit, check_admin, check_api_enabled, check_bulk_enabled
@@ -42,7 +41,6 @@ class Visitor:
     faults: tuple[Fault, ...] = ()
     session: Session | None = None
     metered: bool = True
-    change: Transaction | None = None
 
 
 @dataclass(frozen=True)
@@ -121,14 +119,13 @@ class Performer:
             body: bytes,
             *,
             metered: bool = True,
-            change: Transaction | None = None,
             headers: Mapping[str, str] | None = None,
         ) -> Answer:
             # Part of a batch: same caller, but no way around the loopback rule of the admin pages.
             shown = {**visitor.headers, **{name.lower(): value for name, value in (headers or {}).items()}}
             shown.pop("content-encoding", None)  # the part is a piece of an unpacked body
             shown["authorization"] = visitor.headers.get("authorization", "")
-            inner = Visitor(Headers(shown), visitor.base_url, is_local=False, metered=metered, change=change)
+            inner = Visitor(Headers(shown), visitor.base_url, is_local=False, metered=metered)
             return self.perform(inner, Target(method, path, query, body))
 
         return ApiCall(
@@ -144,5 +141,4 @@ class Performer:
             session=visitor.session,
             version=match.params.get("version"),
             faults=visitor.faults,
-            change=visitor.change,
         )

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from salesforce_localorg.ids import full_id, is_id
-from salesforce_localorg.records.tables import identifier
+from salesforce_localorg.records.tables import first_row, identifier
 from salesforce_localorg.schema import ChildRelationship, Field, SObject
 from salesforce_localorg.wire import rows
 from salesforce_localorg.wire.answers import Answer, BinaryAnswer
@@ -75,7 +75,7 @@ def _children(call: ApiCall, relationship: ChildRelationship, record_id: str) ->
 
 def _content(call: ApiCall, sobject: SObject, record: dict[str, Any], field: Field) -> Answer:
     sql = f'SELECT {identifier(field.name)} FROM {identifier(sobject.name)} WHERE "Id" = ?'
-    found = call.org.records.raw().execute(sql, [record["Id"]]).fetchone()
+    found = first_row(call.org.records.raw(), sql, [record["Id"]])
     if found is None or found[0] is None:
         raise not_found()
     return BinaryAnswer(content=_bytes(found[0]), media_type=record.get("ContentType") or "application/octet-stream")

@@ -29,6 +29,7 @@ BULK_QUERY_SINCE = 47
 RESULT_PAGES_SINCE = 58
 COLLECTIONS_SINCE = 42
 TREES_SINCE = 34
+GRAPHS_SINCE = 50
 DATA = "/services/data/v{version}"
 SOBJECT = DATA + "/sobjects/{sobject}"
 COLLECTIONS = DATA + "/composite/sobjects"
@@ -79,6 +80,8 @@ COMPOSITE = (
     # A batch is not metered itself: each call inside it is. A composite is one request, whatever it holds.
     Route("composite_batch", ("POST",), DATA + "/composite/batch", composite.batch, metered=False),
     Route("composite", ("POST",), DATA + "/composite", composite.composite),
+    Route("composite", ("GET",), DATA + "/composite", composite.resources),
+    Route("composite_graph", ("POST",), DATA + "/composite/graph", composite.graph, since=GRAPHS_SINCE),
     Route("tree_create", ("POST",), DATA + "/composite/tree/{sobject}", trees.create, since=TREES_SINCE),
     Route("rows_create", ("POST",), COLLECTIONS, collections.create, since=COLLECTIONS_SINCE),
     Route("rows_update", ("PATCH",), COLLECTIONS, collections.update, since=COLLECTIONS_SINCE),

@@ -72,8 +72,8 @@ def update(call: ApiCall) -> Answer:
 
 
 def _tag_of_changed(call: ApiCall, sobject: SObject, record_id: str) -> dict[str, str]:
-    """The header with the new entity tag, where the record has one and is changed already."""
-    if sobject.name != TAGGED or call.change is not None:
+    """The header with the new entity tag, where the record has one."""
+    if sobject.name != TAGGED:
         return {}
     changed = call.org.records.get(sobject.name, record_id, viewer=call.org.viewer)
     return {} if changed is None else {"ETag": _state(sobject, changed).headers(call)["ETag"]}

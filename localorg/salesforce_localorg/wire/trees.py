@@ -6,10 +6,9 @@ Facts: REST API Developer Guide, "sObject Tree" and "sObject Tree Response Body"
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from salesforce_localorg.records import Transaction
 from salesforce_localorg.schema import SObject
 from salesforce_localorg.wire.answers import Answer, JsonAnswer
 from salesforce_localorg.wire.api_call import ApiCall
@@ -45,9 +44,9 @@ def create(call: ApiCall) -> Answer:
     saved: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
     try:
-        with call.changing() as change:
+        with call.org.records.all_or_nothing():
             for node in nodes:
-                _save(replace(call, change=change), change, node, {}, saved, errors)
+                _save(call, node, {}, saved, errors)
             if errors:
                 raise NotAllError
     except NotAllError:
@@ -92,7 +91,6 @@ def _node(call: ApiCall, sobject: SObject, record: dict[str, Any], level: int) -
 
 def _save(
     call: ApiCall,
-    change: Transaction,
     node: _Node,
     link: dict[str, str],
     saved: list[dict[str, Any]],
@@ -100,7 +98,8 @@ def _save(
 ) -> None:
     """Save the record with `link`, the reference to its parent, and then its children; failures go to `errors`."""
     try:
-        record_id = change.insert(node.sobject.name, checked_values(call, node.sobject, {**node.values, **link}))
+        with call.changing() as change:
+            record_id = change.insert(node.sobject.name, checked_values(call, node.sobject, {**node.values, **link}))
     except ApiError as error:
         told = error.payload[0]
         errors.append(_failure(node, told["errorCode"], told["message"], told.get("fields", [])))
@@ -110,7 +109,7 @@ def _save(
         return
     saved.append({"referenceId": node.reference_id, "id": record_id})
     for field, child in node.children:
-        _save(call, change, child, {field: record_id}, saved, errors)
+        _save(call, child, {field: record_id}, saved, errors)
 
 
 def _failure(node: _Node, code: str, message: str, fields: list[str]) -> dict[str, Any]:

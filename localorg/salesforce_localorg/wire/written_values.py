@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from salesforce_localorg.ids import full_id, is_id
@@ -61,6 +62,15 @@ def visible_field(call: ApiCall, sobject: SObject, name: str) -> Field:
     if field is None or not call.org.viewer.sees_field(sobject.name, field.name):
         raise ApiError(400, "INVALID_FIELD", f"No such column '{name}' on sobject of type {sobject.name}")
     return field
+
+
+def repeated_keys(records: Iterable[Mapping[str, Any]], key: str) -> set[str]:
+    """The values of an upsert's external id field, in lower case, that several records of one call have.
+
+    Salesforce saves none of those.
+    """
+    found = (value for record in records for name, value in record.items() if name.lower() == key.lower())
+    return {value for value, count in Counter(str(each).lower() for each in found).items() if count > 1}
 
 
 def checked_values(
@@ -205,7 +215,7 @@ def _check_reference(call: ApiCall, field: Field, value: str) -> None:
     if not is_id(value) or (target is None and knows_all):
         raise ApiError(400, "MALFORMED_ID", f"{field.label}: id value of incorrect type: {value}", fields=[field.name])
     given = full_id(value)
-    if target is None or (call.change is not None and call.change.has_made(given)):
+    if target is None:
         return
     state = call.org.records.holds(target.name, given)
     if state is None:
