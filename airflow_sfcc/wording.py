@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from airflow_sfcc.redaction import printable
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question that names up to three of the `known` which are spelt nearly so, each on one line; empty when none is."""
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """A question that names up to three of the `known` which are spelt nearly so, each on one line; empty when none is.
+
+    `cutoff` is how alike they are at least, from 0 to 1.
+    """
     lowered = {candidate.lower(): candidate for candidate in known}
-    close = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3)]
+    close = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=cutoff)]
     return f"Did you mean {' or '.join(map(printable, close))}?" if close else ""
 
 

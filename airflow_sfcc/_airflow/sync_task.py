@@ -143,6 +143,8 @@ def plan_task(settings: PlanSettings, context: Context, group_id: str) -> list[d
             settings.table,
             plan.api_calls,
             planned_at=plan.planned_at,
+            remarks=plan.remarks,
+            rules=plan.rules,
         )
         reports.write(run.extract_id, report)
     for outcome in plan.settled:
@@ -410,9 +412,13 @@ def report_task(settings: SyncSettings, context: Context, group_id: str) -> tupl
             plan.api_calls + sum(each.api_calls for each in done),
             datetime.now(timezone.utc),
             plan.planned_at,
+            plan.remarks,
+            plan.rules,
         )
         path = str(_reports(settings, context, group_id).write(run.extract_id, report))
     settings.log.info("Sync report\n%s", "\n".join(table(report)))
+    for remark in report.remarks:
+        settings.log.warning("%s", remark)
     result = _returned(report, path)
     place, usage = destination_uri(settings.destination), _last_usage([plan.usage, *(each.usage for each in done)])
     facts = facts_of_sync(report, path, place, plan.instance, plan.api_calls, usage)

@@ -60,8 +60,18 @@ class Usage(Model, frozen=True):
     budget: float | None = None
 
 
+class RuleSeen(Model, frozen=True):
+    """The object in which the rule `text` of `columns` was seen to match a field at `at`; empty where it matched none in any."""
+
+    text: str
+    sobject: str
+    at: Timestamp
+
+
 class SyncPlan(Model, frozen=True):
     """What a run is going to do in the org at `instance`. `settled` are the objects that need no task.
+
+    `remarks` are sentences on options without effect; `rules` is where those of `columns` for several objects match.
 
     `planned_at` tells a plan from those that the run made before it was cleared: Airflow keeps what the tasks of those said.
     """
@@ -72,6 +82,8 @@ class SyncPlan(Model, frozen=True):
     instance: str = ""
     usage: Usage = Usage()
     planned_at: Timestamp | None = None
+    remarks: tuple[str, ...] = ()
+    rules: tuple[RuleSeen, ...] = ()
 
 
 class Done(Model, frozen=True):
@@ -111,6 +123,8 @@ class Report(Model, frozen=True):
     api_calls: Count = 0
     finished_at: Timestamp | None = None
     planned_at: Timestamp | None = None
+    remarks: tuple[str, ...] = ()
+    rules: tuple[RuleSeen, ...] = ()
     format_version: Literal[1] = 1
 
     def of(self, *results: Result) -> list[Outcome]:

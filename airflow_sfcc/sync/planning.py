@@ -26,6 +26,7 @@ from airflow_sfcc.sync.catalog import Catalog, OrgObject, read_catalog
 from airflow_sfcc.sync.changes import Question, changed_rows
 from airflow_sfcc.sync.model import COMPLETE, DUE_AGAIN, Batch, Outcome, Report, SyncPlan, Usage, Wanted
 from airflow_sfcc.sync.patterns import Patterns
+from airflow_sfcc.sync.rules import require_objects, see_rules
 from airflow_sfcc.sync.schedule import batches_of
 from airflow_sfcc.timestamps import timestamp
 from airflow_sfcc.wording import did_you_mean, plural
@@ -45,7 +46,7 @@ _COMMIT_TAKES = timedelta(minutes=10)
 @dataclass(frozen=True)
 class SyncRequest:
     """What to sync; names and meanings are those of salesforce_sync. `where` has conditions by object name, and `columns`
-    is what the extracts get: here it is only looked up whether its rules are for objects of the org.
+    is what the extracts get: here it is only looked up whether its rules are for objects and fields of the org.
     """
 
     objects: Sequence[str] = ("*",)
@@ -73,10 +74,11 @@ def plan_sync(
 ) -> SyncPlan:
     """The plan of a run; `destination` says where the extracts of an object live, `last` what the run before reported.
 
-    Raises what a request raises, OptionError where the patterns select nothing, and UnexpectedResponseError where the org and
-    this machine disagree about the time.
+    Raises what a request raises, OptionError where the patterns select nothing or a rule that hides columns is for none, and
+    UnexpectedResponseError where the org and this machine disagree about the time.
     """
     planned_at, calls = datetime.now(timezone.utc), client.usage.calls
+    rules = Rules(request.columns).rules
     try:
         catalog = read_catalog(client, Patterns(request.objects), request.where)
         require_clock(client)
@@ -85,12 +87,17 @@ def plan_sync(
             raise
         log.warning("Nothing is extracted: %s", problem.message)
         late = tuple(Outcome(name, "late", sentence=problem.message) for name in _known(last))
-        return _plan_of(client, planned_at, calls, batches_of([], request.shared_tasks), late)
+        plan = _plan_of(client, planned_at, calls, batches_of([], request.shared_tasks), late)
+        return structs.replace(plan, rules=last.rules)
     missing = _missing(client, catalog, last)
-    _log_selection(request, catalog, last)
+    remarks = _log_selection(request, catalog, last)
     if not (catalog.objects or missing):
         raise OptionError(f"objects={list(request.objects)!r} selects nothing. {' '.join(catalog.unmatched)}".strip())
+    require_objects(rules, catalog.names)
     extracted = [each for each in catalog.objects if each.is_extracted]
+    seen = see_rules(client, rules, _largest_first(extracted), last.rules if last else (), planned_at)
+    for remark in seen.remarks:
+        log.warning("%s", remark)
     states = _states(destination, [each.name for each in extracted], request.initial_start)
     planner = _Planner(request, run, last, client.now, client.auth.token.org_id)
     questions = [question for each in extracted if (question := planner.question(each, states[each.name]))]
@@ -107,7 +114,13 @@ def plan_sync(
     log.info(
         "%s to extract, %s unchanged, %s left out", plural(len(wanted), "object"), len(unchanged), _left_out(settled)
     )
-    return _plan_of(client, planned_at, calls, batches_of(wanted, request.shared_tasks), settled)
+    plan = _plan_of(client, planned_at, calls, batches_of(wanted, request.shared_tasks), settled)
+    return structs.replace(plan, remarks=(*remarks, *seen.remarks), rules=seen.rules)
+
+
+def _largest_first(objects: Sequence[OrgObject]) -> list[str]:
+    """Rules are for fields that people fill in."""
+    return [each.name for each in sorted(objects, key=lambda each: -(each.rows or 0))]
 
 
 def _plan_of(
@@ -137,20 +150,23 @@ def _known(last: Report | None) -> list[str]:
 
 
 def _without_effect(request: SyncRequest, names: Collection[str], selected: Collection[str]) -> Iterator[str]:
-    """A sentence for each condition of an object that is not selected, and each rule for columns of one that is not there."""
+    """A sentence for each condition of an object that is not selected, and each rule that keeps columns of one that is not
+    there."""
     there, chosen = ({name.lower() for name in some} for some in (names, selected))
     for name in request.where:
         if name.lower() in there - chosen:
             yield f"where has {name!r}, and objects does not select it."
     for rule in Rules(request.columns).rules:
-        if "*" not in rule.sobject and rule.sobject not in there:
+        if rule.action == "keep" and not rule.is_for_objects and rule.sobject not in there:
             hint = did_you_mean(rule.sobject, names)
             yield f"columns has a rule for {rule.text}, and the org has no object of that name. {hint}".strip()
 
 
-def _log_selection(request: SyncRequest, catalog: Catalog, last: Report | None) -> None:
+def _log_selection(request: SyncRequest, catalog: Catalog, last: Report | None) -> list[str]:
+    """Returns what is to be told in the report too."""
     selected = {each.name for each in catalog.objects}
-    for sentence in [*catalog.unmatched, *_without_effect(request, catalog.names, selected)]:
+    remarks = [*catalog.unmatched, *_without_effect(request, catalog.names, selected)]
+    for sentence in remarks:
         log.warning("%s", sentence)
     dropped = [name for name in _known(last) if name in catalog.names and name not in selected]
     if dropped:
@@ -159,6 +175,7 @@ def _log_selection(request: SyncRequest, catalog: Catalog, last: Report | None) 
     for each in catalog.objects:
         if each.name in known and not each.is_extracted:
             log.warning("%s is not extracted any more: %s", each.name, each.reason)
+    return remarks
 
 
 def _states(

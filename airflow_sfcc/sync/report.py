@@ -86,14 +86,16 @@ _RESULTS: tuple[Result, ...] = (*COMPLETE, "late", "failed", "gone", "hidden", "
 
 
 def summary(report: Report) -> str:
-    """`738 objects complete (3 new, 60 changed, 675 unchanged), 1 failed; 512 API calls`."""
+    """`738 objects complete (3 new, 60 changed, 675 unchanged), 1 failed; 512 API calls`, and what the run was told without
+    effect."""
     counts = counts_of(report.outcomes)
     complete = ", ".join(f"{counts[result]:,} {result}" for result in COMPLETE)
     others = [
         f"{counts[each]:,} {each.replace('_', ' ')}" for each in _RESULTS if each not in COMPLETE and counts[each]
     ]
     told = ", ".join([f"{plural(counts['complete'], 'object')} complete ({complete})", *others])
-    return f"{told}; {plural(report.api_calls, 'API call')}"
+    remarks = f"; {plural(len(report.remarks), 'warning')}: {' '.join(report.remarks)}" if report.remarks else ""
+    return f"{told}; {plural(report.api_calls, 'API call')}{remarks}"
 
 
 def table(report: Report) -> Iterator[str]:
@@ -101,7 +103,7 @@ def table(report: Report) -> Iterator[str]:
     told = [outcome for result in TOLD for outcome in report.of(result)]
     if told:
         yield from aligned([_HEADER, *map(_row, told)])
-    yield f"{summary(report)}."
+    yield f"{summary(report).removesuffix('.')}."
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

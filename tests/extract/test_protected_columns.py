@@ -180,7 +180,13 @@ def test_what_would_let_values_out_is_refused(org: RunningOrg, request_: Mapping
 
 def test_what_lets_nothing_out_is_not_refused(org: RunningOrg, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    rules = {"Contact.Email": "hash", "*.SSN__c": "drop", "Contcat.Phone": "hash", "Contact.Zip*": "drop"}
+    rules = {
+        "Contact.Email": "hash",
+        "*.SSN__c": "drop",
+        "Contcat.Phone": "hash",
+        "Contact.Zip*": "drop",
+        "*.Pho_ne": "drop",
+    }
     for soql in (
         "SELECT COUNT(Id), COUNT_DISTINCT(Email) FROM Contact WHERE Email != null",
         "SELECT Email, COUNT(Id) n FROM Contact GROUP BY Email",
@@ -191,6 +197,7 @@ def test_what_lets_nothing_out_is_not_refused(org: RunningOrg, caplog: pytest.Lo
     told = {(each.levelname, each.getMessage()) for each in caplog.records}
     assert ("INFO", "columns has a rule for *.SSN__c, and no field of Contact is so") in told
     assert ("WARNING", "columns has a rule for Contact.Zip*, and no field of Contact is so") in told
+    assert ("WARNING", "columns has a rule for *.Pho_ne, and no field of Contact is so. Did you mean Phone?") in told
     make_plan(org.client(), Request(sobject="Contact", columns={"Contcat.Phone": "drop"}), run_identity())
     assert "columns has a rule for Contcat.Phone: did you mean Contact?" in caplog.text
 

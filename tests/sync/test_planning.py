@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from upath import UPath
 
 from airflow_sfcc.errors import OptionError, UnexpectedResponseError
@@ -15,6 +16,7 @@ from airflow_sfcc.extract.model import RunIdentity
 from airflow_sfcc.salesforce.org_clock import OrgClock
 from airflow_sfcc.sync.model import Outcome, Report, SyncPlan
 from airflow_sfcc.sync.planning import SyncRequest, plan_sync
+from airflow_sfcc.sync.report import summary, table
 from tests.conftest import RunningOrg
 from tests.extract.runs import NIGHT, extract, run_identity
 
@@ -171,11 +173,67 @@ def test_patterns_that_select_nothing_are_an_error(org: RunningOrg, tmp_path: Pa
 def test_rules_and_conditions_for_no_object_of_the_sync_are_told(
     org: RunningOrg, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of a rule that is spelt wrongly, the values land as they are."""
-    rules = {"Contcat.Email": "hash", "*.Phone": "drop", "contact.Fax": "drop", "Case.type:email": "keep"}
-    plan_for(org, tmp_path, objects=["Contact"], columns=rules, where={"Account": "Name != null"})
+    rules = {"Contcat.Email": "keep", "*.Phone": "drop", "contact.Fax": "drop", "Case.type:email": "keep"}
+    plan = plan_for(org, tmp_path, objects=["Contact", "Acount"], columns=rules, where={"Account": "Name != null"})
     told = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    assert told == [
-        "where has 'Account', and objects does not select it.",
-        "columns has a rule for Contcat.Email, and the org has no object of that name. Did you mean Contact?",
+    assert (
+        told
+        == list(plan.remarks)
+        == [
+            "objects has 'Acount', and the org has none of that name. Did you mean Account or Contact or AccountHistory?",
+            "where has 'Account', and objects does not select it.",
+            "columns has a rule for Contcat.Email, and the org has no object of that name. Did you mean Contact?",
+        ]
+    )
+    report = reported("Contact", remarks=plan.remarks)
+    assert "; 3 warnings: objects has 'Acount', and" in summary(report) and not list(table(report))[-1].endswith("..")
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("Contcat.Email", "the org has no object of that name that the Run As user may see. Did you mean Contact"),
+        ("Contcat.type:email", "Did you mean Contact"),
+        ("*.Phonee", r"no field of this sync's objects \(2\) has that name.* Did you mean Phone"),
+        ("C*.Sitee", "Did you mean Site"),
+        ("*.zzzzzzz", "Check the spelling"),
+    ],
+)
+def test_a_rule_that_would_hide_columns_and_hides_none_is_an_error(
+    org: RunningOrg, tmp_path: Path, rule: str, says: str
+) -> None:
+    """Spelt wrongly: the values that it is to hide would land."""
+    with pytest.raises(OptionError, match=f"columns has a rule for .*{says}"):
+        plan_for(org, tmp_path, objects=["Contact", "Account"], columns={rule: "drop", "*.Phone": "drop"})
+    plan_for(org, tmp_path, objects=["Contact", "Account"], columns={"C*.Phone": "drop", "A*.Site": "drop"})
+
+
+def test_rules_for_several_objects_are_looked_for_with_few_calls(org: RunningOrg, tmp_path: Path) -> None:
+    rules = {"*.Department": "drop", "*.type:email": "drop", "*.*Secret*": "drop", "type:encryptedstring": "drop"}
+    request: dict[str, Any] = {"objects": ["Contact", "Account"], "columns": rules}
+    calls = org.calls("composite")
+    first = plan_for(org, tmp_path, **request)
+    assert {each.text: each.sobject for each in first.rules} == {
+        "*.Department": "Contact", "*.type:email": "Contact", "*.*Secret*": "", "type:encryptedstring": "",
+    }  # fmt: skip
+    assert [each.split(",")[0] for each in first.remarks] == [
+        "columns has a rule for *.*Secret*", "columns has a rule for type:encryptedstring",
+    ]  # fmt: skip
+    assert org.calls("composite") == calls + 1
+    again = plan_for(org, tmp_path, reported("Contact", rules=first.rules), **request)
+    assert again.remarks == first.remarks and [each.at for each in again.rules[2:]] == [
+        each.at for each in first.rules[2:]
     ]
+    old = [structs.replace(each, at=each.at - timedelta(days=8)) for each in first.rules]
+    later = plan_for(org, tmp_path, reported("Contact", rules=tuple(old)), **request)
+    assert all(each.at > first.rules[0].at for each in later.rules)
+
+
+def test_whether_a_rule_matches_that_cannot_be_looked_up_is_told(
+    start_org: Callable[..., RunningOrg], tmp_path: Path
+) -> None:
+    org = start_org()
+    error = [{"errorCode": "SERVER_UNAVAILABLE", "message": "Please try again later."}]
+    org.fail("composite", mutate=part_is(503, error))
+    (remark,) = plan_for(org, tmp_path, objects=["Contact", "Account"], columns={"*.Departmentt": "drop"}).remarks
+    assert "whether a field of this sync's objects is so is not known: " in remark

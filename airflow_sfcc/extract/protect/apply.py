@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 _COUNTS = frozenset({"COUNT", "COUNT_DISTINCT", "GROUPING"})
 """Functions whose results tell nothing of a value."""
 
+_NEARLY_THE_SAME = 0.9
+"""How alike names are of which one is likely a slip for the other: SSN_c for SSN__c. Rules for all objects are for few."""
+
 
 def hashed_by(key: HashKey) -> str:
     """What columns and manifests say of the hash."""
@@ -64,7 +67,7 @@ class Protection:
         self._require_allowed(query.sobject, left, dropped, plain, needed)
         if not kept:
             raise QueryError(f"No field of {query.sobject} is left to extract: columns drops them all.")
-        self._log(fields[0].sobject, left, dropped, unused)
+        self._log(fields, left, dropped, unused)
         return (query.with_only(kept) if dropped else query), left, dropped
 
     def _fields(self, sobject: str) -> list[FieldName]:
@@ -195,13 +198,19 @@ class Protection:
             if names:
                 _refuse(sobject, done, names[0])
 
-    def _log(self, sobject: str, left: tuple[Column, ...], dropped: tuple[str, ...], unused: list[str]) -> None:
+    def _log(
+        self, fields: list[FieldName], left: tuple[Column, ...], dropped: tuple[str, ...], unused: list[str]
+    ) -> None:
+        sobject = fields[0].sobject
         hashed = [column.name for column in left if column.hashed]
         log.info("%s: hashed are %s; dropped are %s", sobject, _listed(hashed), _listed(dropped))
         for rule in self._rules.rules:
             if rule.text in unused:
-                level = logging.INFO if "*" in rule.sobject else logging.WARNING
-                log.log(level, "columns has a rule for %s, and no field of %s is so", rule.text, sobject)
+                plain = [each.name for each in fields if not self._rules.rule_for([each])]
+                hint = did_you_mean(rule.field, plain, cutoff=_NEARLY_THE_SAME)
+                level = logging.INFO if rule.is_for_objects and not hint else logging.WARNING
+                what = f"{sobject} is so. {hint}" if hint else f"{sobject} is so"
+                log.log(level, "columns has a rule for %s, and no field of %s", rule.text, what)
         others = [rule for rule in self._rules.rules if rule.is_of_another(sobject) and rule not in self._used]
         if others:
             log.info(

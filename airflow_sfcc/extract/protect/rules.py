@@ -71,12 +71,17 @@ class Rule:
         return self.field.startswith(_TYPE)
 
     @property
+    def is_for_objects(self) -> bool:
+        """Whether the rule may be for several objects, and need not match a field in each of them."""
+        return "*" in self.sobject
+
+    @property
     def names_one_field(self) -> bool:
         return not (self.is_of_type or "*" in self.text or "." in self.field)
 
     def is_of_another(self, sobject: str) -> bool:
         """Whether the rule names a single object, which is not this one."""
-        return "*" not in self.sobject and self.sobject != sobject.lower()
+        return not self.is_for_objects and self.sobject != sobject.lower()
 
     def matches(self, name: FieldName) -> bool:
         if not _fits(self.sobject, name.sobject):
