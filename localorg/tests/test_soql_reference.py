@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from caller import Caller, Serve
+
+from salesforce_localorg.org import LocalOrg, OrgConfig
+from salesforce_localorg.server import OrgServer
 
 IDS = ("001000000000001AAA", "001000000000002AAA")
 MANY = ", ".join(f"'001{number:012d}AAA'" for number in range(201))
@@ -76,6 +80,18 @@ def test_fields_are_selected_once(caller: Caller) -> None:
         assert caller.query(soql).json() == told
     aliases = caller.query("SELECT Account.Name, Owner.Name FROM Contact GROUP BY Account.Name, Owner.Name")
     assert refused(aliases) == (400, "MALFORMED_QUERY", "duplicate alias: Name")
+
+
+def test_fields_in_a_bulk_query(caller: Caller) -> None:
+    """ "Bulk API 2.0 Example", of an object with addresses: what CSV cannot hold is left out unless it is named."""
+    job = caller.finished_job("SELECT FIELDS(STANDARD) FROM Account LIMIT 3")
+    header, *rows = caller.page(job["id"]).rows
+    described = caller.get("/sobjects/Account/describe").json()["fields"]
+
+    assert header == [each["name"] for each in described if not each["custom"] and each["type"] != "address"]
+    assert len(rows) == 3
+    named = caller.create_job("SELECT FIELDS(CUSTOM), BillingAddress FROM Account LIMIT 3")
+    assert refused(named)[1:] == ("API_ERROR", "Selecting compound data not supported in Bulk Query")
 
 
 def test_offset_returns_one_batch(caller: Caller) -> None:
@@ -149,3 +165,78 @@ def test_half_a_location_is_none(serve: Serve) -> None:
         assert rows["whole"]["Place__c"] == {"latitude": 37.7, "longitude": -122.4}
         assert (rows["half"]["Place__c"], rows["half"]["Place__Latitude__s"]) == (None, 37.7)
         assert rows["half"]["BillingAddress"]["latitude"] == 37.7
+
+
+@pytest.fixture(scope="module")
+def library() -> Iterator[Callable[..., list[str]]]:
+    """Finds names of leads in an org with five of them."""
+    names = ("Bob Jones", "Bob Thomas", "Sally Smith", "Sally Jones", "Why* not?")
+    with LocalOrg(OrgConfig(counts={"User": 1})) as org, OrgServer(org) as server:
+        org.generate()
+        for name in names:
+            org.records.insert("Lead", {"LastName": name, "Company": f"{name.split()[0]} and Co"})
+            org.records.insert("Contact", {"LastName": name})
+        caller = Caller(server)
+        caller.log_in()
+
+        def find(sosl: str) -> list[str]:
+            answer = caller.get("/search", params={"q": sosl})
+            assert answer.status_code == 200, answer.text
+            return [str(each.get("LastName", each["attributes"]["type"])) for each in answer.json()["searchRecords"]]
+
+        yield find
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("bob AND (jones OR thomas)", ["Bob Jones", "Bob Thomas"]),
+        ("(bob AND jones) OR (sally AND smith)", ["Bob Jones", "Sally Smith"]),
+        ("sally AND smith OR thomas", ["Bob Thomas", "Sally Smith"]),
+        ("thomas OR sally AND smith", ["Bob Thomas", "Sally Smith"]),
+        ("jones AND NOT (sally OR thomas)", ["Bob Jones"]),
+        ('"bob jones" OR "sally smith"', ["Bob Jones", "Sally Smith"]),
+        ('bob ("jones")', ["Bob Jones"]),
+        (r"why\*", ["Why* not?"]),
+        (r"bob\*", []),
+        (r'"not\?"', ["Why* not?"]),
+        ("tho?as", ["Bob Thomas"]),
+        ('"and"', ["Bob Jones", "Bob Thomas", "Sally Jones", "Sally Smith", "Why* not?"]),
+    ],
+)
+def test_search_terms(library: Callable[..., list[str]], term: str, found: list[str]) -> None:
+    """ "FIND {SearchQuery}": parentheses, then AND and AND NOT, then OR; an escaped wildcard is none."""
+    sosl = f"FIND {{{term}}} IN NAME FIELDS RETURNING Lead(LastName WHERE Company != 'x' ORDER BY LastName)"
+
+    assert library(sosl) == found
+
+
+def test_limits_of_a_search_are_shared(library: Callable[..., list[str]]) -> None:
+    """ "LIMIT n": "results are evenly distributed among the objects returned"."""
+    assert library("FIND {bob OR sally} RETURNING Lead, Contact LIMIT 4").count("Lead") == 2
+    assert len(library("FIND {bob OR sally} RETURNING Lead(Id LIMIT 1), Contact(Id) LIMIT 4")) == 4
+    assert library("FIND {bob} RETURNING Lead WITH SPELL_CORRECTION = false LIMIT 1 UPDATE TRACKING") == ["Lead"]
+
+
+@pytest.mark.parametrize(
+    "sosl",
+    [
+        'FIND {"John Smith}',
+        "FIND {a+b}",
+        "FIND {(bob}",
+        "FIND {bob)}",
+        "FIND {bob AND}",
+        "FIND {OR bob}",
+        "FIND {bob} RETURNING Lead(WHERE LastName = 'x')",
+        "FIND {bob} RETURNING Lead(LIMIT 10)",
+        "FIND {bob} RETURNING Lead, Contact, Lead",
+        "FIND {bob} RETURNING Lead(Id OFFSET 5), Contact",
+        "FIND {bob} RETURNING Lead(Id OFFSET 2001)",
+        "FIND {bob} WITH METADATA = 'LABELS'",
+        "FIND {bob} IN Accounts",
+    ],
+)
+def test_searches_that_are_malformed(caller: Caller, sosl: str) -> None:
+    answer = caller.get("/search", params={"q": sosl})
+
+    assert refused(answer)[:2] == (400, "MALFORMED_SEARCH")

@@ -132,9 +132,11 @@ class _Compiler:
     def _record(self) -> Record:
         members: dict[str, Member] = {}
         root = Record(self._sobject.name, self._columns.add(Column(self._scope.root.id, "id")), members)
+        written = {id(item) for item in self._query.select}  # the others are what FIELDS() stands for
         for item in self._expanded(self._query.select):
             if isinstance(item, FieldItem):
-                self._add_field(members, item)
+                reached = self._add_field(members, item)
+                self._features.update(_unfit_for_csv(reached.field) if id(item) in written else ())
             elif isinstance(item, CallItem):
                 self._add_call(members, item)
             elif isinstance(item, ChildItem):
@@ -194,11 +196,9 @@ class _Compiler:
     def _sees(self, field: Field) -> bool:
         return self._context.viewer.sees_field(self._sobject.name, field.name)
 
-    def _add_field(self, members: dict[str, Member], item: FieldItem) -> None:
+    def _add_field(self, members: dict[str, Member], item: FieldItem) -> Reached:
         path = item.path
         reached = self._scope.reach(path)
-        self._features.update({"compound"} if reached.field.is_compound else ())
-        self._features.update({"base64"} if reached.field.type == "base64" else ())
         owners = self._owners(members, path, reached)
         member = self._member(reached, owners[0][0])
         if isinstance(member, Value):
@@ -208,6 +208,7 @@ class _Compiler:
             if len(owners) > 1 and found is None and reached.names[-1] != "Type":
                 continue
             self._put(target, reached.names[-1], member)
+        return reached
 
     def _add_call(self, members: dict[str, Member], item: CallItem) -> None:
         """A function's value stands where its field would: below the parent that the path names, unless it has an alias."""
@@ -512,6 +513,11 @@ def dict_of(record: Record) -> dict[str, Any]:
     members: Any = record.members
     found: dict[str, Any] = members
     return found
+
+
+def _unfit_for_csv(field: Field) -> set[str]:
+    """Why Bulk queries do not take a field that is named; what FIELDS() stands for is left out instead."""
+    return ({"compound"} if field.is_compound else set()) | ({"base64"} if field.type == "base64" else set())
 
 
 def _targets(reached: Reached) -> set[str]:
