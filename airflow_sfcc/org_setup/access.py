@@ -19,10 +19,12 @@ VIEW_SETUP = ("ViewRoles", "ViewSetup")
 """View Setup and Configuration, and View Roles and Role Hierarchy, which it depends on [K]."""
 
 _ALWAYS_READABLE = frozenset(
-    "Id IsDeleted Name CreatedDate CreatedById LastModifiedDate LastModifiedById SystemModstamp LastViewedDate "
-    "LastReferencedDate OwnerId".split()
+    "id isdeleted name createddate createdbyid lastmodifieddate lastmodifiedbyid systemmodstamp lastvieweddate "
+    "lastreferenceddate ownerid".split()
 )
-"""Fields that have no permission of their own: whoever reads the object reads them. Salesforce refuses a permission set
+"""In lower case, as queries may have them in any.
+
+Fields that have no permission of their own: whoever reads the object reads them. Salesforce refuses a permission set
 that names a required field ("You cannot deploy to a required field")."""
 
 _ADDRESS_PART = re.compile(
@@ -63,8 +65,8 @@ _WITHOUT_OBJECT_PERMISSIONS = {
 """Objects that a permission set cannot name, and what decides instead. From the help pages of the permissions and from
 deployments that were refused [M]; an object that is missing here is refused by the deployment, by name."""
 
-_DERIVED = ("History", "Share", "Feed", "ChangeEvent")
-"""`AccountHistory`, `Invoice__Share`: objects that belong to another one and share its permissions."""
+_DERIVED = ("history", "share", "feed", "changeevent")
+"""In lower case: `AccountHistory`, `Invoice__Share`: objects that belong to another one and share its permissions."""
 
 _READ_DEPENDS_ON = {
     "Contact": ("Account",),
@@ -85,6 +87,10 @@ class ObjectAccess:
 
     sobject: str
     fields: tuple[str, ...] = ()
+
+    def is_named(self, name: str) -> bool:
+        """Whether it is the object `name`, in any case."""
+        return self.sobject.lower() == name.lower()
 
     @classmethod
     def parse(cls, text: str) -> ObjectAccess:
@@ -157,9 +163,10 @@ class PermissionSet:
                 yield f"{each.sobject} is not in the permission set, since it has no object permissions: {gate}."
 
     def _missing_parents(self) -> Iterable[str]:
-        named = {each.sobject for each in self.objects}
+        named = {each.sobject.lower() for each in self.objects}
         for each in self.objects:
-            missing = [parent for parent in _READ_DEPENDS_ON.get(each.sobject, ()) if parent not in named]
+            parents = next((parents for name, parents in _READ_DEPENDS_ON.items() if each.is_named(name)), ())
+            missing = [parent for parent in parents if parent.lower() not in named]
             if missing:
                 yield (
                     f"Salesforce lets nobody read {each.sobject} who may not read {' and '.join(missing)}, and refuses "
@@ -168,7 +175,7 @@ class PermissionSet:
 
     def _fields_left_out(self) -> Iterable[str]:
         for each in self.objects:
-            left_out = sorted(set(each.fields) & _ALWAYS_READABLE)
+            left_out = sorted(name for name in each.fields if name.lower() in _ALWAYS_READABLE)
             if left_out:
                 yield (
                     f"{each.sobject}: {', '.join(left_out)} need no field permission, since whoever reads the object "
@@ -177,31 +184,49 @@ class PermissionSet:
 
 
 def merged(accesses: Iterable[ObjectAccess]) -> list[ObjectAccess]:
-    """One entry for each object, in alphabetical order; all fields win over some."""
+    """One entry for each object, in alphabetical order; all fields win over some. Names count in any case, as in queries; of
+    those that differ in it alone the first holds."""
     found: dict[str, ObjectAccess] = {}
     for each in accesses:
-        known = found.get(each.sobject)
+        key = each.sobject.lower()
+        known = found.get(key)
         if known is None:
-            found[each.sobject] = each
+            found[key] = each
         elif known.fields and each.fields:
-            found[each.sobject] = ObjectAccess(each.sobject, (*dict.fromkeys((*known.fields, *each.fields)),))
+            fields = {name.lower(): name for name in reversed((*known.fields, *each.fields))}
+            found[key] = ObjectAccess(known.sobject, (*reversed(fields.values()),))
         else:
-            found[each.sobject] = ObjectAccess(each.sobject)
-    return [found[name] for name in sorted(found)]
+            found[key] = ObjectAccess(known.sobject)
+    return sorted(found.values(), key=lambda each: each.sobject)
+
+
+def not_granted(granted: Sequence[ObjectAccess], needed: Iterable[ObjectAccess]) -> Iterable[str]:
+    """A sentence for each object of which fields are needed that are not granted, such as those of conditions."""
+    for need in needed:
+        for grant in granted:
+            if grant.is_named(need.sobject) and grant.fields:
+                has = {_whole_field(name).lower() for name in grant.fields} | _ALWAYS_READABLE
+                missing = [name for name in need.fields if _whole_field(name).lower() not in has]
+                if missing:
+                    yield (
+                        f"Extracts of {grant.sobject} filter by {', '.join(missing)}, which --object leaves out: they fail "
+                        "unless that is added to it."
+                    )
 
 
 def _other_gate(sobject: str) -> str | None:
     """What decides over an object that has no object permissions; None for one that has."""
-    if sobject in _WITHOUT_OBJECT_PERMISSIONS:
-        return _WITHOUT_OBJECT_PERMISSIONS[sobject]
-    if sobject.endswith(_DERIVED):
+    for name, gate in _WITHOUT_OBJECT_PERMISSIONS.items():
+        if name.lower() == sobject.lower():
+            return gate
+    if sobject.lower().endswith(_DERIVED):
         return "it follows the object whose history, shares, feed or changes it holds"
     return None
 
 
 def _field_names(access: ObjectAccess) -> list[str]:
     """`Object.Field` for each field that has a permission; parts of an address or location share that of the whole."""
-    whole = (_whole_field(name) for name in access.fields if name not in _ALWAYS_READABLE)
+    whole = (_whole_field(name) for name in access.fields if name.lower() not in _ALWAYS_READABLE)
     return sorted({f"{access.sobject}.{name}" for name in whole})
 
 

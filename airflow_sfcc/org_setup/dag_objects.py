@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from airflow_sfcc.errors import ConfigurationError, SalesforceError
 from airflow_sfcc.org_setup.access import ObjectAccess
-from airflow_sfcc.salesforce.soql import scan
+from airflow_sfcc.salesforce import soql
+
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 
 
 @dataclass
 class Found:
-    """The objects of a DAG file, and a sentence for each place that does not say which objects it means."""
+    """The objects of a DAG file, and a sentence for each place that does not say which objects it means.
+
+    The fields of an object, where not all are read, are those that land and those that only conditions read; `filters` has the
+    latter of each object, whatever lands.
+    """
 
     objects: list[ObjectAccess] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    filters: list[ObjectAccess] = field(default_factory=list)
 
 
 def objects_in(path: Path) -> Found:
@@ -68,6 +76,52 @@ def _members(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple, set, dict)) else []
 
 
+class _Read:
+    """What extracts of one object read: its own fields, paths to parents, relationships to children, and other objects."""
+
+    def __init__(self, fields: Iterable[str] = ()) -> None:
+        self.own: tuple[str, ...] = ()
+        self.filters: tuple[str, ...] = ()
+        self.parents: tuple[str, ...] = ()
+        self.children: tuple[str, ...] = ()
+        self.others: list[ObjectAccess] = []
+        for each in fields:
+            self._path(each)
+
+    def add(self, query: str, *, with_items: bool) -> None:
+        """A query, with what it selects or by its conditions alone. Raises QueryError for what is none."""
+        whole = soql.scan(query)
+        for item in whole.items if with_items else ():
+            if item.kind in ("field", "function") and "." in item.text:
+                self._path(whole.without_alias(item.innermost or item.text))
+            elif item.kind == "typeof":
+                self._path(f"{soql.words(item.text)[1]}.Name")
+        others: dict[str, list[str]] = {}
+        for scope in soql.inner_queries(query):
+            if scope.is_child:
+                self.children = (*dict.fromkeys((*self.children, scope.query.sobject)),)
+            else:
+                items = [scope.query.without_alias(item.innermost or item.text) for item in scope.query.items]
+                others.setdefault(scope.query.sobject, []).extend(items)
+        for path, scope in soql.filter_fields(query):
+            path = scope.query.without_alias(path)
+            if scope.outer is None:
+                self._path(path)
+                self.filters += () if "." in path else (path,)
+            elif not scope.is_child:
+                others[scope.query.sobject].append(path)
+        for sobject, paths in others.items():
+            inner = _Read(paths)
+            self.others.append(ObjectAccess(sobject, inner.own))
+            self.parents += tuple(f"{sobject}.{path}" for path in inner.parents)
+
+    def _path(self, path: str) -> None:
+        if "." in path:
+            self.parents = (*dict.fromkeys((*self.parents, path)),)
+        elif path.lower() not in (name.lower() for name in self.own):
+            self.own = (*self.own, path)
+
+
 class _Reader:
     def __init__(self, path: Path, constants: _Constants) -> None:
         self._path = path
@@ -86,9 +140,7 @@ class _Reader:
     def _call(self, call: ast.Call) -> None:
         arguments = _keywords(call)
         if _name_of(call.func) == "salesforce_sync":
-            self._remark(
-                call, "salesforce_sync takes objects by patterns, which only the org resolves: name them with --object"
-            )
+            self._sync(call, arguments)
         mapped: set[str] = set()
         partial = _partial_of(call)
         if partial is not None:
@@ -107,16 +159,32 @@ class _Reader:
             if name in arguments:
                 self._argument(name, arguments, mapped=name in mapped)
 
+    def _sync(self, call: ast.Call, arguments: Mapping[str, ast.expr]) -> None:
+        """The objects that a sync names, and those that its conditions read."""
+        patterns = self._texts(arguments["objects"]) if "objects" in arguments else []
+        if not patterns or any(re.search(r"[*?!]", each) for each in patterns):
+            self._remark(
+                call, "salesforce_sync takes objects by patterns, which only the org resolves: name them with --object"
+            )
+        given = _values(arguments["where"], self._constants) if "where" in arguments else []
+        conditions = {str(name): text for each in given if isinstance(each, dict) for name, text in each.items()}
+        for name in dict.fromkeys([*patterns, *conditions]):
+            if not re.search(r"[*?!]", name):
+                of_name = [text for key, text in conditions.items() if key.lower() == name.lower()]
+                self._add("sobject", name, call, (), [text for text in of_name if isinstance(text, str)])
+
     def _argument(self, name: str, arguments: Mapping[str, ast.expr], *, mapped: bool) -> None:
         node = arguments[name]
         values = _values(node, self._constants)
         if mapped:
             values = [member for value in values for member in _members(value)]
         texts = [value for value in values if isinstance(value, str)]
-        if not texts and not (isinstance(node, ast.Constant) and node.value is None):
+        if not texts and not _is_none(node):
             self._remark(node, f"{name} is not written out there: name its objects with --object")
+        fields = self._fields(arguments)
+        conditions = self._conditions(arguments)
         for text in texts:
-            self._add(name, text, node, self._fields(arguments))
+            self._add(name, text, node, fields, conditions)
 
     def _each_kwargs(self, node: ast.expr, common: Mapping[str, ast.expr]) -> None:
         entries = [entry for value in _values(node, self._constants) for entry in _members(value)]
@@ -126,7 +194,9 @@ class _Reader:
             for name in ("sobject", "soql"):
                 text = entry.get(name) if isinstance(entry, dict) else None
                 if isinstance(text, str):
-                    self._add(name, text, node, _names(entry.get("fields")) or self._fields(common))
+                    fields = _names(entry.get("fields")) or self._fields(common)
+                    own = [entry["where"]] if isinstance(entry.get("where"), str) else self._conditions(common)
+                    self._add(name, text, node, fields, own)
 
     def _soql_function(self, function: ast.FunctionDef) -> None:
         for node in ast.walk(function):
@@ -135,28 +205,57 @@ class _Reader:
                 if not texts:
                     self._remark(node.value, "the SOQL is not written out there: name its objects with --object")
                 for text in texts:
-                    self._add("soql", text, node.value, ())
+                    self._add("soql", text, node.value, (), ())
 
     def _fields(self, arguments: Mapping[str, ast.expr]) -> tuple[str, ...]:
+        """The fields that land, and the cursor where one is named; none where all of the object's do."""
         node = arguments.get("fields")
-        return () if node is None else tuple(name for value in _values(node, self._constants) for name in _names(value))
+        if node is None:
+            return ()
+        cursor = self._texts(arguments["cursor_field"]) if "cursor_field" in arguments else []
+        return (*(name for value in _values(node, self._constants) for name in _names(value)), *cursor)
 
-    def _add(self, name: str, text: str, node: ast.expr, fields: tuple[str, ...]) -> None:
+    def _conditions(self, arguments: Mapping[str, ast.expr]) -> list[str]:
+        """The texts that `where` may have. What is not written out matters only where not all fields are granted."""
+        node = arguments.get("where")
+        found = [] if node is None else self._texts(node)
+        if node is not None and not found and "fields" in arguments and not _is_none(node):
+            self._remark(node, "where is not written out there: name the fields that it reads with --object")
+        return found
+
+    def _texts(self, node: ast.expr) -> list[str]:
+        values = _values(node, self._constants)
+        return [text for value in values for text in ([value] if isinstance(value, str) else _names(value))]
+
+    def _add(self, name: str, text: str, node: ast.expr, fields: tuple[str, ...], conditions: Sequence[str]) -> None:
         try:
             if name == "sobject":
-                plain = [field for field in fields if "." not in field]
-                self._found.objects.append(ObjectAccess.parse(f"{text}:{','.join(plain)}" if plain else text))
-                parents = [field for field in fields if "." in field]
+                queries = [soql.select(text, ["Id"], _TEMPLATE.sub("x", each)) for each in conditions]
+                read = _Read(fields)
             else:
-                query = scan(text)
-                self._found.objects.append(ObjectAccess.parse(query.sobject))
-                parents = [item.text for item in query.items if "." in item.text]
-                self._remark(node, f"the SOQL reads {query.sobject}: all of its fields are granted")
+                queries, read = [text], _Read()
+            for query in queries:
+                read.add(query, with_items=name == "soql")
+            sobject = text if name == "sobject" else soql.scan(text).sobject
+            own = read.own if fields else ()
+            self._found.objects.append(ObjectAccess.parse(f"{sobject}:{','.join(own)}" if own else sobject))
         except (SalesforceError, ValueError) as problem:
             self._remark(node, f"{text!r} was not understood ({problem})")
             return
-        if parents:
-            self._remark(node, f"{', '.join(parents)} are read from parents: name these objects with --object too")
+        if read.filters:
+            self._found.filters.append(ObjectAccess(sobject, read.filters))
+        if name == "soql":
+            self._remark(node, f"the SOQL reads {sobject}: all of its fields are granted")
+        self._found.objects += read.others
+        for each in read.others:
+            self._remark(node, f"a condition reads {', '.join(each.fields)} of {each.sobject}, which is granted too")
+        if read.children:
+            self._remark(
+                node, f"child records ({', '.join(read.children)}) are read: name their objects with --object too"
+            )
+        if read.parents:
+            parents = ", ".join(read.parents)
+            self._remark(node, f"{parents} are read from parents: name these objects with --object too")
 
     def _remark(self, node: ast.expr, sentence: str) -> None:
         self._found.remarks.append(f"{self._path}, line {node.lineno}: {sentence}.")
@@ -194,6 +293,10 @@ def _name_of(function: ast.expr) -> str:
 def _is_task_soql(decorator: ast.expr) -> bool:
     target = decorator.func if isinstance(decorator, ast.Call) else decorator
     return isinstance(target, ast.Attribute) and target.attr == "soql"
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _names(value: Any) -> tuple[str, ...]:

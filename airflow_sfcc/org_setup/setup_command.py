@@ -116,14 +116,15 @@ def setup(
 
 def _objects(objects: Sequence[str], dags: Sequence[Path]) -> tuple[list[ObjectAccess], list[str]]:
     from airflow_sfcc.errors import ConfigurationError
-    from airflow_sfcc.org_setup.access import ObjectAccess, merged
+    from airflow_sfcc.org_setup.access import ObjectAccess, merged, not_granted
     from airflow_sfcc.org_setup.dag_objects import objects_in
 
     named = [ObjectAccess.parse(text) for text in objects]
     read = [objects_in(path) for path in dags]
-    by_hand = {each.sobject for each in named}  # which may be narrower than the DAG
-    found = merged([*named, *(each for file in read for each in file.objects if each.sobject not in by_hand)])
+    by_hand = {each.sobject.lower() for each in named}  # which may be narrower than the DAG
+    found = merged([*named, *(each for file in read for each in file.objects if each.sobject.lower() not in by_hand)])
     remarks = [remark for file in read for remark in file.remarks]
+    remarks += not_granted(found, merged(each for file in read for each in file.filters))
     if not found:
         because = f" {' '.join(remarks)}" if remarks else ""
         raise ConfigurationError(f"No object to read: name each with --object, or a DAG file with --dag.{because}")

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from airflow_sfcc.errors import QueryError
@@ -188,12 +189,56 @@ _NO_FIELDS = frozenset({"AND", "OR", "NOT", "IN", "LIKE", "INCLUDES", "EXCLUDES"
 """Words of conditions that name no field; others that name none, such as TODAY, are no fields of any object either."""
 
 
+_OPERATORS = frozenset({"=", "!", "<", ">", "IN", "LIKE", "INCLUDES", "EXCLUDES"})
+
+
 def condition_fields(soql: str) -> Iterator[tuple[str, Scope]]:
     """The field paths that a query's conditions compare with values, those of queries within it included.
 
     A field that is only compared with null is not among them. Raises what `scan` raises.
     """
     tokens = _tokens(soql)
+    for index in _in_conditions(tokens):
+        if not _is_harmless([each.text.upper() for each in tokens[index + 1 : index + 4]]):
+            yield tokens[index].text, _scope(soql, tokens, index)
+
+
+def filter_fields(soql: str) -> Iterator[tuple[str, Scope]]:
+    """The field paths that a query's conditions read, whatever they are compared with, those of queries within it included.
+
+    Raises what `scan` raises.
+    """
+    tokens = _tokens(soql)
+    for index in _in_conditions(tokens):
+        if _is_compared(tokens, index) or _is_argument(tokens, index):
+            yield tokens[index].text, _scope(soql, tokens, index)
+
+
+def inner_queries(soql: str) -> Iterator[Scope]:
+    """The queries within a query: child queries and semi-joins. Raises what `scan` raises."""
+    tokens = _tokens(soql)
+    for index, (token, following) in enumerate(pairwise(tokens), 1):
+        if token.kind == "open" and following.text.upper() == "SELECT":
+            yield _scope(soql, tokens, index)
+
+
+def _is_compared(tokens: Sequence[_Token], index: int) -> bool:
+    """Whether an operator follows the word."""
+    operator = [token.text.upper() for token in tokens[index + 1 : index + 3]]
+    return operator == ["NOT", "IN"] or bool(operator and operator[0] in _OPERATORS)
+
+
+def _is_argument(tokens: Sequence[_Token], index: int) -> bool:
+    """Whether the word is a function's first argument, which is a field."""
+    if index < 2 or tokens[index - 1].kind != "open" or tokens[index + 1 : index + 2] == []:
+        return False
+    function, following = tokens[index - 2], tokens[index + 1]
+    is_call = function.kind == "word" and function.text.upper() not in _NO_FIELDS
+    return is_call and following.kind in ("close", "comma")
+
+
+def _in_conditions(tokens: Sequence[_Token]) -> Iterator[int]:
+    """The places of words in conditions that may be fields."""
     clauses = [("", 0)]
     for index, token in enumerate(tokens):
         word = token.text.upper() if token.kind == "word" else ""
@@ -206,8 +251,8 @@ def condition_fields(soql: str) -> Iterator[tuple[str, Scope]]:
             word in ("GROUP", "ORDER") and following[:1] == ["BY"]
         ):
             clauses[-1] = (word, clauses[-1][1])
-        elif word and clauses[-1][0] in ("WHERE", "HAVING") and word not in _NO_FIELDS and not _is_harmless(following):
-            yield token.text, _scope(soql, tokens, index)
+        elif word and clauses[-1][0] in ("WHERE", "HAVING") and word not in _NO_FIELDS:
+            yield index
 
 
 def _is_harmless(following: Sequence[str]) -> bool:
