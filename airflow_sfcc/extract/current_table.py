@@ -36,10 +36,11 @@ counting AS (
 ),
 listed AS (SELECT extract_id, read_at, unnest(files).path AS path FROM counting),
 newest AS (
-    SELECT parts.* EXCLUDE (extract, _part)
+    SELECT parts.* EXCLUDE (_part)
     FROM read_parquet(
-        {root}/extract=*/part-*.parquet', union_by_name = true, hive_types_autocast = false, filename = '_part') AS parts
-    JOIN listed ON listed.extract_id = parts.extract AND listed.path = parse_filename(parts._part)
+        {root}/extract=*/part-*.parquet', union_by_name = true, hive_partitioning = false, filename = '_part') AS parts
+    JOIN listed ON 'extract=' || listed.extract_id = parse_filename(parse_dirpath(parts._part))
+        AND listed.path = parse_filename(parts._part)
     QUALIFY row_number() OVER (PARTITION BY parts."Id" ORDER BY parts.{cursor} DESC, listed.read_at DESC) = 1
 ){gone}
 SELECT {columns}
@@ -52,16 +53,18 @@ newest AS (
 )
 SELECT {columns}
 FROM read_parquet(
-    {root}/extract=*/part-*.parquet', union_by_name = true, hive_types_autocast = false, filename = '_part') AS parts
-JOIN newest ON newest.extract_id = parts.extract AND newest.path = parse_filename(parts._part)"""
+    {root}/extract=*/part-*.parquet', union_by_name = true, hive_partitioning = false, filename = '_part') AS parts
+JOIN newest ON 'extract=' || newest.extract_id = parse_filename(parse_dirpath(parts._part))
+    AND newest.path = parse_filename(parts._part)"""
 
 _GONE = """,
 listed_deleted AS (SELECT extract_id, unnest(deleted_files).path AS path FROM counting),
 gone AS (
     SELECT deleted."Id", max(deleted."DeletedDate") AS "DeletedDate"
     FROM read_parquet(
-        {root}/extract=*/deleted-*.parquet', hive_types_autocast = false, filename = '_part') AS deleted
-    JOIN listed_deleted AS listed ON listed.extract_id = deleted.extract AND listed.path = parse_filename(deleted._part)
+        {root}/extract=*/deleted-*.parquet', hive_partitioning = false, filename = '_part') AS deleted
+    JOIN listed_deleted AS listed ON 'extract=' || listed.extract_id = parse_filename(parse_dirpath(deleted._part))
+        AND listed.path = parse_filename(deleted._part)
 {unless_healed}    GROUP BY deleted."Id"
 )"""
 
@@ -69,8 +72,9 @@ _HEALED = """,
 healed AS (
     SELECT parts."Id", max(listed.read_at) AS read_at
     FROM read_parquet(
-        [{files}], union_by_name = true, hive_partitioning = true, hive_types_autocast = false, filename = '_part') AS parts
-    JOIN listed ON listed.extract_id = parts.extract AND listed.path = parse_filename(parts._part)
+        [{files}], union_by_name = true, hive_partitioning = false, filename = '_part') AS parts
+    JOIN listed ON 'extract=' || listed.extract_id = parse_filename(parse_dirpath(parts._part))
+        AND listed.path = parse_filename(parts._part)
     GROUP BY parts."Id"
 )"""
 

@@ -127,7 +127,11 @@ def _has_duplicates(scratch: Scratch, extract: Extract) -> bool:
     if not extract.files or (extract.rows > _MOST_LOOKED_AT and _is_sorted(scratch, extract)):
         return False
     files = ", ".join(map(literal, extract.files))
-    return bool(scratch.value(f'SELECT count(*) <> count(DISTINCT "Id") FROM read_parquet([{files}])'))
+    return bool(
+        scratch.value(
+            f'SELECT count(*) <> count(DISTINCT "Id") FROM read_parquet([{files}], hive_partitioning = false)'
+        )
+    )
 
 
 def _no_bin(scratch: Scratch, table: Table, extract: Extract) -> bool:

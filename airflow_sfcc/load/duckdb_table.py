@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from airflow_sfcc.errors import TableBusyError, TableUnavailableError
-from airflow_sfcc.load.events import cast
+from airflow_sfcc.load.events import INEXACT, cast
 from airflow_sfcc.load.model import Commit, Source, TableColumn, TableState
 from airflow_sfcc.load.problems import changed_by_hand
-from airflow_sfcc.load.scratch import Scratch, duckdb_type, literal, quoted
+from airflow_sfcc.load.scratch import Scratch, duckdb_type, is_of_scratch, literal, quoted
 from airflow_sfcc.load.targets import Change
 
 TABLES, LOADED = "_sfcc_tables", "_sfcc_loaded"
 _ATTACHED = "_sfcc_target"
-_IN_USE = ("Could not set lock", "onflict")
+_IN_USE = ("Could not set lock", "Conflict on", "write-write conflict")
 """What DuckDB says of a file that another process has open, and of a row that another one changes."""
 
 _ALL_TASKS = 100
@@ -53,6 +53,8 @@ class DuckDBTable:
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as problem:
+            if is_of_scratch(problem) or isinstance(problem, duckdb.DataError) or INEXACT in str(problem):
+                raise  # it is not about the file
             raise _explained(self.name, problem) from problem
         finally:
             scratch.run(f"DETACH DATABASE IF EXISTS {_ATTACHED}")
@@ -114,6 +116,8 @@ class DuckDBTable:
         return f"(SELECT {names} FROM {self._named(self._table)}{semi})"
 
     def apply(self, scratch: Scratch, change: Change, commit: Commit) -> int:
+        import duckdb
+
         self._choose_vacuum(scratch, commit.before.rows if commit.before else 0)
         scratch.run("BEGIN")
         try:
@@ -122,7 +126,8 @@ class DuckDBTable:
             self._record(scratch, commit, rows)
             scratch.run("COMMIT")
         except BaseException:
-            scratch.run("ROLLBACK")
+            with suppress(duckdb.Error):  # after a COMMIT that failed there is nothing to take back
+                scratch.run("ROLLBACK")
             raise
         return written
 

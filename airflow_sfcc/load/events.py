@@ -6,24 +6,32 @@ Rows come with the types that the table has, and `_extract`, `_read` (when the e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from airflow_sfcc.load.model import Extract, TableColumn
 from airflow_sfcc.load.scratch import Scratch, duckdb_type, literal, quoted
 
+INEXACT = "that is not exact as"
 EXTRACT, READ = "_extract", "_read"
-_HIVE = "hive_partitioning = true, hive_types_autocast = false"
+_FILE = "_file"
+_FROM_PATHS = f"hive_partitioning = false, filename = '{_FILE}'"
+"""No columns from folders such as `type=raw` above the destination, which would stand for the object's own."""
 
 
 def rows_sql(scratch: Scratch, extracts: Sequence[Extract], columns: Sequence[TableColumn], where: str = "") -> str:
     """All rows of the extracts, as a SELECT. Columns that an extract does not have are null.
 
-    Extracts with the same columns are read together. A file of rows that were carried over has the columns it had.
+    Extracts with the same columns are read together. A file of rows that were carried over has the columns and types it had,
+    so the files of such an extract are read one by one: together, DuckDB would find a type for both in its own way.
     """
     groups: dict[tuple[TableColumn, ...], list[Extract]] = {}
+    alone: list[list[Extract]] = []
     for extract in extracts:
-        if extract.files:
+        if extract.carries:
+            alone += [[replace(extract, files=(file,))] for file in extract.files]
+        elif extract.files:
             groups.setdefault(extract.columns, []).append(extract)
-    selects = [_group_sql(scratch, group, columns, where) for group in groups.values()]
+    selects = [_group_sql(scratch, group, columns, where) for group in (*groups.values(), *alone)]
     return "\nUNION ALL ".join(selects) or _no_rows(columns)
 
 
@@ -31,10 +39,7 @@ def _group_sql(scratch: Scratch, extracts: Sequence[Extract], columns: Sequence[
     source = _parquet([file for extract in extracts for file in extract.files])
     found = {name.lower(): kind for name, kind in scratch.columns(source).items()}
     values = ", ".join(f"{cast(column, found.get(column.name.lower()))} AS {quoted(column.name)}" for column in columns)
-    return (
-        f"SELECT {values}, files.extract AS {EXTRACT}, {READ} FROM {source} AS files JOIN {_reads(extracts)} USING (extract)"
-        f"{where}"
-    )
+    return f"SELECT {values}, reads.extract AS {EXTRACT}, {READ} FROM {source} AS files JOIN {_reads(extracts)}{where}"
 
 
 def deletions_sql(extracts: Sequence[Extract]) -> str:
@@ -45,12 +50,15 @@ def deletions_sql(extracts: Sequence[Extract]) -> str:
     source = _parquet([file for extract in having for file in extract.deleted_files])
     return (
         f'SELECT files."Id", files."DeletedDate"::TIMESTAMPTZ AS "DeletedDate", {READ} FROM {source} AS files '
-        f"JOIN {_reads(having)} USING (extract)"
+        f"JOIN {_reads(having)}"
     )
 
 
 def cast(column: TableColumn, found: str | None) -> str:
-    """A value of DuckDB's type `found` as the column's type; text of times is as Salesforce writes it."""
+    """A value of DuckDB's type `found` as the column's type; text of times is as Salesforce writes it.
+
+    A float that the column's decimals do not hold exactly is an error, with INEXACT in its text.
+    """
     if found is None:
         return f"NULL::{duckdb_type(column.type)}"
     name = quoted(column.name)
@@ -60,16 +68,28 @@ def cast(column: TableColumn, found: str | None) -> str:
         return f"strftime(DATE '1970-01-01' + {name}, '%H:%M:%S.%g')"
     if column.type == "string" and found == "TIMESTAMP WITH TIME ZONE":
         return f"strftime(make_timestamp(epoch_us({name})), '%Y-%m-%dT%H:%M:%S.%gZ')"
-    return f"{name}::{duckdb_type(column.type)}"
+    if column.type == "string" and found == "DOUBLE":
+        return f"replace({name}::VARCHAR, 'e+', 'e')"  # DuckDB 1 and 2 write exponents differently
+    kind = duckdb_type(column.type)
+    if column.type.startswith("decimal") and found == "DOUBLE":
+        problem = literal(f"{column.name} has a value {INEXACT} {column.type}")
+        text = f"{name}::VARCHAR"  # DuckDB's own cast of a float multiplies it, which changes the last of 17 digits
+        fits = f"TRY_CAST({text} AS {kind})::DOUBLE IS NOT DISTINCT FROM {name}"
+        return f"CASE WHEN {fits} THEN {text}::{kind} ELSE error({problem}) END"
+    return f"{name}::{kind}"
 
 
 def _parquet(files: Sequence[str]) -> str:
-    return f"read_parquet([{', '.join(map(literal, files))}], union_by_name = true, {_HIVE})"
+    return f"read_parquet([{', '.join(map(literal, files))}], union_by_name = true, {_FROM_PATHS})"
 
 
 def _reads(extracts: Sequence[Extract]) -> str:
+    """The extracts, and the condition on which a file is of one: its folder."""
     values = ", ".join(f"({literal(extract.extract_id)}, {extract.read_ms})" for extract in extracts)
-    return f"(VALUES {values}) AS reads(extract, {READ})"
+    return (
+        f"(VALUES {values}) AS reads(extract, {READ}) "
+        f"ON 'extract=' || reads.extract = parse_filename(parse_dirpath(files.{_FILE}))"
+    )
 
 
 def _no_rows(columns: Sequence[TableColumn]) -> str:

@@ -19,7 +19,7 @@ from airflow_sfcc.extract.current_table import duckdb_url
 from airflow_sfcc.extract.manifests import read_manifests
 from airflow_sfcc.extract.storage import StoragePath
 from airflow_sfcc.load.changes import Table, changes_of
-from airflow_sfcc.load.events import cast
+from airflow_sfcc.load.events import INEXACT, cast
 from airflow_sfcc.load.model import (
     MODE_COLUMNS,
     Commit,
@@ -33,9 +33,9 @@ from airflow_sfcc.load.model import (
     destination_of,
     widened,
 )
-from airflow_sfcc.load.problems import ChangedMeanwhileError
-from airflow_sfcc.load.scratch import MEMORY_LIMIT, Scratch, duckdb_type, quoted, scratch
-from airflow_sfcc.load.steps import next_step
+from airflow_sfcc.load.problems import ChangedMeanwhileError, does_not_fit
+from airflow_sfcc.load.scratch import MEMORY_LIMIT, Scratch, duckdb_type, is_of_scratch, no_room, quoted, scratch
+from airflow_sfcc.load.steps import next_step, waiting_of
 from airflow_sfcc.load.targets import Change, Target
 
 OnSchemaChange = Literal["evolve", "fail"]
@@ -93,6 +93,10 @@ def _explained(table: str, memory_limit: str) -> Iterator[None]:
             "there (TMPDIR)."
         ) from problem
     except duckdb.Error as problem:
+        if is_of_scratch(problem):
+            raise no_room(problem) from problem
+        if isinstance(problem, duckdb.DataError) or INEXACT in str(problem):
+            raise does_not_fit(table, str(problem).splitlines()[0].removeprefix("Invalid Input Error: ")) from problem
         raise TableUnavailableError(
             f"The extracts for {table} could not be read ({str(problem).splitlines()[0]}); nothing was loaded. See that their "
             "storage can be reached, and that nobody removes files from it."
@@ -105,6 +109,8 @@ class _Load:
         self._target = target
         self._options = options
         self._scratch = database
+        self._is_new = False
+        """Whether this load made the table, whose columns nobody relies on yet."""
 
     def run(self) -> tuple[Counts, list[str], TableState]:
         counts = Counts()
@@ -141,6 +147,9 @@ class _Load:
         state = self._target.state([extract.extract_id for extract in destination.extracts])
         if state is not None:
             _require_same(self._target.name, state, destination, self._options.mode)
+        self._is_new = self._is_new or state is None
+        if state is not None and self._options.on_schema_change == "fail" and not self._is_new:
+            self._require_same_columns(destination, state)
         step = next_step(destination.extracts, state.loaded if state else None, self._options.mode)
         if step is None:
             return Counts(), None, state
@@ -158,7 +167,7 @@ class _Load:
         return changes_of(self._scratch, table, step, commit.mode)
 
     def _commit_of(self, destination: Destination, step: Step, state: TableState | None) -> Commit:
-        columns = self._columns(step, state)
+        columns = self._columns(step.extracts, state)
         commit = Commit(
             source=destination.source,
             mode=self._options.mode,
@@ -167,23 +176,30 @@ class _Load:
             before=state,
             forgets=step.kind == "base",
         )
-        if state is not None and self._options.on_schema_change == "fail" and (commit.added or commit.retyped):
-            raise TableError(
-                f"{_differences(commit)}, so {self._target.name} would have to change. Nothing was loaded. Look at what reads "
-                "the table, then let the task go on once with on_schema_change='evolve'."
-            )
         for name, (was, now) in commit.retyped.items():
             self._options.log(f"Column {name} becomes {now}, it was {was}: the table is written anew")
         return commit
 
-    def _columns(self, step: Step, state: TableState | None) -> tuple[TableColumn, ...]:
+    def _require_same_columns(self, destination: Destination, state: TableState) -> None:
+        """Before the first of what is waiting is loaded: a table that has to change at a later step must not change at an
+        earlier one."""
+        mode = self._options.mode
+        columns = self._columns(waiting_of(destination.extracts, state.loaded, mode), state)
+        commit = Commit(destination.source, mode, (*columns, *MODE_COLUMNS[mode]), {}, state)
+        if commit.added or commit.retyped:
+            raise TableError(
+                f"{_differences(commit)}, so {self._target.name} would have to change. Nothing was loaded. Look at what reads "
+                "the table, then let the task go on once with on_schema_change='evolve'."
+            )
+
+    def _columns(self, waiting: Sequence[Extract], state: TableState | None) -> tuple[TableColumn, ...]:
         mode_columns = {column.name for column in MODE_COLUMNS[self._options.mode]}
         before = [column for column in state.columns if column.name not in mode_columns] if state else []
         extracts = [
             replace(each, columns=tuple(replace(c, type=self._target.column_type(c.type)) for c in each.columns))
-            for each in step.extracts
+            for each in waiting
         ]
-        return widened(before, extracts)
+        return widened(before, extracts, max(state.loaded.values(), default=-1) if state else -1)
 
 
 class _Cast:

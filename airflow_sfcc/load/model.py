@@ -59,6 +59,8 @@ class Extract:
     deleted_files: tuple[str, ...]
     rows: int
     deleted_rows: int
+    carries: bool = False
+    """Whether some of its files hold rows of an earlier version, with the columns and types that they had."""
     heals: bool = False
     """Whether a reconciliation made it: what it read was in the org then, whatever deletions from before say."""
 
@@ -200,6 +202,7 @@ def _extract(root_url: str, manifest: Manifest) -> Extract:
         deleted_files=_files(folder, manifest.get("deleted_files") or ()),
         rows=int(manifest["rows"]),
         deleted_rows=int(manifest.get("deleted_rows") or 0),
+        carries=bool(manifest.get("carried_rows")),
         heals=manifest.get("kind") == "heal",
     )
 
@@ -218,15 +221,20 @@ def _files(folder: str, files: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def widened(before: Sequence[TableColumn], extracts: Iterable[Extract]) -> tuple[TableColumn, ...]:
+def widened(before: Sequence[TableColumn], extracts: Iterable[Extract], newest_ms: int = -1) -> tuple[TableColumn, ...]:
     """The columns that hold what the table has and what the extracts bring. No column ever goes.
 
-    Salesforce tells no names apart that differ only in case, so a column keeps the one that it had first.
+    Salesforce tells no names apart that differ only in case, so a column keeps the one that it had first. `newest_ms` is when
+    the newest loaded extract was read: where types are a matter of choice, that of what was read last holds.
     """
     columns = {column.name.lower(): column for column in before}
     for extract in extracts:
         for column in extract.columns:
             name = column.name.lower()
             was = columns.get(name)
-            columns[name] = replace(was, type=wider(was.type, column.type)) if was else column
+            if was is None:
+                columns[name] = column
+            else:
+                types = (was.type, column.type) if extract.read_ms >= newest_ms else (column.type, was.type)
+                columns[name] = replace(was, type=wider(*types))
     return tuple(columns.values())

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_sfcc.errors import TableBusyError, TableError, TableUnavailableError
 from airflow_sfcc.load.duckdb_table import LOADED, TABLES, record_of, state_of
+from airflow_sfcc.load.events import INEXACT
 from airflow_sfcc.load.model import Commit, TableColumn, TableState
-from airflow_sfcc.load.problems import changed_by_hand
-from airflow_sfcc.load.scratch import Scratch, duckdb_type, quoted, require_type
+from airflow_sfcc.load.problems import changed_by_hand, does_not_fit
+from airflow_sfcc.load.scratch import Scratch, duckdb_type, in_temporary_folder, quoted, require_type
 from airflow_sfcc.load.targets import Change
 from airflow_sfcc.wording import plural
 
@@ -75,6 +76,7 @@ class PostgresTable:
         with self._explained(), self._connect() as connection:
             self._open = connection
             try:
+                self._run("SET client_encoding = 'UTF8'")  # that of the files, whatever the database's is
                 self._run("SET extra_float_digits = 3")  # every digit of a number that is read back
                 self._lock()
                 yield
@@ -84,9 +86,7 @@ class PostgresTable:
 
     def _lock(self) -> None:
         """For the session: it goes with the connection, however that ends."""
-        key = hashlib.sha256(f"sfcc {self._schema}.{self._table}".encode()).digest()[:8]
-        number = int.from_bytes(key, "big", signed=True)
-        if not self._value("SELECT pg_try_advisory_lock(%s)", number):
+        if not self._value("SELECT pg_try_advisory_lock(%s)", _lock_number(f"sfcc {self._schema}.{self._table}")):
             raise TableBusyError(
                 f"Another load of {self.name} is under way: this one did nothing, and the task's retry loads what is left. "
                 "Give the DAG max_active_runs=1 to have runs wait for one another."
@@ -109,6 +109,10 @@ class PostgresTable:
     def _named(self, table: str) -> str:
         return f"{quoted(self._schema)}.{quoted(table)}"
 
+    def _place(self, table: str) -> str:
+        """The same in SQL that has placeholders, where a percent sign in a name is written twice."""
+        return self._named(table).replace("%", "%%")
+
     def column_type(self, kind: str) -> str:
         return kind
 
@@ -116,15 +120,15 @@ class PostgresTable:
 
     def state(self, known: Sequence[str]) -> TableState | None:
         self._connection.rollback()  # a step that reads its extracts again has left half of itself
-        if self._value("SELECT to_regclass(%s)", self._named(self._table)) is None:
+        if not self._has(self._table):
             return None
         record = None
-        if self._value("SELECT to_regclass(%s)", self._named(TABLES)) is not None:
-            record = self._value(f"SELECT record FROM {self._named(TABLES)} WHERE table_name = %s", self._table)
+        if self._is_prepared():
+            record = self._value(f"SELECT record FROM {self._place(TABLES)} WHERE table_name = %s", self._table)
         if record is None:
             raise changed_by_hand(self.name, "a table of that name is there that this package did not make")
         loaded = self._run(
-            f"SELECT extract_id, read_ms FROM {self._named(LOADED)} WHERE table_name = %s", self._table
+            f"SELECT extract_id, read_ms FROM {self._place(LOADED)} WHERE table_name = %s", self._table
         ).fetchall()
         state = state_of(json.loads(record), loaded)
         self._require_unchanged(state)
@@ -154,7 +158,7 @@ class PostgresTable:
         values = ", ".join(_as_text(column) for column in columns)
         file = scratch.folder / "existing.csv"
         query = f"COPY (SELECT {values} FROM {self._named(self._table)}{join}) TO STDOUT (FORMAT csv, FORCE_QUOTE *)"
-        with file.open("wb") as out, self._connection.cursor().copy(query) as copy:
+        with in_temporary_folder(), file.open("wb") as out, self._connection.cursor().copy(query) as copy:
             for data in copy:
                 out.write(data)
         _read_csv(scratch, str(file), columns)
@@ -170,12 +174,15 @@ class PostgresTable:
 
     def apply(self, scratch: Scratch, change: Change, commit: Commit) -> int:
         removed = 0
+        self._prepare()
         if commit.before is None:
             self._create(commit)
         elif change.replaces_all:
-            self._evolve(commit)
             removed = commit.before.rows
-            self._run(f"DELETE FROM {self._named(self._table)}")
+            self._run(
+                f"DELETE FROM {self._named(self._table)}"
+            )  # first, so that no value of theirs has to be of a new type
+            self._evolve(commit)
         else:
             self._evolve(commit)
             self._copy_ids(scratch, change.removed)
@@ -189,9 +196,27 @@ class PostgresTable:
         self._connection.commit()
         return written
 
-    def _create(self, commit: Commit) -> None:
+    def _prepare(self) -> None:
+        """The schema, and what records the loads in it. In a transaction of their own, under a lock of the schema's: several
+        tables may be made at once, and PostgreSQL refuses what another transaction is making under the same name."""
+        if self._is_prepared():
+            return
+        self._run("SELECT pg_advisory_xact_lock(%s)", _lock_number(f"sfcc {self._schema}"))
         if self._value("SELECT to_regnamespace(%s)", quoted(self._schema)) is None:
             self._run(f"CREATE SCHEMA {quoted(self._schema)}")
+        if not self._has(TABLES):
+            self._run(f"CREATE TABLE {self._named(TABLES)} (table_name text PRIMARY KEY, record text)")
+        if not self._has(LOADED):
+            self._run(f"CREATE TABLE {self._named(LOADED)} (table_name text, extract_id text, read_ms bigint)")
+        self._connection.commit()
+
+    def _is_prepared(self) -> bool:
+        return self._has(TABLES) and self._has(LOADED)
+
+    def _has(self, table: str) -> bool:
+        return self._value("SELECT to_regclass(%s)", self._named(table)) is not None
+
+    def _create(self, commit: Commit) -> None:
         definitions = ", ".join(_definition(column) for column in commit.columns)
         self._run(f"CREATE TABLE {self._named(self._table)} ({definitions})")
         self._comment(commit.columns)
@@ -213,16 +238,20 @@ class PostgresTable:
         self._comment(commit.added)
         for name, (was, now) in commit.retyped.items():
             renamed = quoted(short_name(name))
+            if was == "float64" and now.startswith("decimal"):
+                self._require_exact(name, now)
             self._run(
                 f"ALTER TABLE {table} ALTER COLUMN {renamed} TYPE {postgres_type(now)} USING {_cast(renamed, was, now)}"
             )
 
+    def _require_exact(self, name: str, now: str) -> None:
+        text = f"{quoted(short_name(name))}::text"
+        where = f"{text}::numeric <> {text}::{postgres_type(now)}"
+        if self._value(f"SELECT EXISTS (SELECT FROM {self._named(self._table)} WHERE {where})"):
+            raise does_not_fit(self.name, f"{name} has a value {INEXACT} {now}")
+
     def _record(self, commit: Commit, rows: int) -> None:
-        tables, loaded = self._named(TABLES), self._named(LOADED)
-        if self._value("SELECT to_regclass(%s)", tables) is None:
-            self._run(f"CREATE TABLE {tables} (table_name text PRIMARY KEY, record text)")
-        if self._value("SELECT to_regclass(%s)", loaded) is None:
-            self._run(f"CREATE TABLE {loaded} (table_name text, extract_id text, read_ms bigint)")
+        tables, loaded = self._place(TABLES), self._place(LOADED)
         if commit.forgets or commit.before is None:
             self._run(f"DELETE FROM {loaded} WHERE table_name = %s", self._table)
         for extract_id, read_ms in commit.loaded.items():
@@ -268,10 +297,7 @@ class PostgresTable:
                 "does a view depend on a column whose type has to change, or another table on its rows? Undo that, or drop it."
             ) from problem
         except (psycopg.DataError, errors.ProgramLimitExceeded, errors.TooManyColumns) as problem:
-            raise TableError(
-                f"A value does not fit into {self.name} ({_first_line(problem)}); nothing was loaded. Correct the record, or "
-                "extract without that field (exclude_fields)."
-            ) from problem
+            raise does_not_fit(self.name, _first_line(problem)) from problem
         except errors.DiskFull as problem:
             raise TableUnavailableError(
                 f"The database server of {self.name} has no room left ({_first_line(problem)}); nothing was loaded. Make room "
@@ -282,6 +308,10 @@ class PostgresTable:
                 f"The database of {self.name} failed or cannot be reached ({type(problem).__name__}: {_first_line(problem)}); "
                 "nothing was loaded. See that it runs and that the connection's host, user and password are right."
             ) from problem
+
+
+def _lock_number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
 def _first_line(problem: Exception) -> str:
@@ -295,10 +325,11 @@ def _definition(column: TableColumn) -> str:
 def _cast(column: str, was: str, now: str) -> str:
     """A value of one type as another, in the words of a file's text column."""
     if now != "string":
-        return f"{column}::{postgres_type(now)}"
+        # A float becomes a decimal by way of its text, since PostgreSQL's own cast keeps 15 digits.
+        return f"{column}{'::text' if was == 'float64' else ''}::{postgres_type(now)}"
     if was == "float64":
         small = f"WHEN abs({column}) < 1e16 AND {column} = trunc({column}) THEN {column}::bigint::text || '.0'"
-        return f"CASE {small} ELSE replace({column}::text, 'e+', 'e') END"
+        return f"CASE WHEN {column}::text = '-0' THEN '-0.0' {small} ELSE replace({column}::text, 'e+', 'e') END"
     if was == "timestamp[ms, UTC]":
         return f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
     if was == "time32[ms]":

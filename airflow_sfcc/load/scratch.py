@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_sfcc.errors import TableError
+from airflow_sfcc.errors import TableError, TableUnavailableError
 from airflow_sfcc.extract.current_table import register_storage
 from airflow_sfcc.extract.model import COLUMN_TYPE
 from airflow_sfcc.extract.storage import StoragePath
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = "256MB"
 _LEAST_MEMORY = "16MB"
+_PREFIX = "sfcc-load-"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 DUCKDB_TYPES = {
     "string": "VARCHAR",
@@ -99,12 +102,46 @@ class Scratch:
         register_storage(self.connection, root)
 
 
+def no_room(problem: Exception) -> TableUnavailableError:
+    """What to raise where the worker's temporary folder cannot be written."""
+    return TableUnavailableError(
+        f"The worker's temporary folder could not be written ({str(problem).splitlines()[0]}); nothing was loaded. Make room in "
+        "it, or let TMPDIR name a folder that the worker may write to."
+    )
+
+
+def is_of_scratch(problem: Exception) -> bool:
+    """Whether DuckDB could not write what it spills."""
+    return _PREFIX in str(problem) and type(problem).__name__ == "IOException"
+
+
+@contextmanager
+def in_temporary_folder() -> Iterator[None]:
+    """Raise TableUnavailableError where what is written to the scratch's folder finds no room."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in _NO_ROOM:
+            raise
+        raise no_room(problem) from problem
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    try:
+        made = tempfile.TemporaryDirectory(prefix=_PREFIX)
+    except OSError as problem:
+        raise no_room(problem) from problem
+    with made as folder:
+        yield folder
+
+
 @contextmanager
 def scratch(memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Iterator[Scratch]:
     """Nothing of it is left at the end."""
     import duckdb
 
-    with tempfile.TemporaryDirectory(prefix="sfcc-load-") as folder:
+    with _folder() as folder:
         config: dict[str, Any] = {"memory_limit": memory_limit, "temp_directory": f"{folder}/spill"}
         with duckdb.connect(config=config) as connection:
             connection.execute(

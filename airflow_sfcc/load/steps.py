@@ -14,16 +14,25 @@ from airflow_sfcc.load.model import Extract, Mode, Step
 def next_step(extracts: Sequence[Extract], loaded: Mapping[str, int] | None, mode: Mode) -> Step | None:
     """What is to be loaded next; None when everything is. `extracts` are in the order in which they were read, `loaded` is None
     where there is no table yet: one that knows none of the extracts has loaded others, which are gone since."""
-    counting = _since_the_newest_snapshot(extracts) if mode == "current" else tuple(extracts)
+    counting = _counting(extracts, mode)
     if loaded is None or (mode == "current" and not loaded):
         return Step("base" if mode == "current" else "append", counting[:1])
-    waiting = [each for each in counting if loaded.get(each.extract_id) != each.read_ms]
+    waiting = waiting_of(extracts, loaded, mode)
     if not waiting:
         return None
     newest = max(loaded.values(), default=-1)
     if mode == "current":
         return _step_to_current(counting, waiting, loaded, newest)
     return _step_in_order(counting, waiting, loaded, newest)
+
+
+def waiting_of(extracts: Sequence[Extract], loaded: Mapping[str, int], mode: Mode) -> list[Extract]:
+    """The extracts that count and are not loaded as they are now."""
+    return [each for each in _counting(extracts, mode) if loaded.get(each.extract_id) != each.read_ms]
+
+
+def _counting(extracts: Sequence[Extract], mode: Mode) -> tuple[Extract, ...]:
+    return _since_the_newest_snapshot(extracts) if mode == "current" else tuple(extracts)
 
 
 def _since_the_newest_snapshot(extracts: Sequence[Extract]) -> tuple[Extract, ...]:

@@ -154,6 +154,112 @@ def test_carried_rows_keep_the_columns_that_they_had(loaded: Loaded, tmp_path: P
     }
 
 
+OTHER_TYPES = {
+    **COLUMNS, "Stamp__c": "timestamp[ms, UTC]", "Opens__c": "time32[ms]", "Day__c": "date32", "Flag__c": "boolean",
+    "Size__c": "float64",
+}  # fmt: skip
+OTHER_VALUES: dict[str, Any] = {
+    "Stamp__c": at(3), "Opens__c": datetime.time(3, 4, 5), "Day__c": datetime.date(2027, 1, 2), "Flag__c": True, "Size__c": 1e16,
+}  # fmt: skip
+AS_TEXT = ["2027-01-01T00:03:00.000Z", "03:04:05.000", "2027-01-02", "true", "1e16"]
+
+
+def test_text_is_the_same_wherever_a_value_became_text(loaded: Loaded, tmp_path: Path) -> None:
+    """In the table, in rows that were carried over, and in an extract that is late."""
+    lake = UPath(tmp_path / "lake")
+    text = {name: "string" if name.endswith("__c") else kind for name, kind in OTHER_TYPES.items()}
+    Made("base", 10, [row(1, 1, **OTHER_VALUES)], full=True, columns=OTHER_TYPES).land(lake)
+    load(lake, loaded.make("Account"))
+    carried = Made("night", 20, [row(2, 15, **OTHER_VALUES)], columns=OTHER_TYPES)
+    Made("night", 25, [row(3, 15)], columns=text, window=(8, 20)).land_with_carried(lake, carried)
+    load(lake, loaded.make("Account"))
+    Made("late", 18, [row(4, 14, **OTHER_VALUES)], columns=OTHER_TYPES, window=(8, 18)).land(lake)
+    load(lake, loaded.make("Account"))
+    found = {record_id: [each[name] for name in OTHER_VALUES] for record_id, each in loaded.by_id().items()}
+    assert found == {id_of(1): AS_TEXT, id_of(2): AS_TEXT, id_of(3): [None] * 5, id_of(4): AS_TEXT}
+
+
+def test_numbers_that_become_decimals_are_exact_or_refused(loaded: Loaded, tmp_path: Path) -> None:
+    """After numbers='decimal' was set; what was read last says which it is, also where an older extract is late."""
+    lake, large = UPath(tmp_path / "lake"), 123456789012345.67
+    floats, decimals = {**COLUMNS, "Price__c": "float64"}, {**COLUMNS, "Price__c": "decimal128(18, 2)"}
+    Made("base", 10, [row(1, 1, Price__c=0.1), row(2, 1, Price__c=large)], full=True, columns=floats).land(lake)
+    load(lake, loaded.make("Account"))
+    Made("night", 30, [row(3, 25, Price__c=Decimal("2.50"))], columns=decimals, window=(18, 30)).land(lake)
+    load(lake, loaded.make("Account"))
+    Made("late", 20, [row(4, 15, Price__c=0.25)], columns=floats, window=(8, 20)).land(lake)
+    load(lake, loaded.make("Account"))
+    assert {record_id: each["Price__c"] for record_id, each in loaded.by_id().items()} == {
+        id_of(1): Decimal("0.10"), id_of(2): Decimal("123456789012345.67"), id_of(3): Decimal("2.50"), id_of(4): Decimal("0.25"),
+    }  # fmt: skip
+    Made("later", 21, [row(5, 15, Price__c=0.125)], columns=floats, window=(8, 21)).land(lake)
+    with pytest.raises(
+        TableError, match=r"Price__c has a value that is not exact as decimal128\(18, 2\)\); nothing was"
+    ):
+        load(lake, loaded.make("Account"))
+    assert len(loaded.by_id()) == 4
+
+
+@pytest.mark.parametrize("value", [0.125, 1e300])
+def test_a_table_whose_numbers_are_no_such_decimals_stays(loaded: Loaded, tmp_path: Path, value: float) -> None:
+    lake = UPath(tmp_path / "lake")
+    Made("base", 10, [row(1, 1, Amount=value)], full=True).land(lake)
+    load(lake, loaded.make("Account"))
+    decimals = {**COLUMNS, "Amount": "decimal128(18, 2)"}
+    Made("night", 20, [row(2, 15, Amount=Decimal("2.50"))], columns=decimals, window=(8, 20)).land(lake)
+    with pytest.raises(
+        TableError, match=r"A value does not fit into .*; nothing was loaded.* After a change of numbers"
+    ):
+        load(lake, loaded.make("Account"))
+    assert {record_id: each["Amount"] for record_id, each in loaded.by_id().items()} == {id_of(1): value}
+    Made("full", 30, [row(1, 1, Amount=Decimal("0.13"))], full=True, columns=decimals).land(lake)
+    load(lake, loaded.make("Account"))
+    assert {record_id: each["Amount"] for record_id, each in loaded.by_id().items()} == {id_of(1): Decimal("0.13")}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_change_that_is_refused_loads_nothing_of_what_waits(loaded: Loaded, tmp_path: Path, mode: Mode) -> None:
+    """The column comes with a later step of the same load. A table that is new has all columns at once."""
+    lake, options = UPath(tmp_path / "lake"), LoadOptions(mode=mode, on_schema_change="fail")
+    made = [
+        Made("base", 10, [row(1, 1)], full=True),
+        Made("night", 20, [row(2, 15)], window=(8, 20)),
+        Made("late", 15, [row(4, 12)], window=(8, 15)),
+        Made("empty", 30, [], columns={**COLUMNS, "New__c": "string"}, window=(18, 30)),
+    ]
+    for each in made[:2]:
+        each.land(lake)
+    load(lake, loaded.make("Account"), options)
+    for each in made[2:]:
+        each.land(lake)
+    with pytest.raises(TableError, match=r"New__c was added, so .* Nothing was loaded"):
+        load(lake, loaded.make("Account"), options)
+    assert {each["Id"] for each in loaded.rows()} == {id_of(1), id_of(2)}
+    load(lake, loaded.make("Other"), options)
+    assert {each["Id"]: each["New__c"] for each in loaded.rows("Other")} == {
+        id_of(1): None,
+        id_of(2): None,
+        id_of(4): None,
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_extract_without_rows_brings_its_columns(loaded: Loaded, tmp_path: Path, mode: Mode) -> None:
+    lake, options = UPath(tmp_path / "lake"), LoadOptions(mode=mode)
+    more = {"Account.Owner.Name": "string", "select": "int64", 'od"d__c': "decimal128(5, 1)", "A b": "date32"}
+    columns = {**COLUMNS, **more, "Amount": "string"}
+    Made("base", 10, [row(1, 1)], full=True).land(lake)
+    load(lake, loaded.make("Account"), options)
+    Made("empty", 20, [], columns=columns, window=(8, 20)).land(lake)
+    load(lake, loaded.make("Account"), options)
+    assert [(each["Amount"], *(each[name] for name in more)) for each in loaded.rows()] == [("1.0", *[None] * 4)]
+    values = ("o", 3, Decimal("1.5"), datetime.date(4000, 12, 31))
+    new: dict[str, Any] = {**dict(zip(more, values)), "Amount": "x"}
+    Made("night", 30, [row(2, 25, **new)], columns=columns, window=(18, 30)).land(lake)
+    load(lake, loaded.make("Account"), options)
+    assert [tuple(each[name] for name in more) for each in loaded.rows() if each["Id"] == id_of(2)] == [values]
+
+
 def test_postgres_names_beyond_63_bytes_are_shortened(postgres: Server, tmp_path: Path) -> None:
     loaded, lake = in_postgres(postgres), UPath(tmp_path / "lake")
     long, other = "Parent." * 8 + "Owner_of_the_record__r.Name", "Parent." * 8 + "Owner_of_the_record__r.Email"

@@ -7,6 +7,7 @@ commit as the rows. `sfcc:table` has the version that the last load made, so tha
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from airflow_sfcc.extract.storage import StoragePath, is_local
 from airflow_sfcc.load.events import cast
 from airflow_sfcc.load.model import MODES, Commit, Extract, Source, TableColumn, TableState
 from airflow_sfcc.load.problems import ChangedMeanwhileError, changed_by_hand
-from airflow_sfcc.load.scratch import Scratch, duckdb_type, literal, quoted
+from airflow_sfcc.load.scratch import Scratch, duckdb_type, in_temporary_folder, literal, quoted
 from airflow_sfcc.load.targets import Change
 
 HARMLESS = frozenset(
@@ -36,6 +37,7 @@ _KINDS = {
     "timestamp": "timestamp[ms, UTC]",
 }
 _OWN = "salesforce"
+_ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 class DeltaTable:
@@ -76,6 +78,11 @@ class DeltaTable:
     @property
     def _uri(self) -> str:
         path = self._root.path.rstrip("/")
+        if _ESCAPED.search(path):
+            raise TableError(
+                f"{self.name} cannot be a Delta table: delta-rs takes a percent sign before two digits for another character and "
+                "would write elsewhere. Give the table a folder without it."
+            )
         return path if is_local(self._root) else f"{self._root.protocol}://{path}"
 
     @contextmanager
@@ -216,7 +223,8 @@ class DeltaTable:
         if not files:
             values = ", ".join(f"NULL::{duckdb_type(column.type)} AS {quoted(column.name)}" for column in columns)
             return f"(SELECT {values} WHERE false)"
-        source = f"read_parquet([{', '.join(literal(self._url(file.path)) for file in files)}], union_by_name = true)"
+        listed = ", ".join(literal(self._url(file.path)) for file in files)
+        source = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
         found = scratch.columns(source)
         values = ", ".join(f"{cast(column, found.get(column.name))} AS {quoted(column.name)}" for column in columns)
         semi = f' SEMI JOIN {ids} ON {ids}."Id" = files."Id"' if ids else ""
@@ -330,8 +338,9 @@ class DeltaTable:
         schema = arrow_schema(commit.columns)
         changes = Changes(scratch.folder / "removed.parquet", scratch.folder / "rows.parquet")
         scratch.run(f"CREATE OR REPLACE TEMP TABLE removed_ids AS {change.removed}")
-        removed = write_sorted(changes.removed, scratch.batches('FROM removed_ids ORDER BY "Id"'))
-        written = write_sorted(changes.rows, scratch.batches(change.rows, GROUP_ROWS), schema)
+        with in_temporary_folder():
+            removed = write_sorted(changes.removed, scratch.batches('FROM removed_ids ORDER BY "Id"'))
+            written = write_sorted(changes.rows, scratch.batches(change.rows, GROUP_ROWS), schema)
         self._add_columns(commit)
         if not removed and not written:
             self._commit([], "append", commit)
