@@ -40,6 +40,9 @@ _CLOCK_ATTEMPTS = 3
 _ID = re.compile(r"[A-Za-z0-9]{1,18}")
 """Of an org or a user: it is shown, logged, and written into manifests."""
 
+_SHORT_ID = 15
+_CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+
 LOGIN_SECONDS = 60.0
 """The longest `request_timeout` and `response_timeout` of a login; Salesforce takes about a second."""
 
@@ -99,7 +102,18 @@ class Token:
 
     def _identity_part(self, index: int) -> str | None:
         parts = self.identity_url.rstrip("/").split("/id/")[-1].split("/")
-        return parts[index] if len(parts) == 2 and _ID.fullmatch(parts[index]) else None
+        return _whole_id(parts[index]) if len(parts) == 2 and _ID.fullmatch(parts[index]) else None
+
+
+def _whole_id(record_id: str) -> str:
+    """The id in 18 characters, as data has it. Salesforce's documents show identity URLs with ids of 15, to which three are
+    added that say which letters are capitals (Object Reference, "ID Field Type")."""
+    if len(record_id) != _SHORT_ID:
+        return record_id
+    fives = (record_id[start : start + 5] for start in range(0, _SHORT_ID, 5))
+    return record_id + "".join(
+        _CAPITALS[sum(letter.isupper() << place for place, letter in enumerate(five))] for five in fives
+    )
 
 
 class _NoAuth(AuthBase):

@@ -92,6 +92,18 @@ _TOO_MANY_AT_ONCE: Meaning = (
     None,
 )
 
+_NO_JOBS_LEFT: Meaning = (
+    ApiLimitError,
+    "The org's Bulk API limits of 24 hours are used up: wait, or use api='rest'.",
+    None,
+)
+_TOO_SLOW: Meaning = (
+    QueryTimeoutError,
+    "Ask for less at once: fewer rows by a selective filter, or fewer formula fields.",
+    None,
+)
+_NO_ACCESS: Meaning = (AccessError, "Ask the Salesforce admin to give the Run As user this access.", ACCESS)
+
 _SAYS_NOT_BY_BULK = re.compile("not supported in Bulk|not supported by the Bulk")
 _SAYS_WRONG_QUERY = re.compile("Implementation restriction|does not support query")
 
@@ -105,9 +117,16 @@ _BY_CODE: Mapping[str, Meaning] = {
             "MALFORMED_QUERY",
             "INVALID_QUERY_FILTER_OPERATOR",
             "INVALID_QUERY_SCOPE",
+            "BIG_OBJECT_UNSUPPORTED_OPERATION",
+            "EXCEEDED_MAX_SEMIJOIN_SUBSELECTS",
+            "ILLEGAL_QUERY_PARAMETER_VALUE",
+            "MALFORMED_ID",
         ),
         _WRONG_QUERY,
     ),
+    **dict.fromkeys(("INSUFFICIENT_ACCESS", "INSUFFICIENT_ACCESS_OR_READONLY"), _NO_ACCESS),
+    **dict.fromkeys(("QUERY_TIMEOUT", "REQUEST_RUNNING_TOO_LONG"), _TOO_SLOW),
+    **dict.fromkeys(("LIMIT_EXCEEDED", "EXCEEDEDQUOTA"), _NO_JOBS_LEFT),
     "INVALID_TYPE_FOR_OPERATION": (
         QueryError,
         "Salesforce does not let this object be queried by itself: leave it out, or read it as child records (soql).",
@@ -155,16 +174,6 @@ _BY_CODE: Mapping[str, Meaning] = {
         "The org's API calls are used up for now: wait, or ask the admin for more.",
         None,
     ),
-    "LIMIT_EXCEEDED": (
-        ApiLimitError,
-        "The org's Bulk API limits of 24 hours are used up: wait, or use api='rest'.",
-        None,
-    ),
-    "QUERY_TIMEOUT": (
-        QueryTimeoutError,
-        "Ask for less at once: fewer rows by a selective filter, or fewer formula fields.",
-        None,
-    ),
     "INVALID_QUERY_LOCATOR": (
         SalesforceError,
         "The query's cursor is gone (kept for 2 days): run the query again.",
@@ -184,7 +193,7 @@ _BY_CODE: Mapping[str, Meaning] = {
 }
 
 _BY_STATUS: Mapping[int, Meaning] = {
-    403: (AccessError, "Ask the Salesforce admin to give the Run As user this access.", ACCESS),
+    403: _NO_ACCESS,
     404: (NotFoundError, "Check the spelling, and that the Run As user may see it.", ACCESS),
     409: (
         SalesforceError,

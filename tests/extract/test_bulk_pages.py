@@ -171,6 +171,11 @@ REFUSALS = [
     (400, "INVALIDENTITY", "Entity 'Contact' is not supported by the Bulk API."),
     (400, "LIMIT_EXCEEDED", "Max bulk v2 query jobs (10000) per 24 hrs has been reached (10021)"),
     (400, "LIMIT_EXCEEDED", "Max bulk v2 query result size stored (1000000000) kb per 24 hrs has been exceeded"),
+    (
+        400,
+        "EXCEEDEDQUOTA",
+        "The job or batch you tried to create exceeds the allowed number for the past 24-hour period.",
+    ),
     (400, "FeatureNotEnabled", "Bulk API isn't enabled for this organization"),
     (400, "API_ERROR", "Selecting compound data not supported in Bulk Query"),
     (400, "API_ERROR", "In other words than any that are known"),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from airflow_sfcc.errors import QueryError
 from airflow_sfcc.extract.incremental.windows import covered_until, plan_window
-from airflow_sfcc.extract.model import RunTimes, Window
-from airflow_sfcc.extract.plan.cursor import choose_cursor
+from airflow_sfcc.extract.model import IncrementalOptions, RunTimes, Window
+from airflow_sfcc.extract.plan.columns import column_of
+from airflow_sfcc.extract.plan.cursor import choose_cursor, cursor_of_full
 from airflow_sfcc.timestamps import iso, timestamp
 
 MINUTE = timedelta(minutes=1)
@@ -111,7 +112,10 @@ def field(name: str, **changes: object) -> dict[str, object]:
     ],
 )
 def test_the_best_cursor_is_chosen(fields: list[dict[str, object]], expected: str) -> None:
-    assert choose_cursor({"name": "X", "fields": fields}, None) == expected
+    described = {"name": "X", "fields": [*fields, field("Id", type="id")]}
+    assert choose_cursor(described, None) == expected
+    columns = [column_of(each, "float") for each in described["fields"]]
+    assert cursor_of_full(described, columns, IncrementalOptions(), is_whole=True) == expected
 
 
 @pytest.mark.parametrize(

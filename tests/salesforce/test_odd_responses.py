@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_sfcc.errors import (
+    AccessError,
     ApiLimitError,
     AuthenticationError,
     JobFailedError,
@@ -100,6 +101,9 @@ def test_refusals_that_are_rare_say_what_to_do(status: int, code: str, advice: s
         ("REQUEST_LIMIT_EXCEEDED", "query", "query", ApiLimitError, "used up for now"),
         ("INVALID_TYPE", "query", "query", QueryError, "Run As user may read the object"),
         ("QUERY_TIMEOUT", "query", "query", QueryTimeoutError, "less at once"),
+        ("REQUEST_RUNNING_TOO_LONG", "query", "query", QueryTimeoutError, "less at once"),
+        ("EXCEEDED_MAX_SEMIJOIN_SUBSELECTS", "query", "query", QueryError, "Correct the query"),
+        ("INSUFFICIENT_ACCESS_OR_READONLY", "query", "query", AccessError, "this access"),
         ("QUERY_TOO_COMPLICATED", "query", "query", QueryError, "leave formula fields out"),
         ("NUMBER_OUTSIDE_VALID_RANGE", "query", "query", QueryError, "OFFSET goes up to 2,000"),
         ("INVALID_TYPE_FOR_OPERATION", "query", "query", QueryError, "queried by itself: leave it out"),

@@ -231,6 +231,13 @@ def test_what_a_token_says_of_org_and_user_is_an_id_or_nothing() -> None:
     assert Token("t", origin, "https://login.salesforce.com/id/00D/005").org_id == "00D"
 
 
+def test_ids_of_15_characters_are_those_of_18() -> None:
+    origin = Origin("https", "acme.my.salesforce.com", 443)
+    for org, user in (("00D50000000IZ3Z", "00550000001fg5O"), ("00D50000000IZ3ZEAW", "00550000001fg5OAAQ")):
+        token = Token("t", origin, f"https://login.salesforce.com/id/{org}/{user}")
+        assert (token.org_id, token.user_id) == ("00D50000000IZ3ZEAW", "00550000001fg5OAAQ")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_loopback_org_is_never_reached_through_a_proxy(
     org: RunningOrg, monkeypatch: pytest.MonkeyPatch, host: str

@@ -24,7 +24,7 @@ polling and reading a Bulk job, and arrive in seconds. Peers draw the line betwe
 REST_PAGE_ROWS = 2_000
 """Rows of a REST page at most (salesforce-protocol.md#rest-queries)."""
 
-_REFUSING_CODES = frozenset({"LIMIT_EXCEEDED", "FEATURENOTENABLED", "API_ERROR"})
+_REFUSING_CODES = frozenset({"LIMIT_EXCEEDED", "EXCEEDEDQUOTA", "FEATURENOTENABLED", "API_ERROR"})
 """The org's Bulk jobs or result bytes of 24 hours are used up; Bulk API is switched off; Bulk does not do it, in words that
 not every release shares (salesforce-protocol.md#job-errors)."""
 

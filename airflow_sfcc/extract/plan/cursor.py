@@ -29,14 +29,18 @@ def needed_columns(describe: Mapping[str, Any], options: IncrementalOptions) -> 
 def cursor_of_full(
     describe: Mapping[str, Any], columns: Sequence[Column], options: IncrementalOptions, *, is_whole: bool
 ) -> str | None:
-    """The field that incremental extracts can go on by after a full one; None where they could not."""
+    """The field that incremental extracts can go on by after a full one; None where they could not.
+
+    It is the one that they choose; where there is none that can be filtered by, the best there is puts rows in order.
+    """
     names = {column.name for column in columns}
     if not (is_whole and "Id" in names and has_ids(describe)):
         return None
     wanted = [options.cursor_field] if options.cursor_field else list(CURSOR_FIELDS)
-    there = {str(field["name"]).lower(): str(field["name"]) for field in describe["fields"]}
-    best = next((there[name.lower()] for name in wanted if name.lower() in there), None)
-    return best if best in names else None
+    fields = {str(field["name"]).lower(): field for field in describe["fields"]}
+    there = [fields[name.lower()] for name in wanted if name.lower() in fields]
+    best = next((field for field in there if _problem(field) is None), there[0] if there else None)
+    return str(best["name"]) if best is not None and best["name"] in names else None
 
 
 def choose_cursor(describe: Mapping[str, Any], asked: str | None) -> str:
