@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from airflow_sfcc.errors import QueryError
+from airflow_sfcc.errors import QueryError, UnexpectedResponseError
 from airflow_sfcc.extract.model import Request
 from airflow_sfcc.extract.plan.planner import make_plan
 from airflow_sfcc.salesforce import SalesforceClient
 from tests.conftest import RunningOrg
 from tests.extract.runs import extract, read_rows, run_identity
+from tests.wire_server import SOBJECT, described, wire
 
 
 def landed(org: RunningOrg, folder: Path, soql: str, **request: Any) -> list[dict[str, Any]]:
@@ -208,3 +209,31 @@ def test_what_can_be_null_is_told(client: SalesforceClient) -> None:
     counts = "COUNT(Id) n, COUNT_DISTINCT(Phone) d, CALENDAR_YEAR(CreatedDate) y"
     counted = nullable(f"SELECT {counts} FROM Contact GROUP BY CALENDAR_YEAR(CreatedDate)")
     assert counted == {"n": False, "d": False, "y": True}
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "csv"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        '"Id","Stage","b","expr0"',
+        '"Id","toLabel(Stage)","b","expr0"',
+        '"Id","toLabel(Stage)","FORMAT(Day)","DISTANCE(P, Q)"',
+    ],
+)
+def test_bulk_may_call_columns_of_functions_by_the_call(tmp_path: Path, file_format: str, header: str) -> None:
+    with wire() as said:
+        said.fields = [described("Id", "id"), described("Stage", "picklist"), described("Day", "date")]
+        said.pages = [(f'{header}\n"001","Won","1.2.2026","3.5"\n'.encode(), 1)]
+        soql = f"SELECT Id, toLabel(Stage), FORMAT(Day) b, DISTANCE(P, GEOLOCATION(1, 2), 'mi') FROM {SOBJECT}"
+        manifest = extract(said, tmp_path, soql=soql, api="bulk", file_format=file_format)
+    (row,) = read_rows(tmp_path / f"extract={manifest['extract_id']}", manifest)
+    assert row == {"Id": "001", "Stage": "Won", "b": "1.2.2026", "expr0": 3.5}
+
+
+@pytest.mark.parametrize("header", ['"Id","Day"', '"Id","toLabel(Stage)","Day"'])
+def test_other_columns_than_those_selected_are_refused(tmp_path: Path, header: str) -> None:
+    with wire() as said:
+        said.fields = [described("Id", "id"), described("Stage", "picklist"), described("Day", "date")]
+        said.pages = [(f"{header}\n".encode() + b'"001"' + b',"x"' * header.count(",") + b"\n", 1)]
+        with pytest.raises(UnexpectedResponseError, match=r"other columns than the query asked for .* api='rest'"):
+            extract(said, tmp_path, soql=f"SELECT Id, toLabel(Stage) FROM {SOBJECT}", api="bulk")

@@ -112,9 +112,10 @@ def field(name: str, **changes: object) -> dict[str, object]:
     ],
 )
 def test_the_best_cursor_is_chosen(fields: list[dict[str, object]], expected: str) -> None:
-    described = {"name": "X", "fields": [*fields, field("Id", type="id")]}
+    fields = [*fields, field("Id", type="id")]
+    described = {"name": "X", "fields": fields}
     assert choose_cursor(described, None) == expected
-    columns = [column_of(each, "float") for each in described["fields"]]
+    columns = [column_of(each, "float") for each in fields]
     assert cursor_of_full(described, columns, IncrementalOptions(), is_whole=True) == expected
 
 

@@ -6,6 +6,7 @@ quotes, null and empty both `""`. Texts such as NA and NULL are values.
 
 from __future__ import annotations
 
+import re
 import struct
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from airflow_sfcc.salesforce.error_tables import NOT_SALESFORCE
 LONGEST_HEADER = 1024 * 1024
 """Bytes of the line with the names of the columns, each of which is longer in memory. A query has 100,000 characters at most."""
 
+_FUNCTION = re.compile(r"[A-Za-z_]+\(.*\)|expr\d+", re.DOTALL)
 _LONGEST_LINE_END = 2
 _MOST_SHOWN = 20
 
@@ -146,7 +148,9 @@ def _first_line(block: pa.Buffer | None) -> int:
 def _names(block: pa.Buffer | None, header_bytes: int) -> list[str]:
     if block is None:
         return []
-    line = block.slice(0, header_bytes).to_pybytes().decode("utf-8-sig").strip()
+    line: str = block.slice(0, header_bytes).to_pybytes().decode("utf-8-sig").strip()
+    if len(line) > 1 and line[0] == line[-1] == '"':
+        return line[1:-1].split('","')  # a function's arguments are divided by commas, too
     return [name.strip('"') for name in line.split(",")] if line else []
 
 
@@ -156,7 +160,7 @@ def _is_blank(block: pa.Buffer) -> bool:
 
 def _in_header(header: Sequence[str], columns: Sequence[Column]) -> list[str]:
     """Each column's name in the header: Salesforce keeps the order of SELECT since v50, but names decide."""
-    found = {name.lower(): name for name in header}
+    found = {known.lower(): name for known, name in zip(_known_names(header, columns), header)}
     wanted = [column.name.lower() for column in columns]
     if not found.keys() & set(wanted):
         raise UnexpectedResponseError(
@@ -166,9 +170,17 @@ def _in_header(header: Sequence[str], columns: Sequence[Column]) -> list[str]:
         raise UnexpectedResponseError(
             f"A result page has other columns than the query asked for (missing: {_listed(set(wanted) - set(found))}; "
             f"unexpected: {_listed(set(found) - set(wanted))}); nothing was landed. Did fields change while the job ran? "
-            "Clear the task to run it again."
+            "Clear the task to run it again; where the query calls functions, use api='rest'."
         )
     return [found[name] for name in wanted]
+
+
+def _known_names(header: Sequence[str], columns: Sequence[Column]) -> Sequence[str]:
+    """The header with a column's name where it has a function. It is not documented what its column is called; where that is
+    the call itself, the order decides."""
+    if len(header) != len(columns):
+        return header
+    return [column.name if _FUNCTION.fullmatch(name) else name for name, column in zip(header, columns)]
 
 
 def _listed(names: set[str]) -> str:
