@@ -55,7 +55,7 @@ assets, links and triggers are what the other surface modules are built of."""
 BELOW_THE_SURFACE = ("salesforce", "extract", "load", "catalog", "reconcile", "org_setup", "sync", *(LEAVES - {""}))
 
 MOST_FILES = 8
-MOST_LINES = 20_800
+MOST_LINES = 21_000
 """Of the package without the rooms that are products of their own."""
 
 ROOMS_OF_THEIR_OWN = ("load", "catalog", "reconcile", "org_setup", "page", "sync")
