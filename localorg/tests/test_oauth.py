@@ -71,6 +71,16 @@ def test_wrong_input_is_refused(
     assert answer.json() == {"error": error, "error_description": description}
 
 
+def test_credentials_may_be_in_the_query(anonymous: Caller) -> None:
+    """As many guides have it; nothing of it is kept in the log of calls."""
+    credentials = anonymous.server.credentials
+    params = {"client_id": credentials.consumer_key, "client_secret": credentials.consumer_secret}
+    answer = anonymous.post("/services/oauth2/token", params={"grant_type": "client_credentials", **params})
+
+    assert answer.json()["token_type"] == "Bearer"
+    assert [each.path for each in anonymous.org.calls] == ["/services/oauth2/token"]
+
+
 @pytest.mark.parametrize(
     ("refusal", "error", "description"),
     [

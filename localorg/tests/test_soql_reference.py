@@ -146,6 +146,30 @@ def test_what_clauses_do_not_take(caller: Caller, soql: str, told: str) -> None:
     assert refused(caller.query(soql)) == (400, "MALFORMED_QUERY", told)
 
 
+def test_typeof_follows_relationships(serve: Serve) -> None:
+    """ "TYPEOF": "fields in the referenced object type or paths to related object fields"."""
+    own = serve(own_rows={"User": 3, "Account": 2})
+    account, other = (row["Id"] for row in own.query("SELECT Id FROM Account").json()["records"])
+    own.org.records.update("Account", account, {"ParentId": other})
+    deal = own.org.records.insert("Opportunity", {"Name": "d", "StageName": "Prospecting", "AccountId": account})
+    for what in (account, deal, None):
+        own.org.records.insert("Task", {"Subject": what or "none", "WhatId": what})
+    owner = own.query(f"SELECT Owner.Username FROM Account WHERE Id = '{account}'").json()["records"][0]["Owner"]
+
+    of_account = "Name, Owner.Username, Parent.Id, Parent.Owner.Alias"
+    soql = f"SELECT Subject, TYPEOF What WHEN Account THEN {of_account} WHEN Opportunity THEN Account.Id END FROM Task"
+    for more in ("", " WHERE Subject != 'x' ORDER BY Subject"):
+        found = {row["Subject"]: row["What"] for row in own.query(soql + more).json()["records"]}
+        assert list(found[account]) == ["attributes", "Name", "Owner", "Parent"]
+        assert found[account]["Owner"] == owner
+        assert found[account]["Parent"]["Id"] == other
+        assert set(found[account]["Parent"]["Owner"]) == {"attributes", "Alias"}
+        assert found[deal]["Account"]["Id"] == account
+        assert found["none"] is None
+    wrong = own.query("SELECT TYPEOF What WHEN Account THEN Nonsense.Name END FROM Task")
+    assert refused(wrong)[1] == "INVALID_FIELD"
+
+
 def test_half_a_location_is_none(serve: Serve) -> None:
     """ "How SOQL Treats Null Location Values"; an address with half a location is an address all the same."""
     own = serve(own_rows={"User": 2, "Account": 1})

@@ -124,9 +124,9 @@ REFUSED = [
         "TYPEOF can not be",
     ),
     (
-        "SELECT TYPEOF What WHEN Account THEN Owner.Name END FROM Event",
+        "SELECT TYPEOF What WHEN Account THEN Name ELSE Owner.Name END FROM Event",
         "MALFORMED_QUERY",
-        "A relationship within TYPEOF",
+        "A relationship in ELSE of TYPEOF",
     ),
     ("SELECT Id, " + ", ".join(["(SELECT Id FROM Contacts)"] * 21) + " FROM Account", "MALFORMED_QUERY", "at most 20"),
     (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timezone
 from typing import Any
@@ -22,6 +24,15 @@ _ARROW_TYPES: Mapping[str, pa.DataType] = {
     "datetime": pa.timestamp("us"),
     "time": pa.time64("us"),
 }
+
+
+# Python reads more than Salesforce takes: `nan`, `1_000`, `20240101`.
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CLOCK = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?Z?")
+_TIMESTAMP = re.compile(
+    rf"{_DATE.pattern}(T[0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}(\.[0-9]+)?)?(Z|[+-][0-9]{{2}}:?[0-9]{{2}})?)?"
+)
 
 
 def stored_values(sobject: SObject, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,18 +83,40 @@ def _typed(field: Field, value: Any) -> Any:
         when = naive_utc(value if isinstance(value, datetime) else _time_of(str(value)))
         return when.replace(microsecond=0)  # a dateTime field holds whole seconds, whatever was sent
     if field.type == "date":
-        return value if isinstance(value, date) else date.fromisoformat(str(value))
+        return value if isinstance(value, date) else date.fromisoformat(_matching(_DATE, str(value)))
     if field.type == "time":
-        return value if isinstance(value, time) else time.fromisoformat(str(value).removesuffix("Z"))
+        return value if isinstance(value, time) else time.fromisoformat(_matching(_CLOCK, str(value)).removesuffix("Z"))
     if field.type == "boolean":
         return _boolean(value)
     if field.type in ("int", "long"):
-        return int(value)
+        return _whole(value)
     if field.type in ("id", "reference"):
         return full_id(str(value))
     if field.type == "email":
         return str(value).lower()
-    return float(value) if field.is_number else str(value)
+    return _number(value) if field.is_number else str(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError(value)
+    found = float(_matching(_NUMBER, value) if isinstance(value, str) else value)
+    if not math.isfinite(found):
+        raise ValueError(value)
+    return found
+
+
+def _whole(value: Any) -> int:
+    found = _number(value)
+    if not found.is_integer():
+        raise ValueError(value)
+    return int(found) if isinstance(value, str) and not value.lstrip("+-").isdigit() else int(value)
+
+
+def _matching(pattern: re.Pattern[str], text: str) -> str:
+    if pattern.fullmatch(text) is None:
+        raise ValueError(text)
+    return text
 
 
 def _boolean(value: Any) -> bool:
@@ -95,7 +128,7 @@ def _boolean(value: Any) -> bool:
 
 def _time_of(text: str) -> datetime:
     """ISO 8601 as Salesforce writes and reads it; `+0000` and `Z` are more than Python 3.10 reads."""
-    plain = text.replace("Z", "+00:00")
+    plain = re.sub(r"\.[0-9]+", "", _matching(_TIMESTAMP, text)).replace("Z", "+00:00")
     if len(plain) > 5 and plain[-5] in "+-" and plain[-3] != ":":
         plain = f"{plain[:-2]}:{plain[-2:]}"
     when = datetime.fromisoformat(plain)

@@ -48,6 +48,7 @@ from salesforce_localorg.soql.scope import (
     Context,
     Reached,
     Scope,
+    Start,
     Table,
     new_context,
     open_scope,
@@ -135,7 +136,7 @@ class _Compiler:
         written = {id(item) for item in self._query.select}  # the others are what FIELDS() stands for
         for item in self._expanded(self._query.select):
             if isinstance(item, FieldItem):
-                reached = self._add_field(members, item)
+                reached = self._add_field(members, item.path)
                 self._features.update(_unfit_for_csv(reached.field) if id(item) in written else ())
             elif isinstance(item, CallItem):
                 self._add_call(members, item)
@@ -196,10 +197,9 @@ class _Compiler:
     def _sees(self, field: Field) -> bool:
         return self._context.viewer.sees_field(self._sobject.name, field.name)
 
-    def _add_field(self, members: dict[str, Member], item: FieldItem) -> Reached:
-        path = item.path
-        reached = self._scope.reach(path)
-        owners = self._owners(members, path, reached)
+    def _add_field(self, members: dict[str, Member], path: Path, start: Start | None = None) -> Reached:
+        reached = self._scope.reach(path, start)
+        owners = self._owners(members, path, reached, start)
         member = self._member(reached, owners[0][0])
         if isinstance(member, Value):
             self._header.append((".".join(reached.names), member.column))
@@ -232,12 +232,14 @@ class _Compiler:
         self._header.append((name, value.column))
         self._put(members, name, value)
 
-    def _owners(self, members: dict[str, Member], path: Path, reached: Reached) -> list[tuple[Table, dict[str, Any]]]:
+    def _owners(
+        self, members: dict[str, Member], path: Path, reached: Reached, start: Start | None = None
+    ) -> list[tuple[Table, dict[str, Any]]]:
         """The member dicts that hold the field: the record's own, or those of its parent's candidates."""
-        parts = self._scope.own_parts(path)
-        current: list[tuple[Table, dict[str, Any]]] = [(self._scope.root, members)]
+        parts = self._scope.own_parts(path) if start is None else path.parts
+        current: list[tuple[Table, dict[str, Any]]] = [(start.table if start else self._scope.root, members)]
         for depth in range(1, len(parts)):
-            _, tables = self._scope.parents(Path(parts[:depth], path.at))
+            _, tables = self._scope.parents(Path(parts[:depth], path.at), start)
             name = reached.names[depth - 1]
             parent = current[0][1].get(name)
             if not isinstance(parent, Parent):
@@ -307,6 +309,10 @@ class _Compiler:
             record = self._candidate(table)
             chosen = cases.get(table.sobject.name.lower())
             for path in item.otherwise if chosen is None else chosen:
+                if chosen is not None and len(path.parts) > 1:
+                    within = (*(part.lower() for part in item.path.parts), table.sobject.name.lower())
+                    self._add_field(dict_of(record), path, Start(table, within))
+                    continue
                 name, column = self._typeof_field(table, path, is_named=chosen is not None)
                 dict_of(record)[name] = Value(self._columns.add(column))
             candidates.append(record)
@@ -315,7 +321,7 @@ class _Compiler:
     def _typeof_field(self, table: Table, path: Path, *, is_named: bool) -> tuple[str, Column]:
         """A field of a WHEN, or with `is_named` off of ELSE, which takes what the object called Name has."""
         if len(path.parts) > 1:
-            raise unsupported(self._context.text, path.at, "A relationship within TYPEOF")
+            raise unsupported(self._context.text, path.at, "A relationship in ELSE of TYPEOF")
         found = self._scope.name_of(table, path.parts[0])
         if not is_named and path.parts[0].lower() not in POLYMORPHIC_FIELDS:
             raise no_such_column(self._context.text, path.at, str(path), "Name")

@@ -91,6 +91,14 @@ class Reached:
     tables: tuple[Table, ...]
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a path of TYPEOF begins: at one of the tables that a reference may lead to. `within` tells it from others."""
+
+    table: Table
+    within: tuple[str, ...]
+
+
 @dataclass
 class Scope:
     """The tables of one SELECT. Parents join it as paths need them.
@@ -111,10 +119,10 @@ class Scope:
         first = f'"{self.root.sobject.name}" AS {self.root.alias}'
         return " ".join([first, *self._joins])
 
-    def reach(self, path: Path) -> Reached:
+    def reach(self, path: Path, start: Start | None = None) -> Reached:
         """The field at the end of the path. Raises SoqlError when there is none that the viewer may see."""
-        parts = self.own_parts(path)
-        names, tables = self._walk(parts[:-1], path)
+        parts = self._parts(path, start)
+        names, tables = self._walk(parts[:-1], path, start)
         if len(tables) > 1:
             return self._of_any(tables, parts[-1], names, path)
         found = self.context.field(tables[0].sobject, parts[-1])
@@ -123,9 +131,12 @@ class Scope:
         sql = "NULL" if found.is_compound or found.type == "base64" else tables[0].column(found.name)
         return Reached(found, sql, (*names, found.name), tables[0].sobject.name, tables)
 
-    def parents(self, path: Path) -> tuple[tuple[str, ...], tuple[Table, ...]]:
+    def parents(self, path: Path, start: Start | None = None) -> tuple[tuple[str, ...], tuple[Table, ...]]:
         """The tables that a path of relationships leads to: more than one where the last reference is polymorphic."""
-        return self._walk(self.own_parts(path), path)
+        return self._walk(self._parts(path, start), path, start)
+
+    def _parts(self, path: Path, start: Start | None) -> tuple[str, ...]:
+        return self.own_parts(path) if start is None else path.parts
 
     def own_parts(self, path: Path) -> tuple[str, ...]:
         """The path from the root object on: without a leading object name or alias, shorthands written out."""
@@ -143,7 +154,9 @@ class Scope:
             if each.alias:
                 self.shorthands[each.alias.lower()] = self.own_parts(each.path)
 
-    def _walk(self, relationships: tuple[str, ...], path: Path) -> tuple[tuple[str, ...], tuple[Table, ...]]:
+    def _walk(
+        self, relationships: tuple[str, ...], path: Path, start: Start | None = None
+    ) -> tuple[tuple[str, ...], tuple[Table, ...]]:
         if len(relationships) > MAX_PARENTS:
             raise at_position(
                 self.context.text,
@@ -152,9 +165,10 @@ class Scope:
                 f"Relationship path '{path}' is too deep: a query can go up {MAX_PARENTS} levels of parents",
             )
         names: tuple[str, ...] = ()
-        tables: tuple[Table, ...] = (self.root,)
+        tables: tuple[Table, ...] = (self.root if start is None else start.table,)
+        within = () if start is None else start.within
         for place, relationship in enumerate(relationships):
-            key = tuple(name.lower() for name in relationships[: place + 1])
+            key = (*within, *(name.lower() for name in relationships[: place + 1]))
             if key not in self._parents:
                 self.context.count_relationship(self.root.alias, *key)
                 self._parents[key] = self._join(tables, relationship, path)

@@ -21,7 +21,7 @@ from salesforce_localorg.wire.perform import Performer, Target, Visitor
 from salesforce_localorg.wire.route_table import ADMIN_ROUTES, ALL_ROUTES
 from salesforce_localorg.wire.routes import Routes
 
-TOKEN_IN_QUERY = ("revoke", "identity", "userinfo")  # routes whose query may hold a token, which no log shall keep
+SECRET_IN_QUERY = ("token", "revoke", "introspect", "identity", "userinfo")  # what no log shall keep
 API_PATHS = "/services/data/"  # the org's own pages take no other method than the one that was sent
 LARGEST_HEAD = 16_384  # bytes, REST API Developer Guide: of the URI alone (414), of URI and headers together (431)
 
@@ -50,7 +50,7 @@ class Gateway:
         method = _method(request)
         route = self._performer.route_name(method, _path(scope))
         uri = scope["path"] + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
-        logged = scope["path"] if route in TOKEN_IN_QUERY else uri
+        logged = scope["path"] if route in SECRET_IN_QUERY else uri
         # The org's own pages stay usable whatever faults are in force, and out of the log they show.
         is_admin = route in ADMIN_ROUTES
         faults = () if is_admin else org.faults.take(route, method, uri)

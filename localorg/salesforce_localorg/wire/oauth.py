@@ -88,9 +88,9 @@ def _check_refresh_token(org: LocalOrg, given: str) -> None:
 
 
 def _form(call: ApiCall) -> dict[str, str]:
-    """The form's fields; the first value of a repeated one."""
+    """The form's fields, also those of the query; the first value of a repeated one."""
     values = parse_qs(call.body.decode("utf-8", "replace"), keep_blank_values=True)
-    return {name: each[0] for name, each in values.items()}
+    return {**dict(call.query), **{name: each[0] for name, each in values.items()}}
 
 
 def _check_client(call: ApiCall, form: dict[str, str]) -> None:
