@@ -53,7 +53,7 @@ def catalog(
 
     try:
         with storage_failures(", ".join(destinations), "nothing was written"):
-            tables = tables_in([place_of(each) for each in destinations], _describer(connection))
+            tables = tables_in([place_of(each) for each in destinations], _describer(connection), _say)
         expected = _freshness(tables, freshness)
         folder = place_of(output)
         pages = {
@@ -110,6 +110,10 @@ def _told(tables: Sequence[Table], freshness: Mapping[str, Freshness]) -> list[s
     return lines
 
 
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
 def _describer(connection: str | None) -> Describer | None:
     if connection is None:
         return None
@@ -119,9 +123,14 @@ def _describer(connection: str | None) -> Describer | None:
 
     def describe(sobject: str) -> Described | None:
         from airflow_sfcc._airflow.connection import client_of
+        from airflow_sfcc.errors import NotFoundError
 
         if not clients:
             clients.append(client_of(connection))
-        return described_of(clients[0].describe(sobject))
+        try:
+            return described_of(clients[0].describe(sobject))
+        except NotFoundError:
+            _say(f"{sobject} is not in the org any more, or the Run As user may not see it: names and types only.")
+            return None
 
     return describe

@@ -21,11 +21,13 @@ from airflow_sfcc.errors import (
     AuthenticationError,
     NotFoundError,
     QueryError,
+    QueryTimeoutError,
     SetupStep,
     UnavailableError,
     UnexpectedResponseError,
 )
 from airflow_sfcc.extract.plan.cursor import CURSOR_FIELDS
+from airflow_sfcc.extract.plan.quirks import filter_needed, why_not_whole
 from airflow_sfcc.redaction import printable
 from airflow_sfcc.salesforce import SalesforceClient, SalesforceError
 from airflow_sfcc.salesforce.jwt_bearer import KeyCredentials
@@ -240,7 +242,6 @@ def _bulk_jobs_left(client: SalesforceClient) -> Iterator[Finding]:
 def _object(client: SalesforceClient, sobject: str) -> Iterator[Finding]:
     try:
         describe = client.describe(sobject)
-        rows = client.count(f"SELECT COUNT() FROM {describe['name']}")
     except NotFoundError as problem:
         yield Finding(sobject, "failed", problem.message, f"Grant the user Read on it: {SETUP_GUIDE}#{ACCESS.anchor}")
         return
@@ -250,7 +251,21 @@ def _object(client: SalesforceClient, sobject: str) -> Iterator[Finding]:
     fields = [str(field["name"]) for field in describe["fields"]]
     cursor = next((name for name in CURSOR_FIELDS if name in fields), None)
     by = f"cursor {cursor}" if cursor else "no cursor: it can only be extracted in full"
-    yield Finding(sobject, "passed", f"{plural(rows, 'row')}, {plural(len(fields), 'field')}, {by}")
+    readable = f"{plural(len(fields), 'field')}, {by}"
+    if describe.get("queryable") is False:
+        yield Finding(sobject, "failed", "Salesforce does not let it be queried", "It cannot be extracted.")
+        return
+    try:
+        rows = client.count(f"SELECT COUNT() FROM {describe['name']}")
+    except (QueryError, QueryTimeoutError) as problem:
+        # Extracts may read what cannot be counted: with a filter, or by a Bulk job, which has more time.
+        wanted = filter_needed(sobject) or why_not_whole(sobject) or problem.message
+        yield Finding(sobject, "warning", f"{readable}; its rows could not be counted", wanted)
+        return
+    except SalesforceError as problem:
+        yield _failure(sobject, problem)
+        return
+    yield Finding(sobject, "passed", f"{plural(rows, 'row')}, {readable}")
     yield from _all_rows(client, sobject, rows)
 
 

@@ -165,8 +165,12 @@ def destination_path(url: str) -> ObjectStoragePath:
 def place_of(written: str) -> StoragePath:
     """The path that a command names: one on this machine, or a URL as in a DAG (`s3://conn_id@bucket/…`).
 
-    Raises what `destination_path` raises.
+    Raises what `destination_path` raises, and OptionError for none.
     """
+    if not written.strip():
+        raise OptionError(
+            "A destination is empty: name a folder, or a URL as in a DAG; . is the folder that you are in."
+        )
     if "://" not in written:
         from upath import UPath
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -173,6 +174,7 @@ def _destination(fields: _Fields, printed: bool, output: Path | None, command: s
         _require_new(output)
         return _Destination(fields, lambda new: _write(output, new))
     if command is not None:
+        _require_command(command)
         return _Destination(fields, lambda new: _hand_over(command, new))
     if store:
         _require_stored(fields.conn_id)
@@ -187,6 +189,17 @@ def _require_new(path: Path) -> None:
         raise ConfigurationError(f"{path} is there already: name a new file.")
     if not os.access(path.parent, os.W_OK):
         raise ConfigurationError(f"{path} cannot be written: its folder is not there, or not yours.")
+
+
+def _require_command(command: str) -> None:
+    from airflow_sfcc.errors import ConfigurationError
+
+    try:
+        words = shlex.split(command)
+    except ValueError as problem:
+        raise ConfigurationError(f"--to-command {command!r} cannot be read as a shell would: {problem}.") from None
+    if not words or shutil.which(words[0]) is None:
+        raise ConfigurationError(f"--to-command {command!r} is no command here: name a program that can be run.")
 
 
 def _write(path: Path, new: _Fields) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,21 +80,26 @@ class Table:
         return self.has_ids and not self.newest.get("where") and bool(self.newest.get("cursor_field"))
 
 
-def tables_in(destinations: Sequence[StoragePath], describe: Describer | None = None) -> list[Table]:
-    """The tables below the destinations, by name. `describe` is asked for objects of which no extract kept a describe.
+def tables_in(
+    destinations: Sequence[StoragePath],
+    describe: Describer | None = None,
+    tell: Callable[[str], object] = log.warning,
+) -> list[Table]:
+    """The tables below the destinations, by name. `describe` is asked for objects of which no extract kept a describe, and `tell`
+    gets a sentence for each folder that is left out.
 
     A destination is one object's folder, or one whose folders are those of objects; `{sobject}` in it stands for any of
     them. Raises StateError when nothing is there, when two hold the same object, or when they are of several orgs.
     """
     found: dict[str, tuple[StoragePath, Manifest]] = {}
     for destination in destinations:
-        roots = list(_roots(destination))
-        if not roots:
-            raise StateError(
-                f"{destination} holds no extracts: name an object's folder, or the folder that holds those."
-            )
-        for root in roots:
-            newest = _newest(root)
+        roots = {root: _newest(root) for root in _roots(destination)}
+        landed = {root: newest for root, newest in roots.items() if newest is not None}
+        if not landed:
+            raise StateError(_nothing_in(destination, roots))
+        for root in roots.keys() - landed.keys():
+            tell(f"{root} holds no committed extract yet, so it is left out.")
+        for root, newest in landed.items():
             sobject = str(newest["sobject"])
             if sobject in found:
                 raise StateError(
@@ -140,11 +145,18 @@ def _has_extracts(folder: StoragePath) -> bool:
     return any(extract_id_of(name) for name in listed(folder))
 
 
-def _newest(root: StoragePath) -> Manifest:
+def _nothing_in(destination: StoragePath, roots: Collection[StoragePath]) -> str:
+    if roots:
+        return f"{destination} holds no committed extract: run one, or leave it out."
+    return f"{destination} holds no extracts: name an object's folder, or the folder that holds those."
+
+
+def _newest(root: StoragePath) -> Manifest | None:
+    """The manifest that was read last; None where no extract was committed, as in an object's first run."""
     state = latest_state(root)
     require_one_source(root, state.manifests)
     if state.newest is None:
-        raise StateError(f"{root} holds no committed extract: run one, or leave it out.")
+        return None
     if not _OBJECT.fullmatch(str(state.newest["sobject"])):
         raise StateError(f"The manifests in {root} name the object {state.newest['sobject']!r}, which is no API name.")
     return state.newest

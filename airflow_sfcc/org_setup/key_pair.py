@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow_sfcc.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 KEY_SIZE = 2048
 LARGEST_CERTIFICATE = 4096
@@ -57,9 +61,27 @@ def read_certificate(path: Path) -> str:
         raise ConfigurationError(
             f"{path} has {len(content):,} bytes; Salesforce takes {LARGEST_CERTIFICATE:,} at most."
         )
-    if certificate.not_valid_after_utc <= datetime.now(timezone.utc):
-        raise ConfigurationError(f"The certificate {path} ended on {certificate.not_valid_after_utc:%Y-%m-%d}.")
+    _require_usable(path, certificate)
     return content.decode()
+
+
+def _require_usable(path: Path, certificate: Certificate) -> None:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    now, key = datetime.now(timezone.utc), certificate.public_key()
+    if certificate.not_valid_after_utc <= now:
+        raise ConfigurationError(
+            f"The certificate {path} ended on {certificate.not_valid_after_utc:%Y-%m-%d}: move it and its key away for a new "
+            "pair, or give one that lasts."
+        )
+    if certificate.not_valid_before_utc > now:
+        raise ConfigurationError(
+            f"The certificate {path} begins on {certificate.not_valid_before_utc:%Y-%m-%d}: give one that holds today."
+        )
+    if not isinstance(key, RSAPublicKey) or key.key_size < KEY_SIZE:
+        raise ConfigurationError(
+            f"The certificate {path} is of no RSA key with {KEY_SIZE} bits or more, which Salesforce wants: make another pair."
+        )
 
 
 def _require_pair(key_file: Path, certificate_file: Path) -> None:

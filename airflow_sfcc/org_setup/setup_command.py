@@ -124,6 +124,9 @@ def _objects(objects: Sequence[str], dags: Sequence[Path]) -> tuple[list[ObjectA
     by_hand = {each.sobject.lower() for each in named}  # which may be narrower than the DAG
     found = merged([*named, *(each for file in read for each in file.objects if each.sobject.lower() not in by_hand)])
     remarks = [remark for file in read for remark in file.remarks]
+    for path, file in zip(dags, read):
+        if not (file.objects or file.remarks):
+            remarks.append(f"{path} names no object that it extracts: see that it is the DAG's file.")
     remarks += not_granted(found, merged(each for file in read for each in file.filters))
     if not found:
         because = f" {' '.join(remarks)}" if remarks else ""

@@ -209,6 +209,24 @@ def test_what_cannot_be_cataloged_is_told(org: RunningOrg, run: Run, tmp_path: A
     assert "is not what an extract wrote there" in run(lake / "csv").output
 
 
+def test_an_object_that_did_not_land_yet_or_went_leaves_the_others_described(
+    org: RunningOrg, run: Run, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = UPath(tmp_path / "lake")
+    land(org, lake, ("Account", "Contact"))
+    (lake / "Lead" / "extract=20260101T000000Z-0123abcd").mkdir(parents=True)
+    describe_anew(lake / "Contact", None)
+    change_manifest(lake / "Contact", sobject="Gone__c")
+    connection = {"conn_type": "sfcc", "host": org.url, "login": KEY, "password": SECRET}
+    monkeypatch.setenv("AIRFLOW_CONN_SFCC_DEFAULT", json.dumps(connection))
+    result = run(lake, "--connection", "sfcc_default")
+    assert list(sources(result, tmp_path)) == ["Account", "Gone__c"]
+    assert "Lead holds no committed extract yet, so it is left out" in result.output
+    assert "Gone__c is not in the org any more" in result.output
+    assert "holds no committed extract: run one" in run(lake / "Lead").output
+    assert "A destination is empty" in run("").output
+
+
 def test_conditions_leave_no_table_to_refer_to(org: RunningOrg, run: Run, tmp_path: Any) -> None:
     lake = UPath(tmp_path / "lake")
     extract(org, lake / "Account", sobject="Account", where="Type = 'Prospect'")

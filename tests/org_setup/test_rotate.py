@@ -211,10 +211,14 @@ def test_after_a_leak_the_old_pair_goes_at_once(org: CredentialsOrg) -> None:
         (("--with", "sfcc_default"), "of the same app"),
         (("--app", "Nonsense"), "neither active nor staged in the app Nonsense"),
         (("--with", "nowhere"), "no connection 'nowhere'"),
+        (("--to-command", ""), "is no command here"),
+        (("--to-command", "no-such-program put"), "is no command here"),
+        (("--to-command", "vault 'put"), "No closing quotation"),
     ],
 )
 def test_what_it_needs_is_checked_first(org: CredentialsOrg, arguments: tuple[str, ...], sentence: str) -> None:
-    assert sentence in refused("--print", *arguments)
+    printed = () if "--to-command" in arguments else ("--print",)
+    assert sentence in refused(*printed, *arguments)
     assert not [each for each in org.requests if each.startswith(("POST /services/data", "PATCH", "DELETE"))]
 
 

@@ -6,11 +6,14 @@ import json
 import shlex
 import stat
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.org_setup.conftest import FIVE, RUN_AS, RunSetup, objects
 
@@ -176,6 +179,34 @@ def test_a_certificate_that_somebody_else_made_is_taken(run_setup: RunSetup, ref
     assert "must not go to Salesforce" in refused(*arguments, str(both), folder=new)
     assert "could not be read as a PEM certificate" in refused(*arguments, str(key), folder=new)
     assert not new.exists()
+
+
+def certificate_of(key: Any, begins: timedelta, ends: timedelta) -> bytes:
+    name, now = x509.Name([]), datetime.now(timezone.utc)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now + begins, now + ends)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def test_a_certificate_that_salesforce_would_not_take_is_refused(refused: Refused, tmp_path: Path) -> None:
+    day, small, large = timedelta(days=1), *(rsa.generate_private_key(65537, size) for size in (1024, 2048))
+    path = tmp_path / "other.crt"
+    for key, begins, ends, sentence in (
+        (ec.generate_private_key(ec.SECP256R1()), -day, day, "no RSA key with 2048 bits"),
+        (small, -day, day, "no RSA key with 2048 bits"),
+        (large, -2 * day, -day, "move it and its key away"),
+        (large, day, 2 * day, "give one that holds today"),
+    ):
+        path.write_bytes(certificate_of(key, begins, ends))
+        assert sentence in refused("--flow", "jwt", *objects("Account"), "--certificate", str(path))
+
+
+def test_a_file_that_names_no_object_is_told(run_setup: RunSetup, refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "helpers.py").write_text("RETRIES = 2")
+    dag = ("--dag", str(tmp_path / "helpers.py"))
+    assert "helpers.py names no object that it extracts" in " ".join(
+        run_setup(*objects("Account"), *dag).output.split()
+    )
+    assert "helpers.py names no object that it extracts" in refused(*dag)
 
 
 def test_files_in_the_way_are_left_alone(run_setup: RunSetup, refused: Refused) -> None:

@@ -205,3 +205,13 @@ def test_the_command_leaves_nothing_behind_and_says_nothing_else(org: RunningOrg
     assert done.returncode == 0 and done.stderr == "", done
     assert all(line.startswith("passed ") for line in done.stdout.splitlines()), done.stdout
     assert list(tmp_path.iterdir()) == [temporary] and not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("code", ["QUERY_TIMEOUT", "MALFORMED_QUERY"])
+def test_an_object_that_cannot_be_counted_may_be_extracted(connected_org: RunningOrg, code: str) -> None:
+    """A large one, of which Salesforce does not finish a count in time, and one that wants a filter."""
+    error = [{"errorCode": code, "message": "Implementation restriction."}]
+    connected_org.fail("query", path="COUNT", times=None, status=400, body=error)
+    result = check("--object", "Account")
+    assert result.exit_code == 0 and verdicts(result)["Account"] == "warning", result.output
+    assert "cursor SystemModstamp; its rows could not be counted" in result.output and code in result.output
