@@ -16,7 +16,7 @@ from airflow_sfcc.extract.model import Landed, from_plain
 from airflow_sfcc.testing import RunDag, SalesforceOrg, StartOrg
 from tests.extract.runs import read_rows
 from tests.extract.test_landing import MANIFEST_KEYS
-from tests.storages import files_below, on_all_storages
+from tests.storages import files_below, on_disk_and_slowly_on_s3
 
 ROWS = 1_050
 
@@ -66,7 +66,7 @@ def committed_once(landing: UPath) -> tuple[dict[str, Any], list[dict[str, Any]]
     return manifest, read_rows((landing / name).parent, manifest)
 
 
-@on_all_storages
+@on_disk_and_slowly_on_s3
 def test_pages_are_shared_out_and_committed_once(
     org: SalesforceOrg, run_dag: RunDag, root: UPath, root_url: str
 ) -> None:

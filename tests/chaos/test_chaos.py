@@ -62,7 +62,7 @@ def test_more_in_an_object_store(tmp_path: Path, s3_url: str) -> None:
     ("broken", "campaign", "seed", "first_round"),
     [
         ("fence", "paused-in-commit", 2, 3),  # paused before a version is put, and woken after the retry
-        ("pages", "network", 3, 0),
+        pytest.param("pages", "network", 3, 0, marks=pytest.mark.slow),
         pytest.param("manifest-first", "readers", 3, 0, marks=pytest.mark.slow),
     ],
 )

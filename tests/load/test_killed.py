@@ -23,7 +23,7 @@ from airflow_sfcc.load.model import Mode
 from tests.load.made import Made, expected_current, expected_history, id_of, row
 from tests.load.tables import KINDS, Loaded, place
 
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "3"))
 """For each kind of table. `make load-kill-test` tries more."""
 
 ROWS = 20_000

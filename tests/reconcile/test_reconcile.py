@@ -95,18 +95,18 @@ def test_records_of_one_hour_are_halved_until_they_can_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a mass load: one lost, and one whose last change within that hour is missing, of the newest stamp there."""
-    monkeypatch.setattr(search, "FEW", 40)
+    monkeypatch.setattr(search, "FEW", 16)
     with empty_place(tmp_path, 20) as place:
-        ids = [place.records.insert("Account", {"Name": f"of one hour {number}"}) for number in range(1_000)]
+        ids = [place.records.insert("Account", {"Name": f"of one hour {number}"}) for number in range(400)]
         place.wait(timedelta(minutes=20))
-        place.records.update("Account", ids[700], {"Name": "changed within the hour"})
+        place.records.update("Account", ids[300], {"Name": "changed within the hour"})
         place.extract()
-        lose(place, ids[333])
+        lose(place, ids[133])
         found = place.compare()
-        assert wrong(found) == {"lost": [ids[333]]} and found["api_calls"] <= 30
-        make_stale(place, ids[700], timedelta(minutes=20))
+        assert wrong(found) == {"lost": [ids[133]]} and found["api_calls"] <= 30
+        make_stale(place, ids[300], timedelta(minutes=20))
         found = place.compare(heal=True)
-        assert wrong(found) == {"lost": [ids[333]], "stale": [ids[700]]} and found["api_calls"] <= 45
+        assert wrong(found) == {"lost": [ids[133]], "stale": [ids[300]]} and found["api_calls"] <= 45
         assert place.here() == place.there()
 
 

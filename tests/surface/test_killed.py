@@ -25,7 +25,7 @@ from tests.storages import files_below
 from tests.surface.conftest import Connect
 from tests.surface.test_durable import PAGE_ROWS
 
-MOMENTS = int(os.environ.get("KILLS", "5"))
+KILLS = int(os.environ.get("KILLS", "3"))
 """For each kind of org. `make kill-test` tries more."""
 
 PAGE_SECONDS = 0.08
@@ -116,18 +116,18 @@ def test_a_worker_killed_at_any_moment(
     org, expected = slow_paged_org, records.count("Contact")
     assert worker.run(f"{root_url}/undisturbed", 1) == 0
     usual = calls_of(org)
-    moments = random.Random(5)
+    chance = random.Random(5)
 
     def wait_for_a_moment() -> None:
         """Until the org has had some of a try's usual calls, and a little longer: how fast the machine is does not matter."""
-        calls = calls_of(org) + moments.randint(1, usual)
+        calls = calls_of(org) + chance.randint(1, usual)
         deadline = time.monotonic() + 60
         while calls_of(org) < calls and time.monotonic() < deadline:
             time.sleep(0.002)
-        time.sleep(moments.uniform(0, PAGE_SECONDS))
+        time.sleep(chance.uniform(0, PAGE_SECONDS))
 
     killed = saved = 0
-    for number in range(MOMENTS):
+    for number in range(KILLS):
         folder, url = root / str(number), f"{root_url}/{number}"
         killed += worker.run(url, 1, wait_to_kill=wait_for_a_moment) == signal.SIGKILL
         finished = finished_pages(folder)
@@ -138,4 +138,4 @@ def test_a_worker_killed_at_any_moment(
         ids = landed_ids(folder)
         assert len(ids) == len(set(ids)) == expected
         assert not [name for name in files_below(folder) if name.startswith("_staging/")]
-    assert killed > MOMENTS / 2 and saved > MOMENTS / 2, "the kills came while pages were fetched"
+    assert killed > KILLS / 2 and saved > KILLS / 2, "the kills came while pages were fetched"

@@ -8,7 +8,7 @@ from .judge import judge
 from .queries import Generator
 from .world import World, records_of
 
-QUICK, MANY = 200, 3000
+QUICK, MANY = 120, 3000
 
 
 def answered(world: World, seed: int, count: int) -> int:
