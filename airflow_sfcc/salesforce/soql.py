@@ -510,6 +510,10 @@ def scan(soql: str) -> Query:
     """Cut a query into its clauses. Raises QueryError when it has no SELECT ... FROM."""
     text = soql.removeprefix(_BYTE_ORDER_MARK).strip().rstrip(";").strip()
     top = [token for token in _tokens(text) if token.depth == 0]
+    if text.startswith(("//", "/*", "--")):
+        raise QueryError(
+            "The query begins with a comment, and SOQL has none: remove it, or in a template write {# ... #} around it."
+        )
     if not top or top[0].text.upper() != "SELECT":
         raise QueryError("The query does not start with SELECT: write a whole one, such as SELECT Id FROM Account.")
     source = next((i for i, token in enumerate(top) if token.kind == "word" and token.text.upper() == "FROM"), None)

@@ -621,6 +621,8 @@ def test_queries_that_no_window_can_be_cut_from_are_refused(world: World, soql: 
         ("Rain__b", "big object"),
         ("Rain__x", "external object"),
         ("ContentDocumentLink", "LinkedEntityId IN"),
+        ("Announcement", "a single Id, FeedItemId or ParentId"),
+        ("FeedTrackedChange", "as child records"),
         ("Faq__kav", "PublishStatus = 'Online'"),
         ("UserRecordAccess", "200 records"),
         ("LoginEvent", "EventDate"),

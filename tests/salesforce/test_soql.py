@@ -105,6 +105,12 @@ def test_scan_refuses_what_is_no_query(text: str) -> None:
         soql.scan(text)
 
 
+@pytest.mark.parametrize("comment", ["// accounts\n", "/* accounts */ ", "-- accounts\n"])
+def test_a_comment_before_the_query_is_called_one(comment: str) -> None:
+    with pytest.raises(QueryError, match="begins with a comment, and SOQL has none"):
+        soql.scan(f"{comment}SELECT Id FROM Account")
+
+
 def test_a_byte_order_mark_before_the_query_is_no_part_of_it() -> None:
     """As some editors write it into a .soql file."""
     assert soql.scan("\ufeffSELECT Id FROM Account").text == "SELECT Id FROM Account"
