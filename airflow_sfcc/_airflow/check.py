@@ -71,9 +71,13 @@ def check_org(connect: Callable[[], SalesforceClient], sobjects: Sequence[str] =
     yield from (Finding(_title(step), "passed", _proof(step, client)) for step in steps)
     try:
         version = client.api_version
-        yield Finding("API version", *_version(client, version))
+        found = Finding("API version", *_version(client, version))
     except SalesforceError as problem:
         yield _failure("API version", problem)
+        return
+    yield found
+    if found.verdict == "failed":
+        yield Finding("API Enabled", "not checkable", "the org answers no call of that version")
         return
     # The first metered call: an error that concerns all calls shows here, and makes all further ones pointless.
     try:

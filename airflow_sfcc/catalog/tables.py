@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 PLACEHOLDER = "{sobject}"
 _OBJECT = re.compile(r"\w{1,255}")
+_READERS = 16
+"""Folders that are looked into at a time: a whole org has hundreds."""
+
 _MOST_PARENTS = 5
 """SOQL goes through no more."""
 
@@ -93,7 +97,9 @@ def tables_in(
     """
     found: dict[str, tuple[StoragePath, Manifest]] = {}
     for destination in destinations:
-        roots = {root: _newest(root) for root in _roots(destination)}
+        with ThreadPoolExecutor(_READERS) as pool:
+            found_in = list(_roots(destination, pool))
+            roots = dict(zip(found_in, pool.map(_newest, found_in)))
         landed = {root: newest for root, newest in roots.items() if newest is not None}
         if not landed:
             raise StateError(_nothing_in(destination, roots))
@@ -112,23 +118,26 @@ def tables_in(
     return [_table(*found[name], descriptions) for name in sorted(found)]
 
 
-def _roots(destination: StoragePath) -> Iterator[StoragePath]:
+def _roots(destination: StoragePath, pool: Executor) -> Iterator[StoragePath]:
     """The folders of objects."""
     head, is_pattern, tail = str(destination.path).partition(PLACEHOLDER)
     if is_pattern:
         parent = _at(destination, head.rpartition("/")[0])
         prefix, suffix, below = head.rpartition("/")[2], *tail.partition("/")[::2]
-        for name in sorted(listed(parent)):
-            if name.startswith(prefix) and name.endswith(suffix) and not name.startswith("_"):
-                root = parent / name / below if below else parent / name
-                if _has_extracts(root):
-                    yield root
+        names = [name for name in sorted(listed(parent)) if name.startswith(prefix) and name.endswith(suffix)]
+        below_names = [parent / name / below if below else parent / name for name in names if not name.startswith("_")]
+        yield from _with_extracts(below_names, pool)
     elif _has_extracts(destination):
         yield destination
     else:
-        for name, entry in sorted(listed(destination).items()):
-            if entry["type"] == "directory" and not name.startswith("_") and _has_extracts(destination / name):
-                yield destination / name
+        entries = sorted(listed(destination).items())
+        names = [name for name, entry in entries if entry["type"] == "directory" and not name.startswith("_")]
+        yield from _with_extracts([destination / name for name in names], pool)
+
+
+def _with_extracts(folders: Sequence[StoragePath], pool: Executor) -> Iterator[StoragePath]:
+    """Those of the folders in which something was extracted."""
+    return (folder for folder, has_any in zip(folders, pool.map(_has_extracts, folders)) if has_any)
 
 
 def _at(destination: StoragePath, path: str) -> StoragePath:

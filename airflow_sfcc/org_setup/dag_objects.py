@@ -133,12 +133,16 @@ class _Reader:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and id(node) not in expanded:
                 self._call(node)
-            elif isinstance(node, ast.FunctionDef) and any(_is_task_soql(each) for each in node.decorator_list):
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(
+                _is_task_soql(each) for each in node.decorator_list
+            ):
                 self._soql_function(node)
         return self._found
 
     def _call(self, call: ast.Call) -> None:
         arguments = _keywords(call)
+        if _name_of(call.func) == "SalesforceRecordsTrigger":
+            arguments = {**dict(zip(("sobject", "where", "cursor_field"), call.args)), **arguments}
         if _name_of(call.func) == "salesforce_sync":
             self._sync(call, arguments)
         mapped: set[str] = set()
@@ -198,7 +202,7 @@ class _Reader:
                     own = [entry["where"]] if isinstance(entry.get("where"), str) else self._conditions(common)
                     self._add(name, text, node, fields, own)
 
-    def _soql_function(self, function: ast.FunctionDef) -> None:
+    def _soql_function(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         for node in ast.walk(function):
             if isinstance(node, ast.Return) and node.value is not None:
                 texts = [value for value in _values(node.value, self._constants) if isinstance(value, str)]

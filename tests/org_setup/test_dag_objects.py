@@ -35,6 +35,8 @@ def read(tmp_path: Path, text: str) -> Found:
         'def dag():\n    objects = {"Account": 1}\n    for name in objects:\n        Operator(sobject=name)',
         "SalesforceQueryOperator(soql=\"SELECT Id FROM Account WHERE Name = 'FROM Lead'\")",
         '@task.soql\ndef rows():\n    return "SELECT Id FROM Account"',
+        "AssetWatcher(name=\"x\", trigger=SalesforceRecordsTrigger('Account', 'Industry = null'))",
+        '@task.soql\nasync def rows():\n    return "SELECT Id FROM Account"',
         '@task.soql(max_records=1)\ndef rows():\n    return "SELECT Id FROM Account"',
     ],
 )

@@ -215,3 +215,10 @@ def test_an_object_that_cannot_be_counted_may_be_extracted(connected_org: Runnin
     result = check("--object", "Account")
     assert result.exit_code == 0 and verdicts(result)["Account"] == "warning", result.output
     assert "cursor SystemModstamp; its rows could not be counted" in result.output and code in result.output
+
+
+def test_a_version_that_the_org_does_not_offer_blames_nothing_else(connected_org: RunningOrg, connect: Connect) -> None:
+    connect(connected_org.url, {"api_version": "99.0"})
+    result = check("--object", "Account")
+    assert failed(result) == ["API version"] and verdicts(result)["API Enabled"] == "not checkable", result.output
+    assert "Set api_version to 68.0" in result.output
