@@ -172,23 +172,21 @@ class _Remembered:
         self._lock = threading.Lock()
         self._events: dict[int, tuple[str | None, Event]] = {}
 
-    def missing(self, ids: Sequence[int], tasks: Mapping[tuple[str, str], str]) -> list[int]:
+    def known(self, ids: Sequence[int], tasks: Mapping[tuple[str, str], str]) -> dict[int, tuple[str | None, Event]]:
+        """Those of the events that are remembered as they are read today."""
         with self._lock:
-            return [each for each in ids if not self._is_current(self._events.get(each), tasks)]
-
-    @staticmethod
-    def _is_current(known: tuple[str | None, Event] | None, tasks: Mapping[tuple[str, str], str]) -> bool:
-        return known is not None and tasks.get((known[1].key.dag_id, known[1].key.task_id)) == known[0]
+            found = {each: self._events[each] for each in ids if each in self._events}
+        return {
+            each: (operator, event)
+            for each, (operator, event) in found.items()
+            if tasks.get((event.key.dag_id, event.key.task_id)) == operator
+        }
 
     def remember(self, events: Mapping[int, tuple[str | None, Event]]) -> None:
         with self._lock:
             self._events.update(events)
             if len(self._events) > 2 * MOST_EVENTS:
                 self._events = dict(sorted(self._events.items())[MOST_EVENTS:])
-
-    def of(self, ids: Sequence[int]) -> list[tuple[str | None, Event]]:
-        with self._lock:
-            return [self._events[each] for each in ids if each in self._events]
 
 
 _remembered = _Remembered()
@@ -198,11 +196,14 @@ def _events(session: Session, dags: Sequence[str], tasks: Mapping[tuple[str, str
     wanted = and_(AssetEvent.source_dag_id.in_(dags), AssetEvent.timestamp >= since)
     newest_first = select(AssetEvent.id).where(wanted).order_by(AssetEvent.id.desc()).limit(MOST_EVENTS)
     ids = [event_id for (event_id,) in _rows(session, newest_first)]
-    missing = _remembered.missing(ids, tasks)
+    known = _remembered.known(ids, tasks)
+    missing = [each for each in ids if each not in known]
     if missing:
-        _remembered.remember(_decoded(session, tasks, and_(wanted, AssetEvent.id >= min(missing))))
+        decoded = _decoded(session, tasks, and_(wanted, AssetEvent.id >= min(missing)))
+        _remembered.remember(decoded)
+        known |= decoded  # what is read for other DAGs may push it out of the memory at once
     events = _Events(is_cut=len(ids) >= MOST_EVENTS)
-    for operator, event in _remembered.of(ids):
+    for operator, event in (known[each] for each in ids if each in known):
         if operator is not None:
             events.add(event, operator)
     return events

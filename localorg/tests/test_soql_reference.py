@@ -127,6 +127,10 @@ def test_date_functions_of_a_grouped_date(caller: Caller) -> None:
         ("SELECT Id FROM Lead ORDER BY toLabel(Status)", "toLabel can not be used in ORDER BY"),
         ("SELECT Id FROM Account ORDER BY Name FOR UPDATE", "ORDER BY can not be used with FOR UPDATE"),
         (
+            "SELECT Id, (SELECT Id FROM Contacts USING SCOPE mine) FROM Account",
+            "USING SCOPE can not be used in a subquery",
+        ),
+        (
             "SELECT Id FROM Account WHERE DISTANCE(GEOLOCATION(1, 2), BillingAddress, 'mi') < 5",
             "The function DISTANCE takes the location field before GEOLOCATION(latitude, longitude)",
         ),

@@ -12,6 +12,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import update
 
+from airflow_sfcc.page import stored
 from dev.page_nights import Nights
 from tests.page.conftest import Permissions
 
@@ -208,6 +209,19 @@ def test_an_event_is_read_again_once_its_task_is_known_to_be_a_load(nights: Call
     assert "No load has run in these nights." in page.get("/sfcc/").text
     change_operator("EmptyOperator", "SalesforceLoadOperator")
     assert "No load has run in these nights." not in page.get("/sfcc/").text
+
+
+def test_other_readers_push_nothing_off_the_page(
+    nights: Callable[..., None], page: Any, permissions: Permissions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers of other DAGs, whose events are newer, fill the memory of decoded events."""
+    monkeypatch.setattr(stored, "MOST_EVENTS", 3)
+    monkeypatch.setattr(stored, "_remembered", stored._Remembered())
+    for sobject in ("Account", "Case", "Lead"):
+        nights(nights=3, objects=[sobject], dag_id=f"dag_{sobject}", is_calm=True)
+    for sobject in ("Lead", "Case", "Account", "Account"):
+        permissions.dags = {f"dag_{sobject}"}
+        assert re.findall(r'data-name="(\w+)"', page.get("/sfcc/").text) == [sobject]
 
 
 def change_operator(before: str, after: str) -> None:

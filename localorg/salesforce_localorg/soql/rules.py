@@ -179,6 +179,8 @@ def _check_child(child: Query, parent: Query, level: int) -> None:
         )
     if child.offset is not None and parent.limit != 1:
         raise _refused(child, at, "OFFSET in a subquery is only allowed when the parent query has LIMIT 1")
+    if child.scope is not None:
+        raise _refused(child, child.scope.at, "USING SCOPE can not be used in a subquery")
     _check_select(child)
     for each in nested:
         _check_child(each, child, level + 1)
