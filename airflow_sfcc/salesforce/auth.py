@@ -267,7 +267,11 @@ class TokenAuth(AuthBase):
         self._sign(request, token)
 
         def renew_once(response: requests.Response, **send_options: Any) -> requests.Response:
-            return self._repeat_with_new_token(response, token, send_options) if _is_refused(response) else response
+            nonlocal token
+            if not _is_refused(response):
+                return response
+            token = self.tokens.get(self._session, refused=token)
+            return self._repeat(response, token, send_options)
 
         request.register_hook("response", renew_once)  # type: ignore[no-untyped-call]
         return request
@@ -277,13 +281,12 @@ class TokenAuth(AuthBase):
         register_secret(token.access_token)  # again: by now it may be forgotten for those of other connections
         request.headers["Authorization"] = f"Bearer {token.access_token}"
 
-    def _repeat_with_new_token(
-        self, refused: requests.Response, token: Token, send_options: dict[str, Any]
-    ) -> requests.Response:
+    def _repeat(self, refused: requests.Response, token: Token, send_options: dict[str, Any]) -> requests.Response:
+        """Send the request signed anew; a later attempt at it, after a transient error, is made with that token too."""
         _ = refused.content  # drained, so that the connection can be used again
         refused.close()
-        request = refused.request.copy()
-        self._sign(request, self.tokens.get(self._session, refused=token))
+        request = refused.request
+        self._sign(request, token)
         response: requests.Response = refused.connection.send(request, **send_options)
         response.history.append(refused)
         response.request = request

@@ -156,6 +156,15 @@ def test_a_token_that_died_meanwhile(org: RunningOrg) -> None:
     assert (org.calls("token"), org.calls("describe")) == (2, 3)
 
 
+def test_a_token_that_dies_between_two_attempts_is_renewed_once_more(org: RunningOrg) -> None:
+    client = org.client(transport=TransportOptions(max_retries=2))
+    client.describe("Account")
+    org.org.expire_sessions()
+    org.fail("describe", status=503, skip=1, kill_session="after")
+    assert client.describe("Contact")["name"] == "Contact"
+    assert org.calls("token") == 3
+
+
 def test_the_identity_service_says_otherwise_that_a_token_is_no_longer_good(org: RunningOrg) -> None:
     client = org.client()
     assert client.user_info()["organization_id"]
