@@ -13,7 +13,8 @@ from airflow_sfcc.errors import ConfigurationError, SalesforceError
 from airflow_sfcc.org_setup.access import ObjectAccess
 from airflow_sfcc.salesforce import soql
 
-_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_VALUE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+"""A template in the place of a value."""
 
 
 @dataclass
@@ -95,7 +96,8 @@ class _Read:
             if item.kind in ("field", "function") and "." in item.text:
                 self._path(whole.without_alias(item.innermost or item.text))
             elif item.kind == "typeof":
-                self._path(f"{soql.words(item.text)[1]}.Name")
+                for relationship in soql.words(item.text)[1:2]:
+                    self._path(f"{relationship}.Name")
         others: dict[str, list[str]] = {}
         for scope in soql.inner_queries(query):
             if scope.is_child:
@@ -232,15 +234,14 @@ class _Reader:
         return [text for value in values for text in ([value] if isinstance(value, str) else _names(value))]
 
     def _add(self, name: str, text: str, node: ast.expr, fields: tuple[str, ...], conditions: Sequence[str]) -> None:
+        read = _Read(fields)
         try:
             if name == "sobject":
-                queries = [soql.select(text, ["Id"], _TEMPLATE.sub("x", each)) for each in conditions]
-                read = _Read(fields)
+                sobject = text
+                self._add_conditions(read, sobject, node, conditions)
             else:
-                queries, read = [text], _Read()
-            for query in queries:
-                read.add(query, with_items=name == "soql")
-            sobject = text if name == "sobject" else soql.scan(text).sobject
+                sobject = soql.scan(text).sobject
+                read.add(text, with_items=True)
             own = read.own if fields else ()
             self._found.objects.append(ObjectAccess.parse(f"{sobject}:{','.join(own)}" if own else sobject))
         except (SalesforceError, ValueError) as problem:
@@ -260,6 +261,18 @@ class _Reader:
         if read.parents:
             parents = ", ".join(read.parents)
             self._remark(node, f"{parents} are read from parents: name these objects with --object too")
+
+    def _add_conditions(self, read: _Read, sobject: str, node: ast.expr, conditions: Sequence[str]) -> None:
+        for each in conditions:
+            condition = _VALUE.sub("x", each)
+            if "{%" in condition or condition.strip() == "x":
+                if read.own:
+                    self._remark(node, f"where of {sobject} is a template: name the fields that it reads with --object")
+                continue
+            try:
+                read.add(soql.select(sobject, ["Id"], condition), with_items=False)
+            except SalesforceError as problem:
+                self._remark(node, f"where of {sobject} was not understood ({problem.message})")
 
     def _remark(self, node: ast.expr, sentence: str) -> None:
         self._found.remarks.append(f"{self._path}, line {node.lineno}: {sentence}.")

@@ -169,3 +169,24 @@ def test_objects_that_a_sync_names_are_granted(tmp_path: Path) -> None:
     )
     assert [each.sobject for each in found.objects] == ["ContentDocumentLink", "Lead"]
     assert "takes objects by patterns" in found.remarks[0] and "Id of Lead, which is granted too" in found.remarks[1]
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("{{ params.where }}", "where of Account is a template"),
+        ("{% if x %}Industry = null{% endif %}", "where of Account is a template"),
+        ("Id IN (SELECT )", "where of Account was not understood"),
+    ],
+)
+def test_a_condition_that_says_too_little_is_told_and_its_object_granted(tmp_path: Path, where: str, says: str) -> None:
+    found = read(tmp_path, f'Op(sobject="Account", fields=["Name"], where={where!r})')
+    assert found.objects == [ObjectAccess("Account", ("Name",))] and says in found.remarks[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT TYPEOF FROM Task", "SELECT FROM Task", "SELECT Id FROM Task WHERE Id IN (SELECT"]
+)
+def test_soql_that_is_cut_off_is_no_error_of_setup(tmp_path: Path, text: str) -> None:
+    found = read(tmp_path, f"Op(soql={text!r})")
+    assert [each.sobject for each in found.objects] == ["Task"] or "was not understood" in found.remarks[0]

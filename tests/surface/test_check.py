@@ -222,3 +222,13 @@ def test_a_version_that_the_org_does_not_offer_blames_nothing_else(connected_org
     result = check("--object", "Account")
     assert failed(result) == ["API version"] and verdicts(result)["API Enabled"] == "not checkable", result.output
     assert "Set api_version to 68.0" in result.output
+
+
+@pytest.mark.parametrize(("missing", "verdict"), [(3, "warning"), (300, "failed")])
+def test_a_few_rows_less_than_the_org_counted_hours_ago_fail_nothing(
+    connected_org: RunningOrg, missing: int, verdict: str
+) -> None:
+    seen = connected_org.org.records.count("Profile")
+    counts = {"sObjects": [{"count": seen + missing, "name": "Profile"}]}
+    connected_org.fail("record_count", status=200, body=counts, times=None)
+    assert verdicts(check("--object", "Profile"))["Profile, View All Records"] == verdict
