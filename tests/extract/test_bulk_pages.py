@@ -177,6 +177,8 @@ REFUSALS = [
         "The job or batch you tried to create exceeds the allowed number for the past 24-hour period.",
     ),
     (400, "FeatureNotEnabled", "Bulk API isn't enabled for this organization"),
+    (403, "API_DISABLED_FOR_ORG", "API is not enabled for this Organization or Partner"),
+    (403, "INSUFFICIENT_ACCESS", "insufficient access rights on object id"),
     (400, "API_ERROR", "Selecting compound data not supported in Bulk Query"),
     (400, "API_ERROR", "In other words than any that are known"),
 ]
@@ -197,7 +199,7 @@ def test_what_bulk_refuses_is_read_by_rest_when_the_api_is_auto(
     many_rows.fail("job_create", status=status, body=refusal, times=2)
     manifest = extract(many_rows, root, sobject="Contact", fields=FIELDS)
     assert manifest["api"] == "rest" and manifest["job_id"] is None and message in caplog.text
-    with pytest.raises(SalesforceError, match=r"api=.rest.|API Enabled"):
+    with pytest.raises(SalesforceError, match=r"api=.rest.|API Enabled|this access"):
         extract(many_rows, root, sobject="Contact", fields=FIELDS, api="bulk")
 
 

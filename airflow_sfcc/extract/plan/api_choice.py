@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
-from airflow_sfcc.errors import BulkUnsupportedError, SalesforceError
+from airflow_sfcc.errors import AccessError, BulkUnsupportedError, SalesforceError
 from airflow_sfcc.extract.model import Api
 from airflow_sfcc.extract.plan.columns import ENDING_ERRORS
 from airflow_sfcc.extract.plan.quirks import supports_bulk
@@ -24,9 +24,11 @@ polling and reading a Bulk job, and arrive in seconds. Peers draw the line betwe
 REST_PAGE_ROWS = 2_000
 """Rows of a REST page at most (salesforce-protocol.md#rest-queries)."""
 
-_REFUSING_CODES = frozenset({"LIMIT_EXCEEDED", "EXCEEDEDQUOTA", "FEATURENOTENABLED", "API_ERROR"})
-"""The org's Bulk jobs or result bytes of 24 hours are used up; Bulk API is switched off; Bulk does not do it, in words that
-not every release shares (salesforce-protocol.md#job-errors)."""
+_REFUSING_CODES = frozenset(
+    {"LIMIT_EXCEEDED", "EXCEEDEDQUOTA", "FEATURENOTENABLED", "API_DISABLED_FOR_ORG", "API_ERROR"}
+)
+"""The org's Bulk jobs or result bytes of 24 hours are used up; Bulk API is switched off, since REST has described the object;
+Bulk does not do it, in words that not every release shares (salesforce-protocol.md#job-errors)."""
 
 
 @dataclass(frozen=True)
@@ -66,4 +68,5 @@ def calls_by_rest(rows: int | None) -> int:
 
 def is_refusal_of_bulk(problem: SalesforceError) -> bool:
     """Whether the error response to a new job means that Bulk API 2.0 does not do it (now), while REST may."""
-    return isinstance(problem, BulkUnsupportedError) or (problem.code or "").upper() in _REFUSING_CODES
+    is_kept_out = isinstance(problem, (BulkUnsupportedError, AccessError))
+    return is_kept_out or (problem.code or "").upper() in _REFUSING_CODES
