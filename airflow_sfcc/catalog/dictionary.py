@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from airflow_sfcc.catalog.er_picture import CAPTION, er_svg, mermaid
+from airflow_sfcc.catalog.er_picture import CAPTION, MOST_MERMAID, er_svg, mermaid
 from airflow_sfcc.catalog.escaping import as_html, as_markdown
 from airflow_sfcc.catalog.sentences import about, description, told
 from airflow_sfcc.catalog.tables import Column, Table
@@ -75,7 +75,10 @@ def markdown(tables: Sequence[Table]) -> str:
     """The page as Markdown (GitHub's), with the picture as Mermaid."""
     picture = mermaid(tables)
     lines = [f"# {TITLE}", "", as_markdown(summary(tables)), ""]
-    if picture:
+    if len(picture) > MOST_MERMAID:
+        references = plural(len(picture.splitlines()) - 1, "reference")
+        lines += [f"{references} between objects are more than Mermaid draws: the picture is in dictionary.html.", ""]
+    elif picture:
         lines += ["```mermaid", picture, "```", "", CAPTION, ""]
     for table in tables:
         lines += [f"## {as_markdown(table.sobject)}", "", as_markdown(about(table)), "", as_markdown(facts(table)), ""]

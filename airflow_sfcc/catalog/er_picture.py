@@ -13,6 +13,9 @@ from airflow_sfcc.catalog.relations import Relation, relations_of
 from airflow_sfcc.catalog.tables import Table
 
 CAPTION = "Each line leads from an object to one that it refers to. Who created and last changed a record is left out."
+MOST_MERMAID = 50_000
+"""Characters that Mermaid draws, GitHub's too; of a longer text it shows an error (its setting maxTextSize)."""
+
 _OF_EVERY_RECORD = frozenset({"CreatedById", "LastModifiedById"})
 """References that nearly all objects have, and that would hide the others."""
 

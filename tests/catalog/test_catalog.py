@@ -375,6 +375,18 @@ def test_nothing_becomes_markdown(lake: UPath, label: str, more: str, value: str
     assert seen.links == []
 
 
+def test_a_whole_orgs_picture_is_left_out_of_markdown(lake: UPath) -> None:
+    """Mermaid draws no more than 50,000 characters, and shows an error in the picture's place."""
+    account, *_ = as_landed(lake)
+    names = [f"{account.sobject}{number:03}_with_a_long_name__c" for number in range(600)]
+    field = DescribedField("Parent__c", "reference", references=(names[0],))
+    column = Column("Parent__c", "string", "reference", True, names[0], field)
+    tables = [replace(account, sobject=name, columns=(column,)) for name in names]
+    page = markdown(tables)
+    assert "600 references between objects are more than Mermaid draws" in page and "```" not in page
+    assert "```mermaid" in markdown(tables[:100])
+
+
 def test_many_objects_in_circles_have_a_picture() -> None:
     names = [f"Thing{number}__c" for number in range(300)]
 
