@@ -6,6 +6,7 @@ steps.py     which extracts are loaded together, and how much of the history the
 scratch.py   a DuckDB of the load's own, with a memory limit and a folder to spill into
 events.py    what extracts say of each Id: SQL over their files
 changes.py   what becomes of each Id: rows to write, Ids to remove
+in_order.py  rows in the order of their Ids, within the memory limit
 targets.py   what a table has to be able to do; duckdb_table.py, postgres_table.py and delta/ can
 change_files.py  changes as files, for warehouses that merge them themselves
 """

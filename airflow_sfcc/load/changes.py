@@ -81,12 +81,14 @@ def _base(scratch: Scratch, table: Table, extracts: Sequence[Extract]) -> Change
         conditions.append(f'NOT EXISTS (FROM gone WHERE gone."Id" = found."Id" AND gone.gone_at > {table.stamp})')
     kept = f"SELECT {table.names} FROM ({rows}) AS found WHERE {' AND '.join(conditions)}"
     is_whole = one is not None and not one.deleted_files and kept.count("QUALIFY") == 0 and _no_bin(scratch, table, one)
+    is_sorted = one is not None and _is_sorted(scratch, one)
     return Change(
         'SELECT NULL::VARCHAR AS "Id" WHERE false',
-        kept if one is not None and _is_sorted(scratch, one) else f'{kept} ORDER BY "Id"',
+        kept,
         Counts(),
         replaces_all=True,
-        unchanged_files_of=one if is_whole and one is not None and _is_sorted(scratch, one) else None,
+        unchanged_files_of=one if is_whole and is_sorted else None,
+        order="" if is_sorted else '"Id"',
     )
 
 
@@ -232,7 +234,7 @@ def _current(scratch: Scratch, table: Table, step: Step) -> Change:
     counts = _counts(scratch, step, "lives", "was AND NOT lives")
     return Change(
         'SELECT "Id" FROM verdict WHERE was AND (wins OR NOT lives)',
-        f'SELECT {table.names} FROM seen SEMI JOIN (FROM verdict WHERE wins AND lives) USING ("Id") ORDER BY "Id"',
+        f'SELECT {table.names} FROM seen SEMI JOIN (FROM verdict WHERE wins AND lives) USING ("Id")',
         counts,
     )
 
@@ -321,7 +323,7 @@ def _soft(scratch: Scratch, table: Table, step: Step) -> Change:
     )
     return Change(
         f'SELECT "Id" FROM verdict WHERE was AND ({changed})',
-        f'SELECT * FROM ({incoming} UNION ALL {kept}) ORDER BY "Id"',
+        f"{incoming} UNION ALL {kept}",
         replace(counts, deleted=_newly_deleted(scratch)),
     )
 
@@ -380,10 +382,10 @@ def _history(scratch: Scratch, table: Table, step: Step) -> Change:
     _closings(scratch, table, step)
     scratch.run(
         f"""CREATE OR REPLACE TEMP TABLE intervals AS
-        SELECT "Id", stamp AS {VALID_FROM}, following AS {VALID_TO}, is_known, was_read FROM (
+        SELECT "Id", stamp AS {VALID_FROM}, following AS {VALID_TO}, is_known, was_read, place FROM (
             SELECT *, lead(stamp) OVER (PARTITION BY "Id" ORDER BY stamp, opens) AS following FROM (
-                SELECT "Id", stamp, true AS opens, is_known, was_read FROM versions
-                UNION ALL SELECT DISTINCT "Id", stamp, false, false, false FROM closings))
+                SELECT "Id", stamp, true AS opens, is_known, was_read, place FROM versions
+                UNION ALL SELECT DISTINCT "Id", stamp, false, false, false, NULL FROM closings))
         WHERE opens"""
     )
     inserted, updated, skipped = scratch.rows(
@@ -393,23 +395,30 @@ def _history(scratch: Scratch, table: Table, step: Step) -> Change:
     deleted = scratch.value(
         f'SELECT count(*) FROM ({before}) ANTI JOIN (FROM intervals WHERE {VALID_TO} IS NULL) USING ("Id")'
     )
-    interval = f"v.stamp AS {VALID_FROM}, i.{VALID_TO} AS {VALID_TO}, i.{VALID_TO} IS NULL AS {IS_CURRENT}"
-    joined = f'AS v JOIN intervals AS i ON i."Id" = v."Id" AND i.{VALID_FROM} = v.stamp'
+    interval = f"i.{VALID_FROM} AS {VALID_FROM}, i.{VALID_TO} AS {VALID_TO}, i.{VALID_TO} IS NULL AS {IS_CURRENT}"
     of_version = ", ".join(f"v.{quoted(column.name)}" for column in table.columns)
+    rows = " UNION ALL ".join(
+        f"SELECT {of_version}, {interval} FROM {source} AS v JOIN intervals AS i ON i.place = v.rowid AND {condition}"
+        for source, condition in (("seen", "i.was_read"), ("existing", "NOT i.was_read"))
+    )
     return Change(
         'SELECT DISTINCT "Id" FROM existing',
-        f'SELECT {of_version}, {interval} FROM versions {joined} ORDER BY v."Id", {VALID_FROM}',
+        rows,
         Counts(inserted, updated, deleted, skipped),
+        order=f'"Id", {VALID_FROM}',
     )
 
 
 def _versions(scratch: Scratch, table: Table) -> None:
-    """`versions`: one row for each Id and stamp, as it was read last; without those that a deletion at the same stamp ends."""
+    """`versions`: one row for each Id and stamp, as it was read last; without those that a deletion at the same stamp ends.
+
+    Only their `place` in `seen`, or in `existing`: whole rows would need far more memory to be put in order.
+    """
     scratch.run(
         f"""CREATE OR REPLACE TEMP TABLE versions AS
         SELECT * FROM (
-            SELECT {table.names}, {table.stamp} AS stamp, {READ}, {table.is_deleted} AS is_bin, true AS was_read FROM seen
-            UNION ALL SELECT {table.names}, {VALID_FROM}, -1, false, false FROM existing
+            SELECT "Id", {table.stamp} AS stamp, {READ}, {table.is_deleted} AS is_bin, true AS was_read, rowid AS place FROM seen
+            UNION ALL SELECT "Id", {VALID_FROM}, -1, false, false, rowid FROM existing
         ) QUALIFY row_number() OVER (PARTITION BY "Id", stamp ORDER BY {READ} DESC) = 1"""
     )
     scratch.run('CREATE OR REPLACE TEMP TABLE binned AS SELECT "Id", stamp FROM versions WHERE is_bin')

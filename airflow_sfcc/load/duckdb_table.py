@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_sfcc.errors import TableBusyError, TableUnavailableError
 from airflow_sfcc.load.events import INEXACT, cast
+from airflow_sfcc.load.in_order import parts_of
 from airflow_sfcc.load.model import Commit, Source, TableColumn, TableState
 from airflow_sfcc.load.problems import changed_by_hand
 from airflow_sfcc.load.scratch import Scratch, duckdb_type, is_of_scratch, literal, quoted
@@ -147,10 +148,14 @@ class DuckDBTable:
         if commit.before is None or change.replaces_all:
             definitions = ", ".join(f"{quoted(each.name)} {duckdb_type(each.type)}" for each in commit.columns)
             scratch.run(f"CREATE OR REPLACE TABLE {table} ({definitions})")
-            return 0, int(scratch.value(f"INSERT INTO {table} ({names}) {change.rows}"))
+            return 0, self._insert(scratch, change, names)
         self._evolve(scratch, commit)
         removed = int(scratch.value(f'DELETE FROM {table} WHERE "Id" IN ({change.removed})'))
-        return removed, int(scratch.value(f"INSERT INTO {table} ({names}) {change.rows}"))
+        return removed, self._insert(scratch, change, names)
+
+    def _insert(self, scratch: Scratch, change: Change, names: str) -> int:
+        into = f"INSERT INTO {self._named(self._table)} ({names})"
+        return sum(int(scratch.value(f"{into} {part}")) for part in parts_of(scratch, change))
 
     def _evolve(self, scratch: Scratch, commit: Commit) -> None:
         table = self._named(self._table)

@@ -13,11 +13,13 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_sfcc.errors import TableBusyError, TableError, TableUnavailableError
 from airflow_sfcc.load.duckdb_table import LOADED, TABLES, record_of, state_of
 from airflow_sfcc.load.events import INEXACT
+from airflow_sfcc.load.in_order import parts_of
 from airflow_sfcc.load.model import Commit, TableColumn, TableState
 from airflow_sfcc.load.problems import changed_by_hand, does_not_fit
 from airflow_sfcc.load.scratch import Scratch, duckdb_type, in_temporary_folder, quoted, require_type
@@ -167,7 +169,7 @@ class PostgresTable:
 
     def _copy_ids(self, scratch: Scratch, ids: str) -> None:
         self._run('DROP TABLE IF EXISTS _sfcc_ids; CREATE TEMP TABLE _sfcc_ids ("Id" text) ON COMMIT DROP')
-        self._copy_in(scratch, "_sfcc_ids", ids)
+        self._copy_in(scratch, "_sfcc_ids", [ids])
         self._run("ANALYZE _sfcc_ids")
 
     # Changes
@@ -189,7 +191,7 @@ class PostgresTable:
             removed = self._run(
                 f'DELETE FROM {self._named(self._table)} AS t USING _sfcc_ids AS i WHERE t."Id" = i."Id"'
             ).rowcount
-        written = self._copy_in(scratch, self._named(self._table), change.rows, commit.columns)
+        written = self._copy_in(scratch, self._named(self._table), parts_of(scratch, change), commit.columns)
         if commit.before is None:
             self._index(commit)
         self._record(commit, (commit.before.rows if commit.before else 0) - removed + written)
@@ -263,12 +265,14 @@ class PostgresTable:
             json.dumps(record_of(commit, rows)),
         )
 
-    def _copy_in(self, scratch: Scratch, table: str, sql: str, columns: Sequence[TableColumn] = ()) -> int:
-        """Copy the result of a query of the scratch into a table; returns how many rows that were."""
+    def _copy_in(
+        self, scratch: Scratch, table: str, queries: Sequence[str], columns: Sequence[TableColumn] = ()
+    ) -> int:
+        """Copy the results of queries of the scratch into a table; returns how many rows that were."""
         names = f" ({', '.join(quoted(short_name(column.name)) for column in columns)})" if columns else ""
         rows = 0
         with self._connection.cursor().copy(f"COPY {table}{names} FROM STDIN (FORMAT csv)") as copy:
-            for batch in scratch.batches(sql):
+            for batch in chain.from_iterable(map(scratch.batches, queries)):
                 held, replaced = _without_nul(batch)
                 for column, number in replaced.items():
                     log.warning(

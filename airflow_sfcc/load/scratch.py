@@ -76,11 +76,12 @@ class Scratch:
     def value(self, sql: str) -> Any:
         return self.rows(sql)[0][0]
 
-    def batches(self, sql: str, rows: int = 32_768) -> pa.RecordBatchReader:
-        """The result as Arrow, a part at a time."""
-        relation = self.connection.sql(sql)
-        reader = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch  # before DuckDB 1.5
-        return reader(rows)
+    def batches(self, sql: str, rows: int = 32_768) -> Iterator[pa.RecordBatch]:
+        """The result as Arrow, a part at a time. Raises DuckDB's own errors, which Arrow passes on as text only."""
+        try:
+            yield from self.connection.sql(sql).to_arrow_reader(rows)
+        except (OSError, ValueError) as problem:
+            raise _as_of_duckdb(problem) from problem
 
     def columns(self, relation: str) -> dict[str, str]:
         """Names and DuckDB types of what a relation has."""
@@ -100,6 +101,19 @@ class Scratch:
 
     def register(self, root: StoragePath) -> None:
         register_storage(self.connection, root)
+
+
+def _as_of_duckdb(problem: Exception) -> Exception:
+    import duckdb
+
+    kinds = {
+        "Out of Memory Error": duckdb.OutOfMemoryException,
+        "Invalid Input Error": duckdb.InvalidInputException,
+        "Conversion Error": duckdb.ConversionException,
+        "IO Error": duckdb.IOException,
+    }
+    kind = kinds.get(str(problem).partition(":")[0])
+    return kind(str(problem)) if kind else problem
 
 
 def no_room(problem: Exception) -> TableUnavailableError:

@@ -13,9 +13,10 @@ from airflow_sfcc.load.scratch import Scratch
 
 @dataclass(frozen=True)
 class Change:
-    """What one commit does to a table: rows of the Ids `removed` go, `rows` come, which are in the order of their Ids.
+    """What one commit does to a table: rows of the Ids `removed` go, `rows` come.
 
-    Both are SQL over the scratch database. With `replaces_all` nothing else stays, and each row that comes counts as
+    Both are SQL over the scratch database. `order` is the one that rows are to come in (in_order.py); it is empty where they
+    are in the order of their Ids. With `replaces_all` nothing else stays, and each row that comes counts as
     inserted; `unchanged_files_of` is then an extract whose rows are exactly these.
     """
 
@@ -24,6 +25,7 @@ class Change:
     counts: Counts
     replaces_all: bool = False
     unchanged_files_of: Extract | None = None
+    order: str = '"Id"'
 
 
 class Existing(Protocol):

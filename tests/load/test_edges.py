@@ -13,7 +13,7 @@ import pytest
 from upath import UPath
 
 from airflow_sfcc.errors import TableError, TableUnavailableError
-from airflow_sfcc.load import loading
+from airflow_sfcc.load import in_order, loading
 from airflow_sfcc.load.changes import changes_of
 from airflow_sfcc.load.delta.table import DeltaTable
 from airflow_sfcc.load.duckdb_table import DuckDBTable
@@ -134,6 +134,29 @@ def test_extracts_of_nothing(loaded: Loaded, tmp_path: Path, mode: Mode) -> None
         result = load(lake, loaded.make("Account"), LoadOptions(mode=mode))
         assert result["extracts"] == [each.name] and result["rows"] == len(loaded.rows())
         check(loaded, mode, made)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_that_are_put_in_order_by_parts(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    """As many changes at once are: no row is lost or doubled between two parts."""
+    monkeypatch.setattr(in_order, "MOST_VALUES", 20)
+    lake, made = UPath(tmp_path / "lake"), []
+    for each in (
+        Made("base", 10, [row(number, 1) for number in reversed(range(40))], full=True),
+        Made("night", 20, [row(number, 15) for number in range(20, 60)], {id_of(3): 16}, window=(8, 20)),
+        Made("full", 30, [row(number, 15) for number in range(59, 10, -1)], full=True),
+    ):
+        each.land(lake)
+        made.append(each)
+        load(lake, loaded.make("Account"), LoadOptions(mode=mode))
+        check(loaded, mode, made)
+    wide = {**COLUMNS, "Amount": "string"}
+    made.append(Made("wide", 40, [row(number, 35, Amount="x") for number in range(5)], columns=wide, window=(28, 40)))
+    made[-1].land(lake)
+    load(lake, loaded.make("Account"), LoadOptions(mode=mode))
+    check(loaded, mode, made)
 
 
 def test_every_type_survives_being_read_back_from_the_table(loaded: Loaded, tmp_path: Path) -> None:

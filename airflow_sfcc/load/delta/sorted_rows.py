@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,13 +12,12 @@ import pyarrow.parquet as pq
 GROUP_ROWS = 8_192
 
 
-def write_sorted(path: Path, reader: pa.RecordBatchReader, schema: pa.Schema | None = None) -> int:
-    """Write what the reader gives, which is in the order of Ids; returns how many rows that were."""
+def write_sorted(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
+    """Write rows that come in the order of Ids; returns how many that were."""
     rows = 0
-    wanted = schema or reader.schema
-    with pq.ParquetWriter(path, wanted, compression="lz4", write_statistics=["Id"]) as writer:
-        for batch in reader:
-            table = pa.Table.from_batches([batch]).cast(wanted)
+    with pq.ParquetWriter(path, schema, compression="lz4", write_statistics=["Id"]) as writer:
+        for batch in batches:
+            table = pa.Table.from_batches([batch]).cast(schema)
             writer.write_table(table, row_group_size=GROUP_ROWS)
             rows += batch.num_rows
     return rows

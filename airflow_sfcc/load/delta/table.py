@@ -17,6 +17,7 @@ from typing import Any
 from airflow_sfcc.errors import TableError, TableUnavailableError
 from airflow_sfcc.extract.storage import StoragePath, is_local
 from airflow_sfcc.load.events import cast
+from airflow_sfcc.load.in_order import batches_of
 from airflow_sfcc.load.model import MODES, Commit, Extract, Source, TableColumn, TableState
 from airflow_sfcc.load.problems import ChangedMeanwhileError, changed_by_hand
 from airflow_sfcc.load.scratch import Scratch, duckdb_type, in_temporary_folder, literal, quoted
@@ -262,7 +263,7 @@ class DeltaTable:
             for column in commit.columns
         )
         kept = f'SELECT {values} FROM {existing} ANTI JOIN ({change.removed}) AS gone USING ("Id")'
-        rows = f'SELECT * FROM ({kept} UNION ALL BY NAME ({change.rows})) ORDER BY "Id"'
+        rows = f"{kept} UNION ALL BY NAME ({change.rows})"
         return Change(change.removed, rows, change.counts, replaces_all=True)
 
     def _replace_all(self, scratch: Scratch, change: Change, commit: Commit) -> int:
@@ -270,7 +271,7 @@ class DeltaTable:
 
         files = self._linked(change.unchanged_files_of, commit) if change.unchanged_files_of else None
         if files is None:
-            files = self._written(scratch, change.rows, commit)
+            files = self._written(scratch, change, commit)
         try:
             if commit.before is None:
                 self._make(files, commit)
@@ -286,7 +287,7 @@ class DeltaTable:
 
         return linked(self._source, extract.files, self._root, commit.columns) if self._source is not None else None
 
-    def _written(self, scratch: Scratch, sql: str, commit: Commit) -> list[Any]:
+    def _written(self, scratch: Scratch, change: Change, commit: Commit) -> list[Any]:
         import pyarrow as pa
 
         from airflow_sfcc.load.delta import files
@@ -294,7 +295,7 @@ class DeltaTable:
         schema = files.arrow_schema(commit.columns)
         writer = files.FileWriter(self._root, schema)
         try:
-            for batch in scratch.batches(sql, files.GROUP_ROWS):
+            for batch in batches_of(scratch, change, files.GROUP_ROWS):
                 if self._stopped():
                     raise InterruptedError
                 writer.write(pa.Table.from_batches([batch]).cast(schema))
@@ -339,8 +340,9 @@ class DeltaTable:
         changes = Changes(scratch.folder / "removed.parquet", scratch.folder / "rows.parquet")
         scratch.run(f"CREATE OR REPLACE TEMP TABLE removed_ids AS {change.removed}")
         with in_temporary_folder():
-            removed = write_sorted(changes.removed, scratch.batches('FROM removed_ids ORDER BY "Id"'))
-            written = write_sorted(changes.rows, scratch.batches(change.rows, GROUP_ROWS), schema)
+            ids = arrow_schema([TableColumn("Id", "string")])
+            removed = write_sorted(changes.removed, scratch.batches('FROM removed_ids ORDER BY "Id"'), ids)
+            written = write_sorted(changes.rows, batches_of(scratch, change, GROUP_ROWS), schema)
         self._add_columns(commit)
         if not removed and not written:
             self._commit([], "append", commit)
