@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import requests
 
-from airflow_sfcc.errors import IncompleteResultError, UnexpectedResponseError
+from airflow_sfcc.errors import IncompleteResultError, SalesforceError, UnavailableError, UnexpectedResponseError
 from airflow_sfcc.salesforce.api import Api
 from airflow_sfcc.salesforce.responses import error_within, json_object_of
 from airflow_sfcc.wording import plural
@@ -130,6 +130,14 @@ class _Bounds:
             )
 
 
+class _TransientPartError(Exception):
+    """The transient error of a response within a response that is none."""
+
+    def __init__(self, problem: SalesforceError) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
 class _Pages:
     """The responses to one query, read."""
 
@@ -168,6 +176,14 @@ class _Pages:
         The pages after it are requested by GET, since their links are short.
         """
         url = f"v{self._api.version}{resource}?q={quote(soql, safe='')}"
+        try:
+            return self._api.session.retries.run(
+                lambda: self._in_a_batch(url, resource), what=f"GET {resource} in a batch", also=(_TransientPartError,)
+            )
+        except _TransientPartError as last:
+            raise last.problem from None
+
+    def _in_a_batch(self, url: str, resource: str) -> Mapping[str, Any]:
         batch = {"batchRequests": [{"method": "GET", "url": url}]}
         response = self._api.request("POST", "/composite/batch", json=batch)
         results = self._read(response).get("results")
@@ -178,7 +194,8 @@ class _Pages:
             )
         status, body = int(first["statusCode"]), first.get("result")
         if status != 200 or not isinstance(body, Mapping):
-            raise error_within(status, body, f"GET {resource}")
+            problem = error_within(status, body, f"GET {resource}")
+            raise _TransientPartError(problem) if isinstance(problem, UnavailableError) else problem
         return body
 
 

@@ -14,7 +14,7 @@ from salesforce_localorg.schema import Schema
 from salesforce_localorg.server import OrgServer
 from upath import UPath
 
-from airflow_sfcc.errors import QueryError
+from airflow_sfcc.errors import QueryError, UnavailableError
 from airflow_sfcc.salesforce import SalesforceClient
 from airflow_sfcc.salesforce.query import fits_uri
 from airflow_sfcc.salesforce.transport import TransportOptions
@@ -83,3 +83,14 @@ def test_a_uri_that_is_too_long_with_its_headers(wide_org: RunningOrg, status: i
     wide_org.fail("query", status=status, body="<h1>Bad Message</h1>", headers={"Content-Type": "text/html"})
     assert len(list(patient(wide_org).query("SELECT Id FROM Account"))) == COUNTS["Account"]
     assert wide_org.calls("composite_batch") == before + 1
+
+
+def test_a_transient_error_within_the_batch_is_tried_again(wide_org: RunningOrg) -> None:
+    long = f"SELECT Id FROM Contact WHERE Title != '{'x' * 3_900}' AND Department != '{'%' * 3_900}'"
+    assert not fits_uri(long)
+    client = wide_org.client(transport=TransportOptions(request_timeout=120, max_retries=1))
+    wide_org.fail("query", status=503)
+    assert len(list(client.query(long))) == wide_org.org.records.count("Contact")
+    wide_org.fail("query", status=503, times=2)
+    with pytest.raises(UnavailableError, match=r"GET /query \(HTTP 503"):
+        list(client.query(long))
