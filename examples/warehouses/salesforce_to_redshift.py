@@ -15,11 +15,13 @@ from warehouse_sql import REDSHIFT, merging, staging
 
 from airflow_sfcc.operators import SalesforceExtractOperator, SalesforceLoadOperator
 
+OWN = {"SystemModstamp": "timestamp[ms, UTC]", "IsDeleted": "boolean"}  # which each extract with deletes has
 OBJECTS = {
-    "Account": {"Id": "string", "Name": "string", "AnnualRevenue": "float64", "SystemModstamp": "timestamp[ms, UTC]"},
-    "Contact": {"Id": "string", "LastName": "string", "Email": "string", "SystemModstamp": "timestamp[ms, UTC]"},
+    "Account": {"Id": "string", "Name": "string", "AnnualRevenue": "float64", **OWN},
+    "Contact": {"Id": "string", "LastName": "string", "Email": "string", **OWN},
 }
-"""The objects, with the columns that are extracted, in their order, and their types as the manifests have them."""
+"""The objects, with the columns that are extracted, in their order, and their types as the manifests have them. New ones go to
+the end."""
 LAKE = "s3://aws_default@lake/crm"
 BUCKET_URL = "s3://lake/crm"  # the same place, without the connection
 ROLE = "arn:aws:iam::123456789012:role/redshift-reads-the-lake"

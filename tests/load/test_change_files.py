@@ -20,6 +20,8 @@ from upath import UPath
 
 from airflow_sfcc.errors import TableBusyError
 from airflow_sfcc.extract.land.lock import commit_lock
+from airflow_sfcc.extract.model import IncrementalOptions
+from airflow_sfcc.extract.plan.cursor import needed_columns
 from airflow_sfcc.load import change_files
 from airflow_sfcc.load.change_files import ChangeFiles, forget_merged, pending
 from airflow_sfcc.load.loading import LoadOptions, load
@@ -152,6 +154,24 @@ def copy_statement(dialect: str) -> list[str]:
         "ROLE": "r",
     }
     return [eval(compile(ast.Expression(value), "copy", "eval"), dict(names)) for value in values]  # noqa: S307
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_columns_of_an_example_are_all_that_lands(dialect: str) -> None:
+    """Redshift and Databricks refuse files that have more than the staged table; an extract adds what it needs."""
+    source = (EXAMPLES / f"salesforce_to_{dialect}.py").read_text()
+    tree = [each for each in ast.parse(source).body if isinstance(each, ast.Assign)]
+    values: dict[str, Any] = {}
+    for each in tree:
+        if ast.unparse(each.targets[0]) in ("OWN", "OBJECTS"):
+            exec(compile(ast.Module([each], []), dialect, "exec"), values)  # noqa: S102
+    fields = [{"name": name, "type": "datetime", "filterable": True} for name in ("Id", "SystemModstamp", "IsDeleted")]
+    needed = needed_columns(
+        {"name": "Account", "fields": fields}, IncrementalOptions(mode="incremental", deletes="hard")
+    )
+    assert "IsDeleted" in needed
+    for columns in values["OBJECTS"].values():
+        assert set(needed) <= set(columns)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
