@@ -89,8 +89,10 @@ def test_a_transient_error_within_the_batch_is_tried_again(wide_org: RunningOrg)
     long = f"SELECT Id FROM Contact WHERE Title != '{'x' * 3_900}' AND Department != '{'%' * 3_900}'"
     assert not fits_uri(long)
     client = wide_org.client(transport=TransportOptions(request_timeout=120, max_retries=1))
-    wide_org.fail("query", status=503)
+    unavailable = [{"errorCode": "SERVER_UNAVAILABLE", "message": "down for maintenance"}]
+    part = {"/results/0/statusCode": 503, "/results/0/result": unavailable}
+    wide_org.fail("composite_batch", set_json=part)
     assert len(list(client.query(long))) == wide_org.org.records.count("Contact")
-    wide_org.fail("query", status=503, times=2)
-    with pytest.raises(UnavailableError, match=r"GET /query \(HTTP 503"):
+    wide_org.fail("composite_batch", set_json=part, times=2)
+    with pytest.raises(UnavailableError, match=r"GET /query \(HTTP 503, SERVER_UNAVAILABLE: down"):
         list(client.query(long))
