@@ -27,7 +27,9 @@ from tests.secret_search import SecretForms, files, tables
 
 pytestmark = pytest.mark.e2e
 
-SLOW = ("salesforce_sync", "salesforce_task_group", "salesforce_incremental")  # in `make test` they run without a scheduler only
+SLOW = ("salesforce_sync", "salesforce_task_group", "salesforce_incremental")
+"""In `make test` they run without a scheduler only."""
+
 OTHERS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in sorted(EXAMPLE_DAGS.glob("*.py"))
