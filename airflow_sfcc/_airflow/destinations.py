@@ -39,6 +39,9 @@ _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _UNSET = re.compile(r"(^|[/@])(None|undefined|\$\{\w+\}|\$[A-Z_]{2,})(?=/|$)")
 """What an environment variable that is not set, or not filled in, leaves."""
 
+_PATTERN = re.compile(r"[*?\[]")
+"""fsspec and DuckDB take a path with one of these for all the paths that it fits, also where they remove files."""
+
 _EXTRACT_FOLDER = re.compile(r"/extract=[^/]+(/_manifest[^/]*\.json)?/?$")
 _POSTGRES = ("postgres", "postgresql")
 _OF_FOLDERS = ("delta+", "changes+")
@@ -73,6 +76,8 @@ def check_table(table: str) -> None:
         )
     check_placeholders(table, "table")
     _refuse_unset(url, "table")
+    if scheme.startswith(_OF_FOLDERS):
+        _refuse_pattern(url, "table")
     if scheme.startswith(_OF_FOLDERS) and url == table:
         _require_absolute(table.partition("+")[2], "table")
 
@@ -95,6 +100,7 @@ def destination_url(value: Any, option: str = "destination") -> str:
     check_placeholders(value, option)
     _require_absolute(value, option)
     _refuse_unset(value, option)
+    _refuse_pattern(_JINJA.sub("", value), option)
     return value
 
 
@@ -113,6 +119,15 @@ def _refuse_unset(url: str, option: str) -> None:
     if unset:
         raise OptionError(
             f"{option}={url!r} holds {unset[2]!r}, as if a variable was not set: check where it comes from."
+        )
+
+
+def _refuse_pattern(url: str, option: str) -> None:
+    found = _PATTERN.search(url)
+    if found:
+        raise OptionError(
+            f"{option}={url!r} has {found[0]!r} in it, which storages take for a pattern of several folders: give it a folder "
+            "without any of * ? [."
         )
 
 
@@ -146,11 +161,13 @@ def _require_absolute(url: str, option: str) -> None:
 
 
 def destination_path(url: str) -> ObjectStoragePath:
-    """The path that an ObjectStoragePath URL names. Raises ConfigurationError where nothing here reads or writes such."""
+    """The path that an ObjectStoragePath URL names. Raises ConfigurationError where nothing here reads or writes such, and
+    OptionError for a pattern."""
     from airflow.sdk import ObjectStoragePath
 
     from airflow_sfcc.errors import ConfigurationError
 
+    _refuse_pattern(url, "destination")
     scheme = url.partition("://")[0]
     try:
         path: ObjectStoragePath = ObjectStoragePath(url)
@@ -175,6 +192,7 @@ def place_of(written: str) -> StoragePath:
         from upath import UPath
 
         local: StoragePath = UPath(written).absolute()
+        _refuse_pattern(local.path, "destination")
         return local
     return destination_path(written)
 

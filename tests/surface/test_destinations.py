@@ -36,6 +36,20 @@ def test_a_scheme_that_nothing_here_writes(connected_org: RunningOrg, context: A
     assert connected_org.calls("query") == 0
 
 
+@pytest.mark.parametrize("name", ["crm [1]", "crm*", "crm?"])
+def test_a_folder_whose_name_is_a_pattern(tmp_path: Path, context: Any, name: str) -> None:
+    """A vacuum of `crm [1]`, say, would also have removed what is superseded in `crm 1`."""
+    refused = "takes? for a pattern of several folders"
+    with pytest.raises(ValueError, match=refused):
+        extract(f"file://{tmp_path}/{name}/{{sobject}}")
+    rendered = extract("file://{{ params.place }}/{sobject}")
+    rendered.destination = f"file://{tmp_path}/{name}/{{sobject}}"
+    with pytest.raises((ValueError, AirflowFailException), match=refused):
+        rendered.execute(context)
+    ended = CliRunner().invoke(vacuum, [str(tmp_path / name)])
+    assert ended.exit_code and "pattern of several folders" in ended.output + str(ended.exception)
+
+
 @pytest.mark.parametrize("mode", ["full", "incremental"])
 def test_a_folder_that_cannot_be_made(connected_org: RunningOrg, context: Any, tmp_path: Path, mode: str) -> None:
     (tmp_path / "file").write_text("no folder")
