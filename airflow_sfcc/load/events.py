@@ -5,7 +5,7 @@ Rows come with the types that the table has, and `_extract`, `_read` (when the e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from airflow_sfcc.load.model import Extract, TableColumn
@@ -21,18 +21,34 @@ _FROM_PATHS = f"hive_partitioning = false, filename = '{_FILE}'"
 def rows_sql(scratch: Scratch, extracts: Sequence[Extract], columns: Sequence[TableColumn], where: str = "") -> str:
     """All rows of the extracts, as a SELECT. Columns that an extract does not have are null.
 
-    Extracts with the same columns are read together. A file of rows that were carried over has the columns and types it had,
-    so the files of such an extract are read one by one: together, DuckDB would find a type for both in its own way.
+    Files with the same columns are read together: DuckDB would find a type for several in its own way, and each further
+    SELECT takes memory.
     """
-    groups: dict[tuple[TableColumn, ...], list[Extract]] = {}
-    alone: list[list[Extract]] = []
+    groups: dict[object, list[Extract]] = {}
     for extract in extracts:
-        if extract.carries:
-            alone += [[replace(extract, files=(file,))] for file in extract.files]
-        elif extract.files:
+        if extract.files and not extract.carries:
             groups.setdefault(extract.columns, []).append(extract)
-    selects = [_group_sql(scratch, group, columns, where) for group in (*groups.values(), *alone)]
+    for stored, extract in _by_stored_columns(scratch, [extract for extract in extracts if extract.carries]):
+        groups.setdefault(stored, []).append(extract)
+    selects = [_group_sql(scratch, group, columns, where) for group in groups.values()]
     return "\nUNION ALL ".join(selects) or _no_rows(columns)
+
+
+def _by_stored_columns(scratch: Scratch, extracts: Sequence[Extract]) -> Iterator[tuple[str, Extract]]:
+    """The extracts, each with files of the same columns and types only, and what these are. A file of rows that were carried
+    over has those that it had."""
+    files = [file for extract in extracts for file in extract.files]
+    if not files:
+        return
+    column = "concat_ws(' ', name, type, logical_type, scale, precision)"
+    stored: dict[str, str] = dict(
+        scratch.rows(
+            f"SELECT file_name, string_agg({column}, ', ' ORDER BY name) FROM parquet_schema([{_list(files)}]) GROUP BY file_name"
+        )
+    )
+    for extract in extracts:
+        for kind in dict.fromkeys(stored[file] for file in extract.files):
+            yield kind, replace(extract, files=tuple(file for file in extract.files if stored[file] == kind))
 
 
 def _group_sql(scratch: Scratch, extracts: Sequence[Extract], columns: Sequence[TableColumn], where: str) -> str:
@@ -80,7 +96,11 @@ def cast(column: TableColumn, found: str | None) -> str:
 
 
 def _parquet(files: Sequence[str]) -> str:
-    return f"read_parquet([{', '.join(map(literal, files))}], union_by_name = true, {_FROM_PATHS})"
+    return f"read_parquet([{_list(files)}], union_by_name = true, {_FROM_PATHS})"
+
+
+def _list(files: Sequence[str]) -> str:
+    return ", ".join(map(literal, files))
 
 
 def _reads(extracts: Sequence[Extract]) -> str:

@@ -154,6 +154,17 @@ def test_carried_rows_keep_the_columns_that_they_had(loaded: Loaded, tmp_path: P
     }
 
 
+def test_many_extracts_with_carried_rows_take_little_memory(tmp_path: Path) -> None:
+    """As after many nights that were cleared; the simulated quarter ran out of memory with sixty records."""
+    loaded, lake = in_duckdb(tmp_path), UPath(tmp_path / "lake")
+    wide = {**COLUMNS, **{f"C{number}__c": "string" for number in range(40)}}
+    Made("base", 1, [row(0, 0)], full=True, columns=wide).land(lake)
+    for number in range(60):
+        carried = Made("before", 5, [row(1_000 + number, 8)], columns=wide)
+        Made(f"n{number}", 10 + number, [row(1 + number, 9)], columns=wide).land_with_carried(lake, carried)
+    assert load(lake, loaded.make("Account"), LoadOptions(memory_limit="48MB"))["rows"] == 121
+
+
 OTHER_TYPES = {
     **COLUMNS, "Stamp__c": "timestamp[ms, UTC]", "Opens__c": "time32[ms]", "Day__c": "date32", "Flag__c": "boolean",
     "Size__c": "float64",
