@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from airflow_sfcc.errors import ConversionError
+from airflow_sfcc.extract.convert import csv_reader
 from airflow_sfcc.extract.convert.row_blocks import row_blocks
 from tests.extract.runs import extract, read_rows
 from tests.extract.test_value_by_value import canonical
@@ -161,6 +162,23 @@ def landed(said: Wire, root: UPath, **request: Any) -> list[Row]:
 def same(found: list[Row], rows: list[Row]) -> None:
     for name in rows[0]:
         assert [canonical(row[name]) for row in found] == [canonical(row[name]) for row in rows], name
+
+
+@pytest.mark.parametrize("misreads", [csv_reader._MISREADS_NUL, True], ids=["as it is", "as before Arrow 26"])
+def test_nul_between_long_values(said: Wire, root: UPath, monkeypatch: pytest.MonkeyPatch, misreads: bool) -> None:
+    """Arrow's parser once overlooked quotes and commas near a NUL, in pages of many long values."""
+    monkeypatch.setattr(csv_reader, "_MISREADS_NUL", misreads)
+    texts = [name for name in (field["name"] for field in FIELDS) if name != "Id" and kind_of(name) is TEXT]
+    others = {f"{kind}__c": None for kind in KINDS if KINDS[kind] is not TEXT}
+    rows = [
+        {"Id": f"{row:018d}", **dict.fromkeys(texts, f"a rather long value, of {row}"), **others}
+        for row in range(2_500)
+    ]
+    for row, text in enumerate(['abc\0"d and more text"', "\0", 'x\0",\0"y', "\0\ue000 of private use", "a\0,b\0\n,c"]):
+        rows[-100 + 7 * row][texts[row]] = text
+    said.pages = [(csv_page(rows), len(rows))]
+    for file_format in ("parquet", "csv", "jsonl"):
+        same(landed(said, root, api="bulk", file_format=file_format), rows)
 
 
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))

@@ -12,6 +12,7 @@ from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from airflow_sfcc.errors import IncompleteResultError, UnexpectedResponseError
@@ -25,11 +26,19 @@ LONGEST_HEADER = 1024 * 1024
 """Bytes of the line with the names of the columns, each of which is longer in memory. A query has 100,000 characters at most."""
 
 _FUNCTION = re.compile(r"[A-Za-z_]+\(.*\)|expr\d+", re.DOTALL)
+_COLUMN_COUNT = re.compile(r"Expected (\d+) columns, got (\d+)")
 _LONGEST_LINE_END = 2
 _MOST_SHOWN = 20
 
 _READ_BY_PARSER = frozenset({"boolean", "int64", "float64", "date32", "timestamp[ms, UTC]"})
 """Types whose values the CSV parser reads as `Converter` does."""
+
+
+_MISREADS_NUL = [int(number) for number in re.findall(r"\d+", pa.__version__)[:3]] < [26, 0, 1]
+"""Whether Arrow's parser overlooks quotes and commas near a NUL, and so changes values or breaks rows
+(https://github.com/apache/arrow/issues/50481)."""
+
+_PRIVATE_USE = range(0xE000, 0xF900)
 
 
 class CsvPage:
@@ -123,6 +132,25 @@ def _require_utf8(block: pa.Buffer) -> None:
 
 
 def _parsed(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:
+    if _MISREADS_NUL and b"\0" in (text := block.to_pybytes()):
+        return _parsed_without_nul(text, header, convert)
+    return _parsed_block(block, header, convert)
+
+
+def _parsed_without_nul(text: bytes, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:
+    """The same, with a character that the block does not have in the place of NUL while it is parsed."""
+    absent = next((sign for sign in map(chr, _PRIVATE_USE) if sign.encode() not in text), None)
+    if absent is None:
+        raise IncompleteResultError("The text has NUL and every character for private use.")
+    batch = _parsed_block(pa.py_buffer(text.replace(b"\0", absent.encode())), header, convert)
+    columns = [
+        pc.replace_substring(values, absent, "\0") if pa.types.is_string(values.type) else values
+        for values in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _parsed_block(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:
     """A block is parsed in one piece, so that nobody looks for the ends of its rows again."""
     read = pa_csv.ReadOptions(use_threads=False, block_size=block.size + 1, column_names=header)
     table = pa_csv.read_csv(pa.BufferReader(block), read_options=read, convert_options=convert)
@@ -133,8 +161,10 @@ def _parsed(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOpti
 def _parsed_text(block: pa.Buffer, header: Sequence[str], convert: pa_csv.ConvertOptions) -> pa.RecordBatch:
     try:
         return _parsed(block, header, convert)
-    except pa.ArrowInvalid:  # whose text quotes rows
-        raise IncompleteResultError("The CSV is broken.") from None
+    except pa.ArrowInvalid as problem:
+        counts = _COLUMN_COUNT.search(str(problem))  # and no more of its text, which quotes rows
+        what = f": a row has {counts[2]} columns, and the header {counts[1]}" if counts else ""
+        raise IncompleteResultError(f"The CSV is broken{what}.") from None
 
 
 def _first_line(block: pa.Buffer | None) -> int:
