@@ -74,6 +74,10 @@ def check_table(table: str) -> None:
             f"table={table!r} has '?' or '#' in it, and what follows names no table: settings of a database belong into the "
             "extra of its Airflow connection, and such characters in a name are written %3F and %23."
         )
+    if scheme == "duckdb" and url == table and not rest.startswith("/"):
+        raise OptionError(
+            f"table={table!r} is no full path: write duckdb:///<path of the file>/<table> with three slashes."
+        )
     check_placeholders(table, "table")
     _refuse_unset(url, "table")
     if scheme.startswith(_OF_FOLDERS):

@@ -106,7 +106,8 @@ class LoadTask:
             connection = BaseHook.get_connection(parts.netloc)
             place = f"{connection.host or 'localhost'}:{connection.port or 5432}"
             return f"postgres://{place}/{connection.schema or connection.login or 'postgres'}{parts.path}"
-        return destination_uri(urlunsplit(parts))
+        path = f"/{parts.path.lstrip('/')}"  # four slashes, as SQLAlchemy writes them, are the same file
+        return destination_uri(urlunsplit(parts._replace(path=path)))
 
     def _destination_url(self, extracts: object) -> str:
         """The destination's URL, from a URL or from what an extract returned."""
@@ -183,7 +184,7 @@ class LoadTask:
         from airflow_sfcc.load.duckdb_table import DuckDBTable
 
         parts = urlsplit(self.table_url)
-        file, _, table = unquote(parts.path).rstrip("/").rpartition("/")
+        file, _, table = f"/{unquote(parts.path).strip('/')}".rpartition("/")
         if parts.netloc or not file.strip("/") or not table:
             raise ConfigurationError(
                 f"table={self.table_url!r} lacks a part: write duckdb:///<path of the file>/<table>."

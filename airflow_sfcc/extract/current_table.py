@@ -96,8 +96,13 @@ def current_table_sql(destination: StoragePath | str) -> str:
     require_one_source(root, manifests)
     newest = next((each for each in reversed(manifests) if each.get("cursor_field")), None)
     if newest is None:
+        what = (
+            "no extract that a current table can be made of: those have Id and a cursor field"
+            if manifests
+            else "no extracts"
+        )
         raise StateError(
-            f"{root} holds no extract that a current table can be made of: land one with mode='incremental' first."
+            f"{root} holds {what}. Name the folder of one object, and land an extract there first, full or incremental."
         )
     _require_parquet(manifests)
     quoted_root = _quoted_root(root)

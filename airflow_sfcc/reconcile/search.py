@@ -254,11 +254,13 @@ class _Drill:
         for month in _differing(self._months, self._local.by_month(self._field)):
             there = self._in_month(month)
             for hour in _differing(there, self._local.by_hour(self._field, month)):
-                found[(*month, *hour)] = there.get(hour, NOTHING)
+                cell = (*month, *hour)
+                found[cell] = there.get(hour, NOTHING)
         for hour in [] if found else _differing(self._hours, self._local.by_hour(self._field)):
             of_months = self._at_hour(hour)
             for month in _differing(of_months, self._local.by_month(self._field, hour)):
-                found[(*month, *hour)] = of_months.get(month, NOTHING)
+                cell = (*month, *hour)
+                found[cell] = of_months.get(month, NOTHING)
         return found
 
     def _in_month(self, month: Month) -> Mapping[Hour, Stats]:

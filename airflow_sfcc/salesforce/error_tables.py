@@ -59,7 +59,8 @@ _NOT_COMPLETE: Meaning = (JobNotCompleteError, "Wait until the job is complete."
 _NOT_BY_BULK: Meaning = (BulkUnsupportedError, "Use api='rest' for this query.", None)
 _WRONG_QUERY: Meaning = (
     QueryError,
-    "Correct the query. Text stands in single quotes; dates, numbers and booleans stand without.",
+    "Correct the query. Text stands in single quotes, and a quote inside it is written \\'; dates, numbers and booleans stand "
+    "without.",
     None,
 )
 _TOO_LONG: Meaning = (QueryError, "The query is too long for a URI: use api='bulk', or fewer fields.", None)

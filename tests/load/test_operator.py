@@ -223,6 +223,18 @@ def test_the_object_is_that_of_the_manifest(context: dict[str, Any], tmp_path: P
     assert result["table"].endswith("/crm.duckdb/Account") and result["rows"] == 1
 
 
+def test_three_and_four_slashes_name_the_same_file(tmp_path: Path, lake: str, context: dict[str, Any]) -> None:
+    versions, assets = [], set()
+    for slashes in ("//", "///"):
+        operator = SalesforceLoadOperator(
+            task_id="load", extracts=lake, sobject="Account", table=f"duckdb:{slashes}{tmp_path}/crm.duckdb/{{sobject}}"
+        )
+        versions.append(operator.execute(context)["version"])  # type: ignore[arg-type]
+        (event,) = context["outlet_events"][operator.outlets[0]].asset_alias_events
+        assets.add(event.dest_asset_key.uri)
+    assert versions == [1, 1] and len(assets) == 1
+
+
 def test_a_task_is_named_by_its_object_while_it_runs() -> None:
     extracts = {"path": "s3://aws_default@lake/salesforce/Account/extract=20270201T120000Z-0ca34210"}
     operator = SalesforceLoadOperator(task_id="load", extracts=extracts, table="delta+s3://lake/crm/{sobject}")
@@ -235,6 +247,7 @@ def test_a_task_is_named_by_its_object_while_it_runs() -> None:
         ("postgres://me:SECRET-db-0123@db.example/crm/{sobject}", "the id of an Airflow connection belongs"),
         ("postgres://db.example:5432/crm/{sobject}", "the id of an Airflow connection belongs"),
         ("postgres://warehouse/crm/{sobject}?sslmode=require", "belong into the extra of its Airflow connection"),
+        ("duckdb://data/crm.duckdb/{sobject}", "with three slashes"),
         ("duckdb:///data/no#1.duckdb/{sobject}", "are written %3F and %23"),
         ("duckdb:///data/crm.duckdb/{object}", r"table='duckdb.*: nothing fills in \{object\}"),
         ("delta+s3://aws_default@lake/None/{sobject}", "holds 'None', as if a variable was not set"),
