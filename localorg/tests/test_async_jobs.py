@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from caller import PAGE_ROWS, ROWS, Caller, Serve
+from caller import PAGE_ROWS, ROWS, Caller, Serve, csv_rows
 
 from salesforce_localorg.async_jobs import KEPT
 from salesforce_localorg.jobs import BulkTimings
@@ -104,7 +104,7 @@ def test_csv_results_equal_those_of_bulk_api_2(by_session: Caller) -> None:
 
     job = by_session.finished_job(SOQL + " ORDER BY Id")
     assert {each.headers["Content-Type"] for each in files} == {"text/csv; charset=UTF-8"}
-    read = [list(csv.reader(io.StringIO(each.content.decode(), newline=""))) for each in files]
+    read = [csv_rows(each.content.decode()) for each in files]
     assert read == [page.rows for page in by_session.pages(job["id"])]
 
 

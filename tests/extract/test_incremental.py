@@ -683,5 +683,7 @@ def test_the_vacuum_command_says_what_it_removes(tmp_path: Path) -> None:
 
 
 def test_no_current_table_without_extracts(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="land one with mode='incremental'"):
+    with pytest.raises(
+        StateError, match=r"holds no extracts\. Name the folder of one object, and land an extract there first"
+    ):
         current_table_sql(tmp_path.as_uri())

@@ -165,11 +165,8 @@ class LoadingWorld(World):
 
 
 def _as_tables_hold_it(row: Row) -> Row:
-    """DuckDB's file format does not tell -0.0 from 0.0 where both are neighbours; PostgreSQL's text has a symbol for NUL."""
-    return {name: _ZERO if value == _NEGATIVE_ZERO else value.replace("\0", NUL_SYMBOL) for name, value in row.items()}
-
-
-_ZERO, _NEGATIVE_ZERO = row_of({"": 0.0})[""], row_of({"": -0.0})[""]
+    """PostgreSQL's text has a symbol for NUL."""
+    return {name: value.replace("\0", NUL_SYMBOL) for name, value in row.items()}
 
 
 def _require_no_overlap(rows: list[dict[str, Any]]) -> None:
