@@ -21,7 +21,7 @@ from airflow_sfcc.operators import SalesforceExtractOperator
 from airflow_sfcc.reconcile.refresh import refresh
 from airflow_sfcc.testing import RunDag, StartOrg
 from tests.extract.runs import run_identity, wait_for_job
-from tests.extract.test_value_by_value import canonical
+from tests.quarter.history import row_of
 from tests.quarter.world import World, run_of
 
 DAY = timedelta(days=1)
@@ -74,7 +74,7 @@ def test_the_narrow_reading_takes_a_small_part_of_the_bytes(world: World, tmp_pa
         world.records.raw().execute('SELECT "Id", "Margin__c" FROM "Account" WHERE NOT "IsDeleted"').fetchall()
     )
     here = {key: row["Margin__c"] for key, row in world.current_table().items()}
-    assert here == {key: canonical(value) for key, value in there.items()} and len(here) == rows > 1_900
+    assert here == row_of(there) and len(here) == rows > 1_900
 
 
 def test_what_a_query_makes_of_a_field_is_read_again_as_that(tmp_path: Path) -> None:
