@@ -181,9 +181,8 @@ class PostgresTable:
             self._create(commit)
         elif change.replaces_all:
             removed = commit.before.rows
-            self._run(
-                f"DELETE FROM {self._named(self._table)}"
-            )  # first, so that no value of theirs has to be of a new type
+            # Before the columns change, so that no old value has to be of a new type.
+            self._run(f"DELETE FROM {self._named(self._table)}")
             self._evolve(commit)
         else:
             self._evolve(commit)
